@@ -1,0 +1,292 @@
+//! What flows: a record batch with the origin of each row, and the batches of originals behind it.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::SchemaRef;
+
+/// The records of one partition as a source read them: columns, not message objects.
+#[derive(Debug)]
+pub struct SourceBatch {
+    /// Name of the source node.
+    pub source: Arc<str>,
+    /// Topic, file path as typed by the glob's match, or the generator's name.
+    pub topic: Arc<str>,
+    /// Kafka's partition; 0 for a file, the lane for a generator.
+    pub partition: i32,
+    /// Kafka's offset; line or row number from 0 in a file. Strictly increasing, gaps allowed.
+    pub offsets: ScalarBuffer<i64>,
+    /// Milliseconds since 1970 in UTC; `None` where the source has none.
+    pub timestamps: Option<ScalarBuffer<i64>>,
+    /// Record keys; null: no key. `None` where the source has none at all.
+    pub keys: Option<BinaryArray>,
+    /// Record headers; `None` where no record has any.
+    pub headers: Option<Headers>,
+    /// Record values.
+    pub payload: Payload,
+    /// Where reading goes on: at least the last offset + 1 (control records and gaps may lie between).
+    pub next: i64,
+}
+
+/// The values of a source batch.
+#[derive(Debug)]
+pub enum Payload {
+    /// One byte string a record; null is a tombstone.
+    Values(BinaryArray),
+    /// Rows that were columns already (Parquet, Arrow IPC).
+    Rows(RecordBatch),
+}
+
+/// Headers of the records of a batch: row `i` has the entries `offsets[i]..offsets[i + 1]`.
+#[derive(Debug, Clone)]
+pub struct Headers {
+    /// One more than there are rows, from 0.
+    pub offsets: ScalarBuffer<i32>,
+    /// Names; Kafka says they are UTF-8, not all writers do, so bytes.
+    pub names: BinaryArray,
+    /// Values; null is a null.
+    pub values: BinaryArray,
+}
+
+impl SourceBatch {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes held by the originals.
+    pub fn bytes(&self) -> usize {
+        let payload = match &self.payload {
+            Payload::Values(values) => values.get_array_memory_size(),
+            Payload::Rows(rows) => rows.get_array_memory_size(),
+        };
+        let keys = self.keys.as_ref().map_or(0, Array::get_array_memory_size);
+        let headers = self
+            .headers
+            .as_ref()
+            .map_or(0, |h| h.names.get_array_memory_size() + h.values.get_array_memory_size());
+        payload + keys + headers + self.offsets.len() * 8
+    }
+}
+
+/// One original record: where a row came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The batch it was read in.
+    pub batch: Arc<SourceBatch>,
+    /// Its row there.
+    pub row: usize,
+}
+
+impl Origin {
+    /// Kafka's offset, or the line or row number.
+    pub fn offset(&self) -> i64 {
+        self.batch.offsets[self.row]
+    }
+}
+
+/// For each row of a batch the original record it came from.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    /// The source batches, in order; rows are numbered through all of them.
+    batches: Arc<[Arc<SourceBatch>]>,
+    /// Row number among the originals for each row; `None`: row `i` is original `i`.
+    rows: Option<ScalarBuffer<u32>>,
+    len: usize,
+}
+
+/// Which rows of an input an output has, and in what order.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Those whose bit is set; no nulls.
+    Filter(BooleanArray),
+    /// These, repeats allowed; no nulls, all in range.
+    Take(UInt32Array),
+}
+
+impl Origins {
+    /// Each record of a source batch, in order.
+    pub fn whole(batch: Arc<SourceBatch>) -> Self {
+        let len = batch.len();
+        Self { batches: Arc::new([batch]), rows: None, len }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The source batches that rows point into.
+    pub fn batches(&self) -> &[Arc<SourceBatch>] {
+        &self.batches
+    }
+
+    /// The original of a row. Panics when the row is out of range, as indexing does.
+    pub fn get(&self, row: usize) -> Origin {
+        assert!(row < self.len, "row {row} of {}", self.len);
+        let mut at = self.rows.as_ref().map_or(row, |rows| rows[row] as usize);
+        for batch in self.batches.iter() {
+            if at < batch.len() {
+                return Origin { batch: Arc::clone(batch), row: at };
+            }
+            at -= batch.len();
+        }
+        unreachable!("an origin lies within its batches")
+    }
+
+    /// The origins of the selected rows.
+    #[must_use]
+    pub fn select(&self, selection: &Selection) -> Self {
+        let original = |i: usize| self.rows.as_ref().map_or(i as u32, |rows| rows[i]);
+        let rows: Vec<u32> = match selection {
+            Selection::All => return self.clone(),
+            Selection::Filter(mask) => mask.values().set_indices().map(original).collect(),
+            Selection::Take(indices) => indices.values().iter().map(|&i| original(i as usize)).collect(),
+        };
+        let len = rows.len();
+        Self { batches: Arc::clone(&self.batches), rows: Some(rows.into()), len }
+    }
+
+    /// A contiguous part.
+    #[must_use]
+    pub fn slice(&self, offset: usize, len: usize) -> Self {
+        assert!(offset + len <= self.len, "slice {offset}+{len} of {}", self.len);
+        let rows = match &self.rows {
+            Some(rows) => rows.slice(offset, len),
+            None => (offset as u32..(offset + len) as u32).collect::<Vec<_>>().into(),
+        };
+        Self { batches: Arc::clone(&self.batches), rows: Some(rows), len }
+    }
+
+    /// Several, one after the other.
+    pub fn concat(parts: &[Self]) -> Self {
+        let mut batches = Vec::new();
+        let mut rows = Vec::with_capacity(parts.iter().map(Self::len).sum());
+        let mut base = 0u32;
+        for part in parts {
+            match &part.rows {
+                Some(part) => rows.extend(part.iter().map(|r| base + r)),
+                None => rows.extend((0..part.len as u32).map(|r| base + r)),
+            }
+            base += part.batches.iter().map(|b| b.len() as u32).sum::<u32>();
+            batches.extend(part.batches.iter().cloned());
+        }
+        let len = rows.len();
+        Self { batches: batches.into(), rows: Some(rows.into()), len }
+    }
+
+    /// Bytes that the originals keep alive.
+    pub fn bytes(&self) -> usize {
+        self.batches.iter().map(|b| b.bytes()).sum()
+    }
+}
+
+/// Rows with their origins.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The rows.
+    pub records: RecordBatch,
+    /// Where each came from; as long as `records`.
+    pub origins: Origins,
+}
+
+impl Batch {
+    /// Rows with their origins. Panics when the lengths differ: that is a bug of ours.
+    pub fn new(records: RecordBatch, origins: Origins) -> Self {
+        assert_eq!(records.num_rows(), origins.len(), "each row has one origin");
+        Self { records, origins }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// Schema of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.records.schema()
+    }
+
+    /// Bytes of rows and originals, for the bounds of a channel.
+    pub fn bytes(&self) -> usize {
+        self.records.get_array_memory_size() + self.origins.bytes()
+    }
+
+    /// A contiguous part.
+    #[must_use]
+    pub fn slice(&self, offset: usize, len: usize) -> Self {
+        Self { records: self.records.slice(offset, len), origins: self.origins.slice(offset, len) }
+    }
+}
+
+/// Why a row failed. Its name is the `pipe.error.kind` header of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// The format could not read the record.
+    Decode,
+    /// The stage refused the row.
+    Rejected,
+    /// The stage answered with an error.
+    StageError,
+    /// The stage trapped.
+    Trap,
+    /// The stage did not answer in time.
+    Deadline,
+    /// The stage asked for more memory than its limit.
+    OutOfMemory,
+    /// What the stage returned is not what it promised, or not Arrow.
+    InvalidOutput,
+    /// A sink refused the record for good.
+    Refused,
+}
+
+impl FailureKind {
+    /// `stage_error`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Rejected => "rejected",
+            Self::StageError => "stage_error",
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::OutOfMemory => "out_of_memory",
+            Self::InvalidOutput => "invalid_output",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A row that failed, on its way to the dead letters.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The original record.
+    pub origin: Origin,
+    /// Name of the node (source, stage or sink) where it failed.
+    pub node: Arc<str>,
+    /// Digest of the stage's component, in hexadecimal.
+    pub component: Option<Arc<str>>,
+    /// Why.
+    pub kind: FailureKind,
+    /// The cause in words; cut at 4 KiB where it is written.
+    pub message: String,
+    /// How often it was tried.
+    pub attempt: u32,
+}

@@ -1,0 +1,146 @@
+//! What a format must do, seen by sources and sinks: push decoders and encoders, no IO of their own.
+//!
+//! The implementations and their table are in `format/`; sources and sinks hold them only through these traits.
+
+use std::io::Write;
+use std::path::Path;
+
+use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+
+use crate::batch::{Payload, SourceBatch};
+use crate::error::{Code, Result};
+
+/// A mistake in the options of a kind, found while planning. All of them are reported, not the first.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// JSON pointer within the options that were given (`/topics/0`); empty: the whole.
+    pub pointer: String,
+    /// Its code.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A mistake at a pointer.
+    pub fn new(code: Code, pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), code, message: message.into(), help: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same below another pointer.
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> Self {
+        self.pointer.insert_str(0, prefix);
+        self
+    }
+}
+
+/// How the records of a format lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// One record a line (JSON lines, raw).
+    Lines,
+    /// Records as CSV frames them: quotes may hold line ends, the first record may be a header.
+    Csv {
+        /// Whether the first record names the columns.
+        header: bool,
+        /// Between fields.
+        delimiter: u8,
+    },
+    /// The file is one whole that only the format can read (Parquet, Arrow IPC).
+    Container,
+}
+
+/// A format with its options resolved.
+pub trait Format: Send + Sync {
+    /// How records lie in a file.
+    fn layout(&self) -> Layout;
+
+    /// The columns that a decoder gives; `None` where only a file itself can say.
+    fn schema(&self) -> Option<SchemaRef>;
+
+    /// The columns of a local file, read from it (containers) or inferred from its first records.
+    fn infer(&self, path: &Path) -> Result<SchemaRef>;
+
+    /// A decoder to these columns.
+    fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>>;
+
+    /// An encoder of one byte string a row; an error where the format has none (containers).
+    fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>>;
+
+    /// Reads a container from a row on, in batches of at most `rows`. Only called for `Layout::Container`.
+    fn reader(&self, path: &Path, from_row: u64, rows: usize) -> Result<Box<dyn RowReader>>;
+
+    /// Writes a whole file of this format.
+    fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>>;
+
+    /// Extension of files it writes, without the dot.
+    fn extension(&self) -> &'static str;
+}
+
+/// A record that could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Row in the source batch.
+    pub row: u32,
+    /// The cause, with the column where one is to blame.
+    pub message: String,
+}
+
+/// What a decoder made of a source batch.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The good rows, in order; the schema is the decoder's.
+    pub records: RecordBatch,
+    /// Which rows of the source batch they are; `None`: all of them. No nulls.
+    pub good: Option<BooleanArray>,
+    /// The others, in order of rows.
+    pub bad: Vec<BadRow>,
+}
+
+/// Bytes in, rows out. One bad record never touches its neighbours: good + bad = rows of the batch, always.
+pub trait Decoder: Send {
+    /// Decodes every record of a payload. A null value (tombstone) becomes a row of nulls.
+    fn decode(&mut self, payload: &Payload) -> Result<Decoded>;
+}
+
+/// Rows in, one byte string a row out.
+pub trait Encoder: Send {
+    /// As many values as there are rows, in order. A row is never a null; tombstones are the sink's to make.
+    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray>;
+}
+
+/// Reads rows of a container.
+pub trait RowReader: Send {
+    /// The next rows; `None` at the end.
+    fn next(&mut self) -> Result<Option<RecordBatch>>;
+}
+
+/// Writes rows to a file of its format.
+pub trait RowWriter: Send {
+    /// Appends rows.
+    fn write(&mut self, records: &RecordBatch) -> Result<()>;
+    /// Bytes written or buffered so far, for rolling by size.
+    fn bytes(&self) -> u64;
+    /// Completes the file (header, footer) and flushes it; syncing is the sink's.
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// The originals of a batch as bytes, for dead letters: a payload that was columns has none.
+pub fn original_value(batch: &SourceBatch, row: usize) -> Option<&[u8]> {
+    use arrow::array::Array;
+    match &batch.payload {
+        Payload::Values(values) if values.is_valid(row) => Some(values.value(row)),
+        _ => None,
+    }
+}

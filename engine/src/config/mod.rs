@@ -1,0 +1,5 @@
+//! The pipeline file: text to [`Spec`], with every mistake placed by line and column.
+
+pub mod spec;
+
+pub use spec::Spec;

@@ -1,0 +1,292 @@
+//! A pipeline file as typed: what the author wrote, after variables are expanded and before anything is resolved.
+
+use std::fmt;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// A pipeline.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Name of the pipeline: consumer group, prefix of transactional ids and of the dead-letter topic.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]{0,99}$"))]
+    pub name: String,
+    /// Where records come from, by name.
+    #[schemars(extend("minProperties" = 1))]
+    pub sources: IndexMap<String, SourceSpec>,
+    /// Sandboxed Wasm transforms, by name.
+    #[serde(default)]
+    pub stages: IndexMap<String, StageSpec>,
+    /// Where records go, by name.
+    #[schemars(extend("minProperties" = 1))]
+    pub sinks: IndexMap<String, SinkSpec>,
+    /// What is promised, and how often it is committed.
+    #[serde(default)]
+    pub delivery: DeliverySpec,
+    /// Where failed records go (`kafka` or `file`); by default a topic `<name>.dead-letters` beside a Kafka source,
+    /// else a file `<name>.dead-letters.jsonl` in the working folder.
+    #[serde(default)]
+    pub dead_letters: Option<KindSpec>,
+    /// Size of the batches that sources hand over.
+    #[serde(default)]
+    pub batch: BatchSpec,
+    /// Units of parallelism: each has its own partitions and its own instance of every stage. Default: 1.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 256))]
+    pub lanes: Option<usize>,
+}
+
+/// A source: exactly one kind (`kafka`, `file`, `generate`), and how its records are read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SourceSpec {
+    /// How the bytes of a record become columns.
+    #[serde(default)]
+    pub format: Option<KindSpec>,
+    /// Metadata that become columns: `key` becomes `_key`, and so on.
+    #[serde(default)]
+    pub metadata: Vec<String>,
+    /// What happens to a record that cannot be decoded.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// The kind and its options: the one other key.
+    #[serde(flatten)]
+    pub kind: KindSpec,
+}
+
+/// A stage: a Wasm component (`wasm:` a path, or `use:` a ready-made one).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageSpec {
+    /// Its inputs: a source, a stage, a port `stage.port`, or a list of them (a union of equal schemas).
+    pub from: Inputs,
+    /// Path of the component.
+    #[serde(default)]
+    pub wasm: Option<String>,
+    /// Name of a ready-made stage.
+    #[serde(default, rename = "use")]
+    pub ready_made: Option<String>,
+    /// Configuration of the stage; its own JSON Schema says what it may be.
+    #[serde(default)]
+    #[schemars(extend("type" = "object"))]
+    pub config: Map<String, Value>,
+    /// Bounds of one instance.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// What happens to a row that fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// A sink: exactly one kind (`kafka`, `file`, `stdout`, `blackhole`), and how rows become bytes.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SinkSpec {
+    /// Its inputs.
+    pub from: Inputs,
+    /// How rows become bytes.
+    #[serde(default)]
+    pub format: Option<KindSpec>,
+    /// What happens to a record that is refused for good.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// The kind and its options: the one other key.
+    #[serde(flatten)]
+    pub kind: KindSpec,
+}
+
+/// A kind by name with its options: `name` or `name: { option: … }`.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(with = "Value")]
+pub struct KindSpec {
+    /// The kind's name.
+    pub name: String,
+    /// Its options; an empty object when only the name was given.
+    pub options: Value,
+}
+
+impl<'de> Deserialize<'de> for KindSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(name) => Ok(Self { name, options: Value::Object(Map::new()) }),
+            Value::Object(map) if map.len() == 1 => {
+                let (name, options) = map.into_iter().next().ok_or_else(|| D::Error::custom("empty"))?;
+                let options = if options.is_null() { Value::Object(Map::new()) } else { options };
+                Ok(Self { name, options })
+            }
+            Value::Object(map) if map.is_empty() => Err(D::Error::custom("the kind is missing")),
+            Value::Object(map) => {
+                let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+                Err(D::Error::custom(format!("exactly one kind was expected, these were given: {}", keys.join(", "))))
+            }
+            other => Err(D::Error::custom(format!("a name or a mapping was expected, not {other}"))),
+        }
+    }
+}
+
+/// One input or several.
+#[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Inputs {
+    /// `from: requests`
+    One(String),
+    /// `from: [a, b.port]`
+    Many(Vec<String>),
+}
+
+impl Inputs {
+    /// The names, in order.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
+    }
+}
+
+/// What happens to a row that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It goes to the dead letters with its cause.
+    #[default]
+    DeadLetter,
+    /// It is left out and counted.
+    Skip,
+    /// The pipeline stops; nothing after it is committed.
+    Stop,
+}
+
+/// Bounds of one instance of a stage. Defaults are generous and never unlimited.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSpec {
+    /// Memory: all linear memories and tables. Default 64 MiB, 256 MiB for an interpreter.
+    #[serde(default)]
+    pub memory: Option<Size>,
+    /// Time of one call. Default 1 s, 10 s for an interpreter.
+    #[serde(default)]
+    pub time: Option<Period>,
+    /// Bytes that one call may return. Default 64 MiB.
+    #[serde(default)]
+    pub output: Option<Size>,
+    /// Rows that one call may return. Default 1,048,576.
+    #[serde(default)]
+    pub rows: Option<usize>,
+    /// Log lines a second. Default 100.
+    #[serde(default)]
+    pub log_lines: Option<u32>,
+}
+
+/// What is promised, and how often it is committed.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeliverySpec {
+    /// `at_least_once` (default) or `exactly_once`.
+    #[serde(default)]
+    pub guarantee: Guarantee,
+    /// Time between two commits. Default 100 ms; 30 s where a sink's files are durable only when closed.
+    #[serde(default)]
+    pub commit_interval: Option<Period>,
+    /// How long a stop may drain. Default 30 s.
+    #[serde(default)]
+    pub shutdown_timeout: Option<Period>,
+}
+
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// Nothing is lost; after a crash some records come again.
+    #[default]
+    AtLeastOnce,
+    /// Nothing is lost and nothing comes twice.
+    ExactlyOnce,
+}
+
+/// Size of the batches that sources hand over.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSpec {
+    /// Rows at most. Default 8,192.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub rows: Option<usize>,
+    /// Bytes at most. Default 1 MiB.
+    #[serde(default)]
+    pub bytes: Option<Size>,
+    /// A batch is handed over when its first record has waited this long. Default 20 ms.
+    #[serde(default)]
+    pub age: Option<Period>,
+}
+
+/// A number of bytes: `64MiB`, `1.5 GB`, or a bare number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let parsed = match &value {
+            Value::Number(n) => n.as_u64(),
+            Value::String(s) => s.parse::<bytesize::ByteSize>().ok().map(|b| b.as_u64()),
+            _ => None,
+        };
+        parsed.map(Self).ok_or_else(|| D::Error::custom(format!("{value} is not a size such as `64MiB`")))
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Size".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A number of bytes: `64MiB`, `1.5 GB`, or a bare number.",
+            "type": ["string", "integer"],
+            "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]([iI]?[bB])?|[bB])?\s*$",
+            "minimum": 0,
+        })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        bytesize::ByteSize(self.0).fmt(f)
+    }
+}
+
+/// A length of time: `250ms`, `1s`, `5m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub Duration);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|e| D::Error::custom(format!("`{text}` is not a duration such as `250ms`: {e}")))
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Period".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A length of time: `250ms`, `1s`, `5m`, `1h 30m`.",
+            "type": "string",
+            "pattern": r"^\s*([0-9]+\s*(ns|us|ms|s|sec|m|min|h|hr|d|day|days)\s*)+$",
+        })
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}

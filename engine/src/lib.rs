@@ -1,0 +1,18 @@
+//! `pipe`: a streaming data-pipeline engine whose transform stages are sandboxed WebAssembly components.
+//!
+//! Modules have ranks; a lower one never uses a higher one (`ARCHITECTURE.md`, enforced by a test).
+
+// Rank 0
+pub mod error;
+pub mod units;
+// Rank 1
+pub mod batch;
+pub mod clock;
+pub mod codec;
+// Rank 2
+pub mod config;
+// Rank 3
+pub mod format;
+pub mod sink;
+pub mod source;
+pub mod stage;

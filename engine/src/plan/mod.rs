@@ -1,0 +1,106 @@
+//! From [`Spec`](crate::config::Spec) to [`Plan`]: every name resolved, every edge typed, every promise checked.
+//! Pure but for the binder it is given: all configuration errors appear here, none later.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::codec::Format;
+use crate::config::spec::{Guarantee, OnFailure};
+use crate::sink::SinkKind;
+use crate::source::{Room, SourceKind};
+use crate::stage::Bound;
+use crate::{sink, source};
+
+/// A pipeline, resolved.
+pub struct Plan {
+    /// Name of the pipeline.
+    pub name: String,
+    /// Folder of the pipeline file.
+    pub base: PathBuf,
+    /// Sources, in the order of the file.
+    pub sources: Vec<SourceNode>,
+    /// Stages, in topological order.
+    pub stages: Vec<StageNode>,
+    /// Sinks, in the order of the file.
+    pub sinks: Vec<SinkNode>,
+    /// Where failed rows go.
+    pub dead_letters: DeadLetters,
+    /// What is promised.
+    pub guarantee: Guarantee,
+    /// Time between two commits.
+    pub commit_interval: Duration,
+    /// How long a stop may drain.
+    pub shutdown_timeout: Duration,
+    /// Bounds of a source's batch.
+    pub room: Room,
+    /// Units of parallelism.
+    pub lanes: usize,
+}
+
+/// Which output of which node an edge comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Output {
+    /// Index into `Plan::sources`.
+    Source(usize),
+    /// Index into `Plan::stages`, then of the port.
+    Stage(usize, usize),
+}
+
+/// A source.
+pub struct SourceNode {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static SourceKind,
+    /// What opens it.
+    pub prepared: Box<dyn source::Prepared>,
+    /// Decodes its records; `None`: its batches are rows already.
+    pub format: Option<Arc<dyn Format>>,
+    /// Metadata columns that are appended, by name without the underscore (`key`, `partition`, …).
+    pub metadata: Vec<String>,
+    /// Columns that leave it, metadata included.
+    pub schema: SchemaRef,
+    /// What happens to a record that cannot be decoded.
+    pub on_failure: OnFailure,
+}
+
+/// A stage.
+pub struct StageNode {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Its inputs: all of one schema.
+    pub inputs: Vec<Output>,
+    /// Columns of its input.
+    pub input: SchemaRef,
+    /// The component, bound to its input and configuration: `bound.ports()` are its outputs.
+    pub bound: Bound,
+    /// What happens to a row that fails.
+    pub on_failure: OnFailure,
+}
+
+/// A sink.
+pub struct SinkNode {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static SinkKind,
+    /// Its inputs: all of one schema.
+    pub inputs: Vec<Output>,
+    /// Columns of its input.
+    pub input: SchemaRef,
+    /// What opens it.
+    pub prepared: Box<dyn sink::Prepared>,
+    /// What happens to a record that is refused for good.
+    pub on_failure: OnFailure,
+}
+
+/// Where failed rows go. Their columns are [`dead_letter_schema`](crate::sink::dead_letter::schema).
+pub struct DeadLetters {
+    /// `kafka` or `file`.
+    pub kind: &'static SinkKind,
+    /// What opens it.
+    pub prepared: Box<dyn sink::Prepared>,
+}

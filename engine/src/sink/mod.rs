@@ -1,0 +1,119 @@
+//! Sinks: where records go. A sink is one file (or folder) here and one line in [`SINKS`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::Value;
+
+use crate::batch::{Batch, Origin};
+use crate::codec::{Format, Problem};
+use crate::error::Result;
+use crate::units::Epoch;
+
+/// Every sink, in alphabetical order.
+pub static SINKS: &[&SinkKind] = &[];
+
+/// What a sink can promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// A crash may write some records again.
+    AtLeastOnce,
+    /// Part of a Kafka transaction.
+    Transactional,
+}
+
+/// A kind of sink.
+pub struct SinkKind {
+    /// The key in the pipeline file.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// YAML of one entry under `sinks:`; a test parses and plans it.
+    pub example: &'static str,
+    /// JSON Schema of its options.
+    pub options: fn(&mut SchemaGenerator) -> Schema,
+    /// What it can promise.
+    pub delivery: Delivery,
+    /// Format when `format:` is absent; `None`: it must be given, or taken from a path's extension.
+    pub default_format: Option<&'static str>,
+    /// Whether what it writes is durable only when a file is closed (the commit interval's default is longer then).
+    pub durable_on_close: bool,
+    /// Resolves the options. Does no IO.
+    pub prepare: fn(&Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>>,
+}
+
+/// What a sink is made from.
+pub struct Settings<'a> {
+    /// Name of the pipeline.
+    pub pipeline: &'a str,
+    /// Name of the node.
+    pub name: &'a str,
+    /// Folder that relative paths are relative to.
+    pub base: &'a Path,
+    /// The options under the kind's key.
+    pub options: &'a Value,
+    /// The format, already prepared; `None` where the kind needs none (blackhole).
+    pub format: Option<&'a Arc<dyn Format>>,
+    /// Columns of what is written.
+    pub schema: &'a SchemaRef,
+}
+
+/// A sink with its options resolved: the plan holds it. Nothing here has done IO.
+pub trait Prepared: Send + Sync {
+    /// One line for `pipe explain`, secrets redacted.
+    fn describe(&self) -> String;
+    /// Cluster it writes to (`bootstrap.servers`, sorted), where it is one.
+    fn cluster(&self) -> Option<String> {
+        None
+    }
+    /// Opens one sink a lane. What lanes may share (a producer) is made here once.
+    fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>>;
+}
+
+/// What a sink needs to start.
+pub struct Open {
+    /// Number of sinks to make, one a lane.
+    pub lanes: usize,
+    /// Identity of this worker within the pipeline.
+    pub worker: String,
+}
+
+/// A record that a sink refuses for good. It goes to the dead letters.
+#[derive(Debug)]
+pub struct Refused {
+    /// The original behind it.
+    pub origin: Origin,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a sink made ready for an epoch.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Prepare {
+    /// Rows made durable since the last prepare.
+    pub rows: u64,
+    /// Their bytes, as written.
+    pub bytes: u64,
+}
+
+/// Writes the rows of one lane, on the lane's own thread.
+///
+/// Rows that were written = rows that a `prepare` answers for + rows refused. A passing error (`Error::is_passing`)
+/// leaves the sink usable: the runtime calls the same method again after a pause, and the sink goes on where it
+/// stopped without writing a row twice if it can know.
+pub trait Sink: Send {
+    /// Takes rows. May buffer; may block for backpressure, at most a second at a time, then answer a passing error.
+    fn write(&mut self, batch: &Batch, refused: &mut Vec<Refused>) -> Result<()>;
+    /// Called when nothing came for a while: serve callbacks, roll by time.
+    fn idle(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Makes everything taken so far durable, or ready to commit: delivery reports in, files closed and in place.
+    fn prepare(&mut self, epoch: Epoch, refused: &mut Vec<Refused>) -> Result<Prepare>;
+    /// Discards, as far as it can, what was taken since the last `prepare`: those rows will come again.
+    fn abort(&mut self) -> Result<()>;
+    /// Frees everything; what was not prepared is discarded.
+    fn close(&mut self) -> Result<()>;
+}

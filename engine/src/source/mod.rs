@@ -1,0 +1,167 @@
+//! Sources: where records come from. A source is one file (or folder) here and one line in [`SOURCES`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::Value;
+
+use crate::batch::SourceBatch;
+use crate::codec::{Format, Problem};
+use crate::error::Result;
+
+/// Every source, in alphabetical order.
+pub static SOURCES: &[&SourceKind] = &[];
+
+/// What a restarted worker can count on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// The consumer group holds the committed positions.
+    Group,
+    /// The worker's state folder holds them.
+    State,
+}
+
+/// A kind of source.
+pub struct SourceKind {
+    /// The key in the pipeline file.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// YAML of one entry under `sources:`; a test parses and plans it.
+    pub example: &'static str,
+    /// JSON Schema of its options.
+    pub options: fn(&mut SchemaGenerator) -> Schema,
+    /// Who keeps its positions.
+    pub replay: Replay,
+    /// Metadata columns it can give, by their names in `metadata:` (`key`, `partition`, ...).
+    pub metadata: &'static [&'static str],
+    /// Whether `format:` must be given (a generator has columns of its own).
+    pub needs_format: bool,
+    /// Resolves the options. Does no network IO; local files may be looked at to learn their columns.
+    pub prepare: fn(&Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>>,
+}
+
+/// What a source is made from.
+pub struct Settings<'a> {
+    /// Name of the pipeline: the consumer group.
+    pub pipeline: &'a str,
+    /// Name of the node.
+    pub name: &'a str,
+    /// Folder that relative paths are relative to.
+    pub base: &'a Path,
+    /// The options under the kind's key.
+    pub options: &'a Value,
+    /// The format, already prepared; `None` where `format:` is absent.
+    pub format: Option<&'a Arc<dyn Format>>,
+}
+
+/// A source with its options resolved: the plan holds it. Nothing here has touched the network.
+pub trait Prepared: Send + Sync {
+    /// The columns of decoded records, without metadata columns.
+    fn schema(&self) -> SchemaRef;
+    /// One line for `pipe explain`, secrets redacted.
+    fn describe(&self) -> String;
+    /// Cluster it reads from (`bootstrap.servers`, sorted), where it is one.
+    fn cluster(&self) -> Option<String> {
+        None
+    }
+    /// Opens it: the only place that does IO.
+    fn open(&self, open: Open) -> Result<Opened>;
+}
+
+/// What a source needs to start.
+pub struct Open {
+    /// Number of readers to make, one a lane.
+    pub lanes: usize,
+    /// Identity of this worker within the pipeline.
+    pub worker: String,
+    /// End when everything that was there at the start has been read (`--until-end`).
+    pub until_end: bool,
+    /// Bounds of one batch.
+    pub room: Room,
+    /// Where to go on, for [`Replay::State`]; empty: from the start.
+    pub resume: Positions,
+    /// The runtime, for what a rebalance needs.
+    pub runtime: Arc<dyn Runtime>,
+}
+
+/// Bounds of one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of keys, values and headers; a single larger record still passes.
+    pub bytes: usize,
+    /// Age: a batch is handed over when its first record has waited this long.
+    pub age: Duration,
+}
+
+/// A source that runs.
+pub struct Opened {
+    /// One a lane, in order. They share nothing with each other.
+    pub readers: Vec<Box<dyn Reader>>,
+    /// The part that all lanes share.
+    pub control: Arc<dyn Control>,
+}
+
+/// Reads the partitions of one lane, on the lane's own thread.
+pub trait Reader: Send {
+    /// The next records of one partition, in order. Returns within about `wait`.
+    fn poll(&mut self, wait: Duration) -> Result<Polled>;
+    /// Goes back: the next record of each partition that this lane holds is the given position (a partition that
+    /// is not named goes back to where the lane found it). What was handed out since is forgotten.
+    fn rewind(&mut self, to: &Positions) -> Result<()>;
+}
+
+/// What a reader found.
+#[derive(Debug)]
+pub enum Polled {
+    /// Records; never empty.
+    Batch(SourceBatch),
+    /// Nothing now.
+    Idle,
+    /// Nothing ever again (`--until-end`, or a file at its end).
+    End,
+}
+
+/// The part of a source that its lanes share: the group, the commits.
+pub trait Control: Send + Sync {
+    /// Serves the source's control queue (for Kafka: rebalances, errors); called in a loop by a thread of its own,
+    /// returns within about `wait`.
+    fn poll(&self, wait: Duration) -> Result<()>;
+    /// Everything below these positions is durable. Called from the committer's thread, also while `poll` is inside
+    /// [`Runtime::drain`]. Positions of partitions that this worker no longer owns are left out silently.
+    fn commit(&self, positions: &Positions) -> Result<()>;
+    /// Records that lie between what was handed out and the end of each partition, where known.
+    fn lag(&self) -> Vec<(Partition, i64)> {
+        Vec::new()
+    }
+    /// Leaves the group and frees everything. Called once, after the last commit.
+    fn close(&self) -> Result<()>;
+}
+
+/// What a source may ask of the runtime.
+pub trait Runtime: Send + Sync {
+    /// Makes everything that readers have handed out so far durable and commits it; returns whether that was done
+    /// before the deadline. Called when partitions are revoked, after their readers have stopped.
+    fn drain(&self, deadline: Duration) -> bool;
+    /// Partitions were lost (another worker may own them by now): what is in flight is dropped and every lane goes
+    /// back to what is committed.
+    fn rewind(&self, reason: &str);
+}
+
+/// A partition of a topic, or a file (partition 0).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// Topic or path.
+    pub topic: Arc<str>,
+    /// Number.
+    pub partition: i32,
+}
+
+/// For each partition the offset of the next record.
+pub type Positions = BTreeMap<Partition, i64>;

@@ -1,0 +1,87 @@
+//! Newtypes and every numeric limit of the engine, with the reason for each number.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The work between two barriers; it commits whole or not at all. The first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Raised by every rewind; messages of an older generation are dropped. The first is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+/// Rows of a batch that a source hands over: large enough to drown the fixed cost of a crossing (1 us), small
+/// enough that a batch's columns stay in the second-level cache.
+pub const BATCH_ROWS: usize = 8_192;
+/// Bytes of originals in a batch that a source hands over.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// A source hands over what it has after this long, so that a trickle is not held back.
+pub const BATCH_AGE: Duration = Duration::from_millis(20);
+
+/// Batches a channel holds: two keep both ends busy, four ride out a hiccup.
+pub const CHANNEL_BATCHES_MAX: usize = 4;
+/// Bytes a channel holds (batches and their originals); one batch larger than this may still pass alone.
+pub const CHANNEL_BYTES_MAX: usize = 8 << 20;
+
+/// One record of a source: as Kafka's own default for a fetch (`message.max.bytes` is 1 MiB), with room for raised ones.
+pub const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Epochs whose barrier has left the sources and that are not committed yet.
+pub const EPOCHS_IN_FLIGHT_MAX: usize = 4;
+/// Time between two commits.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// The same where a sink's files are durable only when closed: 120 files an hour a lane.
+pub const COMMIT_INTERVAL_FILES: Duration = Duration::from_secs(30);
+/// `check` warns above this many files an hour for one sink.
+pub const FILES_PER_HOUR_WARN: u64 = 1_000;
+/// SIGTERM drains for at most this long.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What was revoked is drained for at most this long; below Kafka's `max.poll.interval.ms` and rebalance time-outs.
+pub const REVOKE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Memory of one instance of a compiled stage (Rust, C, Go): sum of its linear memories and tables.
+pub const STAGE_MEMORY_BYTES: usize = 64 << 20;
+/// The same where the component carries an interpreter (Python, JavaScript).
+pub const STAGE_MEMORY_BYTES_INTERPRETER: usize = 256 << 20;
+/// A component larger than this is taken to carry an interpreter: compiled stages are tens of kilobytes.
+pub const INTERPRETER_COMPONENT_BYTES: usize = 4 << 20;
+/// Time of one call of a stage.
+pub const STAGE_TIME: Duration = Duration::from_secs(1);
+/// Time of one call of `describe` or `bind`, and of an interpreter's `process`.
+pub const STAGE_TIME_SLOW: Duration = Duration::from_secs(10);
+/// Bytes that one call of a stage may return.
+pub const STAGE_OUTPUT_BYTES: usize = 64 << 20;
+/// Rows that one call of a stage may return over all its ports.
+pub const STAGE_ROWS: usize = 1 << 20;
+/// Log lines a second that an instance may write; the rest are counted.
+pub const STAGE_LOG_LINES_PER_SECOND: u32 = 100;
+/// Bytes of one log line of a stage.
+pub const STAGE_LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// Depth of nesting of a schema.
+pub const SCHEMA_DEPTH_MAX: usize = 32;
+/// Fields of a schema, children included.
+pub const SCHEMA_FIELDS_MAX: usize = 4_096;
+/// Ports of a stage.
+pub const STAGE_PORTS_MAX: usize = 256;
+/// The epoch clock of the Wasm engine: a deadline is met within one tick.
+pub const STAGE_TICK: Duration = Duration::from_millis(5);
+
+/// A dead letter's message is cut here.
+pub const DEAD_LETTER_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Lanes of a worker.
+pub const LANES_MAX: usize = 256;
