@@ -16,3 +16,5 @@ pub mod format;
 pub mod sink;
 pub mod source;
 pub mod stage;
+// Rank 4
+pub mod plan;

@@ -120,7 +120,10 @@ impl<'de> Deserialize<'de> for KindSpec {
             Value::Object(map) if map.is_empty() => Err(D::Error::custom("the kind is missing")),
             Value::Object(map) => {
                 let keys: Vec<&str> = map.keys().map(String::as_str).collect();
-                Err(D::Error::custom(format!("exactly one kind was expected, these were given: {}", keys.join(", "))))
+                Err(D::Error::custom(format!(
+                    "exactly one kind was expected, these were given: {}",
+                    keys.join(", ")
+                )))
             }
             other => Err(D::Error::custom(format!("a name or a mapping was expected, not {other}"))),
         }

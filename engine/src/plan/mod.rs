@@ -97,10 +97,10 @@ pub struct SinkNode {
     pub on_failure: OnFailure,
 }
 
-/// Where failed rows go. Their columns are [`dead_letter_schema`](crate::sink::dead_letter::schema).
-pub struct DeadLetters {
-    /// `kafka` or `file`.
-    pub kind: &'static SinkKind,
-    /// What opens it.
-    pub prepared: Box<dyn sink::Prepared>,
+/// Where failed rows go.
+pub enum DeadLetters {
+    /// JSON lines, appended to one file; the path is absolute.
+    File(PathBuf),
+    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema).
+    Kafka(Box<dyn sink::Prepared>),
 }

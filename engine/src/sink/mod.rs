@@ -1,5 +1,7 @@
 //! Sinks: where records go. A sink is one file (or folder) here and one line in [`SINKS`].
 
+pub mod dead_letter;
+
 use std::path::Path;
 use std::sync::Arc;
 
