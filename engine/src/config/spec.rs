@@ -17,13 +17,13 @@ pub struct Spec {
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]{0,99}$"))]
     pub name: String,
     /// Where records come from, by name.
-    #[schemars(extend("minProperties" = 1))]
+    #[schemars(with = "IndexMap<String, Value>", extend("minProperties" = 1))]
     pub sources: IndexMap<String, SourceSpec>,
     /// Sandboxed Wasm transforms, by name.
     #[serde(default)]
     pub stages: IndexMap<String, StageSpec>,
     /// Where records go, by name.
-    #[schemars(extend("minProperties" = 1))]
+    #[schemars(with = "IndexMap<String, Value>", extend("minProperties" = 1))]
     pub sinks: IndexMap<String, SinkSpec>,
     /// What is promised, and how often it is committed.
     #[serde(default)]
