@@ -9,8 +9,11 @@ pub mod units;
 pub mod batch;
 pub mod clock;
 pub mod codec;
+pub mod metrics;
 // Rank 2
+pub mod channel;
 pub mod config;
+pub mod epoch;
 // Rank 3
 pub mod format;
 pub mod sink;
