@@ -185,7 +185,12 @@ impl<T: Load> Sender<T> {
     }
 
     #[cold]
-    fn send_slowly(&self, mut envelope: Envelope<T>, mut admitted: bool, rows: u64) -> Result<(), Disconnected> {
+    fn send_slowly(
+        &self,
+        mut envelope: Envelope<T>,
+        mut admitted: bool,
+        rows: u64,
+    ) -> Result<(), Disconnected> {
         let start = self.clock.now();
         let (generation, bytes) = (envelope.generation, envelope.bytes);
         let result = loop {
@@ -403,7 +408,8 @@ mod tests {
 
     fn pair(current: &Arc<CurrentGeneration>) -> (Sender<u64>, Receiver<u64>, Arc<metrics::Edge>) {
         let stats = Meter::new("p").edge("e");
-        let (sender, receiver) = edge(Arc::clone(&stats), Arc::new(SystemClock::default()), Arc::clone(current));
+        let (sender, receiver) =
+            edge(Arc::clone(&stats), Arc::new(SystemClock::default()), Arc::clone(current));
         (sender, receiver, stats)
     }
 

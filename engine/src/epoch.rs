@@ -112,16 +112,28 @@ impl<P: Positions> Machine<P> {
     }
 
     /// A lane has sent its barrier; everything below `positions` lies before it.
-    pub fn barrier(&mut self, generation: Generation, lane: usize, epoch: Epoch, positions: &P) -> Result<()> {
+    pub fn barrier(
+        &mut self,
+        generation: Generation,
+        lane: usize,
+        epoch: Epoch,
+        positions: &P,
+    ) -> Result<()> {
         if generation != self.generation {
             return Ok(());
         }
         let Some(flight) = self.in_flight.iter_mut().find(|f| f.epoch == epoch) else {
-            return Err(Error::internal(format!("lane {lane} reported epoch {epoch}, which is not in flight")));
+            return Err(Error::internal(format!(
+                "lane {lane} reported epoch {epoch}, which is not in flight"
+            )));
         };
         match flight.lanes.get_mut(lane) {
             Some(reported @ false) => *reported = true,
-            _ => return Err(Error::internal(format!("lane {lane} reported epoch {epoch} twice, or is unknown"))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "lane {lane} reported epoch {epoch} twice, or is unknown"
+                )));
+            }
         }
         flight.positions.advance(positions);
         Ok(())
@@ -133,11 +145,17 @@ impl<P: Positions> Machine<P> {
             return Ok(());
         }
         let Some(flight) = self.in_flight.iter_mut().find(|f| f.epoch == epoch) else {
-            return Err(Error::internal(format!("terminal {terminal} prepared epoch {epoch}, which is not in flight")));
+            return Err(Error::internal(format!(
+                "terminal {terminal} prepared epoch {epoch}, which is not in flight"
+            )));
         };
         match flight.terminals.get_mut(terminal) {
             Some(reported @ false) => *reported = true,
-            _ => return Err(Error::internal(format!("terminal {terminal} prepared {epoch} twice, or is unknown"))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "terminal {terminal} prepared {epoch} twice, or is unknown"
+                )));
+            }
         }
         Ok(())
     }

@@ -21,3 +21,5 @@ pub mod source;
 pub mod stage;
 // Rank 4
 pub mod plan;
+// Rank 5
+pub mod run;

@@ -217,7 +217,11 @@ mod tests {
     #[test]
     fn names_are_unique_and_well_formed() {
         let mut names: Vec<&str> = Name::ALL.iter().map(|n| n.as_str()).collect();
-        assert!(names.iter().all(|n| n.starts_with("pipe_") && n.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+        assert!(
+            names
+                .iter()
+                .all(|n| n.starts_with("pipe_") && n.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        );
         assert!(Name::ALL.iter().all(|n| n.help().ends_with('.')));
         let all = names.len();
         names.sort_unstable();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The work between two barriers; it commits whole or not at all. The first is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The work between two barriers; it commits whole or not at all. The first is 1; 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
