@@ -13,6 +13,8 @@ mod source;
 mod stage;
 mod state;
 pub mod summary;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
 use std::path::PathBuf;

@@ -71,7 +71,7 @@ pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Res
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
     let worker = options.worker.clone().unwrap_or_else(random_name);
     let state = open_state(&plan, options)?;
-    let mut wiring = Wiring::new(&plan, clock, tell);
+    let wiring = Wiring::new(&plan, clock, tell);
     // Sinks first: a worker that cannot write must not join a group.
     let sinks = open_sinks(&plan, &worker)?;
     let writer = open_dead_letters(&plan, &worker)?;
