@@ -46,6 +46,7 @@ fn read(file: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| panic!("{file}: {e}"))
 }
 
+#[track_caller]
 fn assert_none(offences: &[String]) {
     assert!(offences.is_empty(), "{} offence(s):\n{}", offences.len(), offences.join("\n"));
 }
@@ -171,7 +172,8 @@ fn a_module_never_uses_one_of_higher_rank() {
             let Some(other_rank) = ranks.get(&other).filter(|_| modules.contains(&other)) else { continue };
             let siblings = rank == other_rank && *rank == SIBLING_RANK && own != other;
             if other_rank > rank || siblings {
-                offences.push(format!("{file}:{line}: `{own}` (rank {rank}) uses `{other}` (rank {other_rank})"));
+                offences
+                    .push(format!("{file}:{line}: `{own}` (rank {rank}) uses `{other}` (rank {other_rank})"));
             }
         }
     }
@@ -197,11 +199,17 @@ fn files_are_short_and_say_what_they_are() {
 #[test]
 fn nothing_is_left_undone() {
     // Put together here, so that this file does not hold them.
-    let words: Vec<String> =
-        [("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("#[ig", "nore"), ("#[al", "low"), ("#![al", "low")]
-            .iter()
-            .map(|(a, b)| format!("{a}{b}"))
-            .collect();
+    let words: Vec<String> = [
+        ("todo", "!("),
+        ("unimplemented", "!("),
+        ("dbg", "!("),
+        ("#[ig", "nore"),
+        ("#[al", "low"),
+        ("#![al", "low"),
+    ]
+    .iter()
+    .map(|(a, b)| format!("{a}{b}"))
+    .collect();
     let mut offences = Vec::new();
     for file in files_ending(".rs") {
         for (number, line) in read(&file).lines().enumerate() {
@@ -237,7 +245,8 @@ fn nothing_names_a_machine_or_is_too_large() {
 /// Whether a line has this absolute path, not as the middle of a longer path or of an address.
 fn names_folder(line: &str, place: &str) -> bool {
     line.match_indices(place).any(|(at, _)| {
-        !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '}' | ')' | '/' | '*'))
+        !line[..at]
+            .ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '}' | ')' | '/' | '*'))
     })
 }
 
@@ -279,6 +288,23 @@ fn markdown_has_one_title_and_links_that_resolve() {
     assert_none(&offences);
 }
 
+/// A pipeline in README.md is one of `pipelines/`, word for word, so that what is shown is what was run.
+#[test]
+fn pipelines_in_the_readme_are_examples() {
+    let examples: Vec<String> =
+        files_ending(".yaml").into_iter().filter(|f| f.starts_with("pipelines/")).map(|f| read(&f)).collect();
+    let text = read("README.md");
+    let shown: Vec<&str> =
+        text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    assert!(!shown.is_empty(), "README.md shows no pipeline");
+    for block in shown {
+        assert!(
+            examples.iter().any(|e| e.contains(block)),
+            "README.md shows what is in no example:\n{block}"
+        );
+    }
+}
+
 #[test]
 fn the_map_shows_the_tree() {
     let text = read("ARCHITECTURE.md");
@@ -310,7 +336,8 @@ fn the_map_shows_the_tree() {
             Some(true) => {}
         }
     }
-    for module in sections.keys().chain(ranks.keys()).filter(|m| !modules.contains(*m)) {
+    let named: BTreeSet<&String> = sections.keys().chain(ranks.keys()).collect();
+    for module in named.into_iter().filter(|m| !modules.contains(*m)) {
         offences.push(format!("ARCHITECTURE.md: `{module}` is no module of engine/src"));
     }
 
@@ -365,13 +392,19 @@ fn each_dependency_has_its_reason() {
         .collect();
     assert!(wanted.contains("wasmtime"), "the list of dependencies was not found: {wanted:?}");
 
-    let records = files().into_iter().filter(|f| f.starts_with("docs/adr/")).map(|f| read(&f)).collect::<String>();
-    let told: BTreeSet<&str> =
-        records.lines().filter(|line| line.starts_with("| `")).flat_map(|line| quoted(line.split('|').nth(1).unwrap_or_default())).collect();
+    let records =
+        files().into_iter().filter(|f| f.starts_with("docs/adr/")).map(|f| read(&f)).collect::<String>();
+    let told: BTreeSet<&str> = records
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| quoted(line.split('|').nth(1).unwrap_or_default()))
+        .collect();
     let offences: Vec<String> = wanted
         .difference(&told)
         .map(|name| format!("Cargo.toml: `{name}` has no line in a table of docs/adr"))
-        .chain(told.difference(&wanted).map(|name| format!("docs/adr: `{name}` is no dependency of Cargo.toml")))
+        .chain(
+            told.difference(&wanted).map(|name| format!("docs/adr: `{name}` is no dependency of Cargo.toml")),
+        )
         .collect();
     assert_none(&offences);
 }
@@ -382,6 +415,9 @@ fn lock_files_are_committed() {
     let files = files();
     for lock in ["Cargo.lock", "stages/Cargo.lock"] {
         let manifest = lock.replace(".lock", ".toml");
-        assert!(!files.contains(&manifest) || files.iter().any(|f| f == lock), "{lock} is not under version control");
+        assert!(
+            !files.contains(&manifest) || files.iter().any(|f| f == lock),
+            "{lock} is not under version control"
+        );
     }
 }
