@@ -1,0 +1,30 @@
+# Every target may be run on a fresh clone: each calls scripts/setup.sh, which installs what is missing or says
+# what to install.
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+.PHONY: help demo kafka-demo test bench fmt lint deny
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Run the example pipeline on real flight records: file -> Wasm stages -> Parquet and the terminal
+	@scripts/demo.sh
+
+kafka-demo: ## The same through a real Apache Kafka broker, started for it and stopped after it
+	@scripts/kafka-demo.sh
+
+test: ## Everything: set-up, build, guests, unit, golden, hostile and real-Kafka tests, docs, lint
+	@scripts/test.sh
+
+bench: ## Micro-benchmarks and whole-pipeline benchmarks; see benches/README.md for how to read them
+	@scripts/bench.sh
+
+fmt: ## Format the sources of both workspaces
+	@cargo fmt --all
+	@cargo fmt --all --manifest-path stages/Cargo.toml
+
+lint: ## Formatting and clippy, warnings are errors
+	@scripts/lint.sh
+
+deny: ## Licences, sources and duplicate versions of the dependencies (needs cargo-deny)
+	@cargo deny --locked check bans licenses sources

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# make demo: real flight records through two Wasm stages into Parquet and onto the terminal. Needs no broker.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+scripts/setup.sh demo
+say "Building the engine (the first time takes some minutes) and the stages"
+cargo build --locked --workspace --bins
+scripts/guests.sh filter route
+target=${CARGO_TARGET_DIR:-$root/target}
+pipe=$target/debug/pipe
+
+# Made anew each time; what the run leaves stays here to be looked at.
+export OUT=$target/demo
+rm -rf "$OUT"
+mkdir -p "$OUT"
+
+say "pipe check pipelines/flights.yaml"
+"$pipe" check pipelines/flights.yaml
+
+say "pipe run --until-end pipelines/flights.yaml ($(wc -l <pipelines/data/flights.jsonl) records)"
+# In the output folder, because dead letters go to the working folder.
+(cd "$OUT" && "$pipe" run --until-end --fresh --state "$OUT/state" "$root/pipelines/flights.yaml" >"$OUT/board.jsonl")
+
+say "The first of $(wc -l <"$OUT/board.jsonl") late departures from the hubs, as the sink \`board\` printed them"
+head -n 8 "$OUT/board.jsonl"
+
+say "The Parquet files, read back by pipe itself"
+# count <name>: rows of the Parquet files of a sink, and one of them.
+count() {
+  cat >"$OUT/read-$1.yaml" <<YAML
+name: read-$1
+sources:
+  rows: { file: { path: "$1/*.parquet" }, format: parquet }
+sinks:
+  lines: { from: rows, stdout: {}, format: json }
+YAML
+  (cd "$OUT" && "$pipe" run --until-end --fresh --state "$OUT/state" "read-$1.yaml" >"read-$1.jsonl" 2>"read-$1.log") ||
+    { cat "$OUT/read-$1.log" >&2; return 1; }
+  printf '%-7s %5d rows in %d file(s), %d bytes; for example %s\n' "$1" "$(wc -l <"$OUT/read-$1.jsonl")" \
+    "$(find "$OUT/$1" -name '*.parquet' | wc -l)" "$(cat "$OUT/$1"/*.parquet | wc -c)" "$(head -n 1 "$OUT/read-$1.jsonl")"
+}
+count hubs
+count others
+say "Kept in ${OUT#"$root"/}"
