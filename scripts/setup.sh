@@ -11,6 +11,7 @@ case $group in demo | test | kafka) ;; *) echo "usage: scripts/setup.sh demo|tes
 
 # Rust below this cannot build wasmtime 48; rustup reads rust-toolchain.toml and fetches the right one by itself.
 rust_min=1.95
+# A machine without a network should fail, not hang.
 apt_seconds=900
 
 missing=() # what a person would call it
@@ -87,7 +88,7 @@ rust() {
   }
   # With rustup the first call installs the toolchain that rust-toolchain.toml names.
   local version
-  version=$(rustc --version | sed -n 's/^rustc \([0-9]*\.[0-9]*\).*/\1/p')
+  version=$(timeout "$apt_seconds" rustc --version | sed -n 's/^rustc \([0-9]*\.[0-9]*\).*/\1/p')
   [ "$(printf '%s\n' "$rust_min" "$version" | sort -V | head -n 1)" = "$rust_min" ] || {
     echo "setup: rustc $version is too old; $rust_min or later is needed (https://rustup.rs)" >&2
     exit 1

@@ -1,6 +1,7 @@
 //! The tree keeps its own rules: ranks of modules, sizes, banned words, and documents that name what exists.
 //!
 //! Needs nothing but the sources and git. A failure lists every offence, each with its file and line.
+#![expect(clippy::expect_used, reason = "helpers of a test: a panic is its failure")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
