@@ -61,11 +61,13 @@ pub fn load(brokers: &str, topic: &str, partitions: i32, count: u64) -> Result<u
             _ => 200,
         };
         // Tenths of a millisecond.
-        let latency = if numbers.below(100) < 6 { 1_001 + numbers.below(4_000) } else { 1 + numbers.below(999) };
+        let latency =
+            if numbers.below(100) < 6 { 1_001 + numbers.below(4_000) } else { 1 + numbers.below(999) };
         passing += u64::from(status >= 500 || latency > 1_000);
         record.clear();
         let (user, country) = (numbers.below(100_000), COUNTRIES[numbers.below(8) as usize]);
-        let (page, bytes, agent) = (numbers.below(10_000), numbers.below(50_000), AGENTS[numbers.below(3) as usize]);
+        let (page, bytes, agent) =
+            (numbers.below(10_000), numbers.below(50_000), AGENTS[numbers.below(3) as usize]);
         let (whole, tenth) = (latency / 10, latency % 10);
         let ts = 1_764_000_000_000 + i / 2;
         // Writing to a string cannot fail.

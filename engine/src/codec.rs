@@ -45,6 +45,12 @@ impl Problem {
     }
 }
 
+/// Reads a kind's options into its type. The JSON Schema has found most mistakes by then, with better places; what
+/// is left (a size that does not parse) is placed at the whole.
+pub fn options<T: serde::de::DeserializeOwned>(options: &serde_json::Value) -> Result<T, Vec<Problem>> {
+    T::deserialize(options).map_err(|e| vec![Problem::new(Code::C005, "", e.to_string())])
+}
+
 /// How the records of a format lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {

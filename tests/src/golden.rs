@@ -47,7 +47,11 @@ pub fn check(case: &str) {
     assert_eq!(straight, expected, "{case}, straight");
     assert_eq!(run_case(&folder, Way::Otherwise), expected, "{case}, other batches and lanes");
     for stop_at in [1, 20] {
-        assert_eq!(run_case(&folder, Way::Resumed(stop_at)), expected, "{case}, stopped at {stop_at} and resumed");
+        assert_eq!(
+            run_case(&folder, Way::Resumed(stop_at)),
+            expected,
+            "{case}, stopped at {stop_at} and resumed"
+        );
     }
 }
 
@@ -61,7 +65,8 @@ fn bless(folder: &Path, rows: &Rows) {
 }
 
 fn read_expected(folder: &Path) -> Rows {
-    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e} (PIPE_BLESS=1 makes it)", folder.display()));
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e} (PIPE_BLESS=1 makes it)", folder.display()));
     entries
         .map(|entry| {
             let path = entry.unwrap_or_else(|e| panic!("{e}")).path();
@@ -96,7 +101,8 @@ fn run_once(folder: &Path, sets: &[&str], stop_at: Option<u64>) -> Summary {
     sets.push(dead_letters);
     let plan = crate::plan(&folder.join("pipeline.yaml"), &sets);
     let options = Options { until_end: true, state: Some(folder.join(".pipe")), ..Options::default() };
-    let running = run::start(plan, &options, Arc::new(SystemClock::default())).unwrap_or_else(|e| panic!("{e}"));
+    let running =
+        run::start(plan, &options, Arc::new(SystemClock::default())).unwrap_or_else(|e| panic!("{e}"));
     if let Some(stop_at) = stop_at {
         let started = Instant::now();
         let read = || running.stats.sources.iter().map(|(_, s)| s.read.get()).sum::<u64>();

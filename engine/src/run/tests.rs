@@ -297,6 +297,7 @@ static SOURCE: SourceKind = SourceKind {
     replay: Replay::State,
     metadata: &[],
     needs_format: true,
+    default_format: None,
     prepare: |_| Err(Vec::new()),
 };
 static SINK: SinkKind = SinkKind {
@@ -306,6 +307,7 @@ static SINK: SinkKind = SinkKind {
     options: no_options,
     delivery: Delivery::AtLeastOnce,
     default_format: None,
+    needs_format: false,
     durable_on_close: false,
     prepare: |_| Err(Vec::new()),
 };
