@@ -347,7 +347,9 @@ mod tests {
         while let Polled::Batch(batch) = lane.poll(Duration::ZERO).unwrap() {
             let Payload::Values(values) = &batch.payload else { panic!("bytes") };
             assert_eq!(batch.next, batch.offsets[batch.len() - 1] + 1);
-            records.extend((0..batch.len()).map(|i| (batch.partition, batch.offsets[i], values.value(i).to_vec())));
+            records.extend(
+                (0..batch.len()).map(|i| (batch.partition, batch.offsets[i], values.value(i).to_vec())),
+            );
         }
         records.sort();
         records
@@ -376,7 +378,8 @@ mod tests {
     #[test]
     fn about_the_asked_share_is_broken() {
         let records = all(&mut lane(&Options { bad_rows: 0.2, ..options() }, 100));
-        let bad = records.iter().filter(|(_, _, json)| serde_json::from_slice::<Value>(json).is_err()).count();
+        let bad =
+            records.iter().filter(|(_, _, json)| serde_json::from_slice::<Value>(json).is_err()).count();
         assert!((120..280).contains(&bad), "{bad} of 1001");
     }
 

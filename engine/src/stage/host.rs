@@ -111,8 +111,9 @@ impl Host {
         }
         let artifact = self.on_demand.engine.precompile_component(bytes).map(Artifact::compiled);
         let artifact = artifact.map_err(|e| {
-            Error::user(Code::W001, format!("the component cannot be compiled: {e:#}"))
-                .help("the file may be cut short or use a feature of Wasm that is switched off; build it again")
+            Error::user(Code::W001, format!("the component cannot be compiled: {e:#}")).help(
+                "the file may be cut short or use a feature of Wasm that is switched off; build it again",
+            )
         })?;
         let (component, engines) = self
             .deserialize(&artifact)
@@ -176,15 +177,15 @@ fn tick(engines: Vec<Engine>) -> Result<mpsc::Sender<()>> {
 
 /// Says what a file is that is no component, before the compiler does so in its own words.
 fn check_preamble(bytes: &[u8]) -> Result<()> {
-    let not = |what: &str| Err(Error::user(Code::P004, format!("this is not a WebAssembly component: {what}")));
+    let not =
+        |what: &str| Err(Error::user(Code::P004, format!("this is not a WebAssembly component: {what}")));
     match bytes.get(..8) {
         _ if bytes.is_empty() => not("the file is empty"),
         Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
-        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(Error::user(
-            Code::P004,
-            "this is a core WebAssembly module, not a component",
-        )
-        .help("build it as a component: `pipe stage build`, or `wasm-tools component new`")),
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
+            Err(Error::user(Code::P004, "this is a core WebAssembly module, not a component")
+                .help("build it as a component: `pipe stage build`, or `wasm-tools component new`"))
+        }
         Some([0, b'a', b's', b'm', ..]) => not("a version of WebAssembly that is not known"),
         _ => not("it does not begin as WebAssembly does"),
     }
@@ -222,8 +223,11 @@ fn check_imports(imports: &[String]) -> Result<()> {
                 format!("the component imports `{name}`, and this host knows `{known}`"),
             ));
         }
-        return Err(Error::user(Code::W009, format!("the component imports `{name}`, which no stage is given"))
-            .help("a stage gets `pipe:stage/host` and WASI 0.2 without files, network and environment"));
+        return Err(Error::user(
+            Code::W009,
+            format!("the component imports `{name}`, which no stage is given"),
+        )
+        .help("a stage gets `pipe:stage/host` and WASI 0.2 without files, network and environment"));
     }
     Ok(())
 }
