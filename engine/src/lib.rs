@@ -11,6 +11,7 @@ pub mod clock;
 pub mod codec;
 // Rank 2
 pub mod config;
+pub mod kafka;
 // Rank 3
 pub mod format;
 pub mod sink;

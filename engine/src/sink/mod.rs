@@ -1,6 +1,7 @@
 //! Sinks: where records go. A sink is one file (or folder) here and one line in [`SINKS`].
 
 pub mod dead_letter;
+pub mod kafka;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
-pub static SINKS: &[&SinkKind] = &[];
+pub static SINKS: &[&SinkKind] = &[&kafka::KIND];
 
 /// What a sink can promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
