@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod channel;
 pub mod config;
 pub mod epoch;
+pub mod kafka;
 // Rank 3
 pub mod format;
 pub mod sink;

@@ -4,6 +4,7 @@ pub mod blackhole;
 pub mod dead_letter;
 pub mod file;
 pub mod stdout;
+pub mod kafka;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::error::Result;
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
-pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &stdout::KIND];
+pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &kafka::KIND, &stdout::KIND];
 
 /// What a sink can promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
