@@ -41,6 +41,17 @@ pub const CHANNEL_BYTES_MAX: usize = 8 << 20;
 /// One record of a source: as Kafka's own default for a fetch (`message.max.bytes` is 1 MiB), with room for raised ones.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
 
+/// Records from which the columns of a file are inferred.
+pub const INFER_RECORDS: usize = 1_000;
+/// Bytes that are read for it: planning a pipeline over huge lines stays quick.
+pub const INFER_BYTES_MAX: u64 = 16 << 20;
+/// Rows of a Parquet row group: readers skip by group, and a group is held in memory while it is written.
+pub const PARQUET_GROUP_ROWS: usize = 1 << 17;
+/// Bytes of a Parquet row group under way, for wide rows.
+pub const PARQUET_GROUP_BYTES: usize = 16 << 20;
+/// Bytes a file or the standard output gets in one write.
+pub const WRITE_BUFFER_BYTES: usize = 256 << 10;
+
 /// Epochs whose barrier has left the sources and that are not committed yet.
 pub const EPOCHS_IN_FLIGHT_MAX: usize = 4;
 /// Time between two commits.
