@@ -45,6 +45,12 @@ impl Problem {
     }
 }
 
+/// Reads a kind's options into its type. The JSON Schema has found most mistakes by then, with better places; what
+/// is left (a size that does not parse) is placed at the whole.
+pub fn options<T: serde::de::DeserializeOwned>(options: &serde_json::Value) -> Result<T, Vec<Problem>> {
+    T::deserialize(options).map_err(|e| vec![Problem::new(Code::C005, "", e.to_string())])
+}
+
 /// How the records of a format lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -56,9 +62,101 @@ pub enum Layout {
         header: bool,
         /// Between fields.
         delimiter: u8,
+        /// Around fields.
+        quote: u8,
     },
     /// The file is one whole that only the format can read (Parquet, Arrow IPC).
     Container,
+}
+
+/// Where the fields and the records of CSV end (RFC 4180): a quote within a quoted field is doubled, a quoted field
+/// may hold line ends, a quote elsewhere is an ordinary sign. Sources cut records with it, the format fields.
+#[derive(Debug, Clone)]
+pub struct CsvFields {
+    delimiter: u8,
+    quote: u8,
+    state: CsvState,
+    /// The unquoted text of a field.
+    text: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CsvState {
+    /// At the start of a field.
+    Start,
+    /// In a field without quotes.
+    Plain,
+    /// Between quotes.
+    Quoted,
+    /// After a quote between quotes: the end, or the first of two.
+    Closed,
+}
+
+impl CsvFields {
+    /// Fields with these signs.
+    pub fn new(delimiter: u8, quote: u8) -> Self {
+        Self { delimiter, quote, state: CsvState::Start, text: Vec::new() }
+    }
+
+    fn step(&mut self, byte: u8) -> CsvState {
+        use CsvState::{Closed, Plain, Quoted, Start};
+        self.state = match self.state {
+            Start if byte == self.quote => Quoted,
+            Quoted if byte == self.quote => Closed,
+            Quoted => Quoted,
+            Closed if byte == self.quote => Quoted,
+            _ if byte == self.delimiter => Start,
+            _ => Plain,
+        };
+        self.state
+    }
+
+    /// Length of the part of `bytes` that belongs to the record under way, its line end included; `None`: all of
+    /// it, and the record goes on. The state is kept for the next part.
+    pub fn end_of_record(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (i, byte) in bytes.iter().enumerate() {
+            if *byte == b'\n' && self.state != CsvState::Quoted {
+                self.state = CsvState::Start;
+                return Some(i + 1);
+            }
+            self.step(*byte);
+        }
+        None
+    }
+
+    /// Forgets the record under way.
+    pub fn reset(&mut self) {
+        self.state = CsvState::Start;
+    }
+
+    /// Calls `field` with the text of each field of a whole record and whether it was quoted. The error says what
+    /// is wrong with the quotes.
+    pub fn split(&mut self, record: &[u8], mut field: impl FnMut(&[u8], bool)) -> Result<(), String> {
+        self.reset();
+        self.text.clear();
+        let mut quoted = false;
+        for byte in record {
+            let before = self.state;
+            match self.step(*byte) {
+                CsvState::Start => {
+                    field(&self.text, quoted);
+                    self.text.clear();
+                    quoted = false;
+                }
+                CsvState::Quoted if before == CsvState::Start => quoted = true,
+                CsvState::Plain if before == CsvState::Closed => {
+                    return Err("a closing quote is followed by more text".to_owned());
+                }
+                CsvState::Closed => {}
+                CsvState::Plain | CsvState::Quoted => self.text.push(*byte),
+            }
+        }
+        if self.state == CsvState::Quoted {
+            return Err("a quote is never closed".to_owned());
+        }
+        field(&self.text, quoted);
+        Ok(())
+    }
 }
 
 /// A format with its options resolved.

@@ -9,8 +9,12 @@ pub mod units;
 pub mod batch;
 pub mod clock;
 pub mod codec;
+pub mod metrics;
 // Rank 2
+pub mod channel;
 pub mod config;
+pub mod epoch;
+pub mod kafka;
 // Rank 3
 pub mod format;
 pub mod sink;
@@ -18,3 +22,5 @@ pub mod source;
 pub mod stage;
 // Rank 4
 pub mod plan;
+// Rank 5
+pub mod run;

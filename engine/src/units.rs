@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The work between two barriers; it commits whole or not at all. The first is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The work between two barriers; it commits whole or not at all. The first is 1; 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
@@ -40,6 +40,17 @@ pub const CHANNEL_BYTES_MAX: usize = 8 << 20;
 
 /// One record of a source: as Kafka's own default for a fetch (`message.max.bytes` is 1 MiB), with room for raised ones.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Records from which the columns of a file are inferred.
+pub const INFER_RECORDS: usize = 1_000;
+/// Bytes that are read for it: planning a pipeline over huge lines stays quick.
+pub const INFER_BYTES_MAX: u64 = 16 << 20;
+/// Rows of a Parquet row group: readers skip by group, and a group is held in memory while it is written.
+pub const PARQUET_GROUP_ROWS: usize = 1 << 17;
+/// Bytes of a Parquet row group under way, for wide rows.
+pub const PARQUET_GROUP_BYTES: usize = 16 << 20;
+/// Bytes a file or the standard output gets in one write.
+pub const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Epochs whose barrier has left the sources and that are not committed yet.
 pub const EPOCHS_IN_FLIGHT_MAX: usize = 4;
@@ -85,3 +96,31 @@ pub const STAGE_TICK: Duration = Duration::from_millis(5);
 pub const DEAD_LETTER_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Lanes of a worker.
 pub const LANES_MAX: usize = 256;
+
+/// Opening a Kafka source or sink waits this long for a broker: longer than any healthy cluster takes, short enough
+/// that a wrong address is seen at once.
+pub const KAFKA_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two questions to a broker that did not have the answer yet.
+pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// An assignment looks up committed offsets for at most this long; below Kafka's `max.poll.interval.ms` (5 min).
+pub const KAFKA_ASSIGN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes that a worker's consumer fetches ahead, over all its partitions.
+pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;
+/// Records that it fetches ahead over all its partitions: librdkafka spends about 400 bytes on each beside its data.
+pub const KAFKA_PREFETCH_RECORDS: usize = 100_000;
+/// Partition's share of the prefetch in bytes, however many there are: one full fetch.
+pub const KAFKA_PREFETCH_PARTITION_BYTES_MIN: usize = 1 << 20;
+/// Its share in records.
+pub const KAFKA_PREFETCH_PARTITION_RECORDS_MIN: usize = 1_000;
+/// Records taken from librdkafka at once: few enough that a change of record size cannot pile up memory.
+pub const KAFKA_PULL_RECORDS: usize = 1_024;
+/// A reader without records looks up this often even if nothing woke it.
+pub const KAFKA_IDLE: Duration = Duration::from_millis(100);
+/// A seek waits this long for the fetcher.
+pub const KAFKA_SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
+pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
+/// Records that a worker's producer holds.
+pub const KAFKA_QUEUE_RECORDS: usize = 200_000;
+/// Bytes that a worker's producer holds.
+pub const KAFKA_QUEUE_BYTES: usize = 64 << 20;

@@ -1,16 +1,32 @@
 //! Formats: how the bytes of a record, or a whole file, become columns and back. One file here and one line in
 //! [`FORMATS`] each.
 
+mod columns;
+pub mod arrow_ipc;
+pub mod csv;
+pub mod json;
+pub mod parquet;
+pub mod raw;
+mod sample;
+mod text;
+
+use std::io::{self, Write};
 use std::sync::Arc;
 
+use ::arrow::array::{BooleanArray, BooleanBufferBuilder, RecordBatch};
+use ::arrow::datatypes::SchemaRef;
+use ::arrow::error::ArrowError;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::codec::{Format, Problem};
-use crate::error::Result;
+use crate::batch::Payload;
+use crate::codec::{Decoded, Decoder, Format, Problem};
+use crate::config::types;
+use crate::error::{Code, Error, Result};
+use crate::units::RECORD_BYTES_MAX;
 
 /// Every format, in alphabetical order.
-pub static FORMATS: &[&FormatKind] = &[];
+pub static FORMATS: &[&FormatKind] = &[&arrow_ipc::KIND, &csv::KIND, &json::KIND, &parquet::KIND, &raw::KIND];
 
 /// A kind of format.
 pub struct FormatKind {
@@ -26,4 +42,210 @@ pub struct FormatKind {
     pub extensions: &'static [&'static str],
     /// Resolves the options (the value under the format's key; `{}` when only its name was given).
     pub prepare: fn(&Value) -> Result<Arc<dyn Format>, Vec<Problem>>,
+}
+
+/// Reads options and gathers every mistake in them.
+struct Options<'a> {
+    value: &'a Value,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Options<'a> {
+    /// Options of these keys only.
+    fn new(value: &'a Value, keys: &[&str]) -> Self {
+        let mut problems = Vec::new();
+        match value {
+            Value::Object(map) => {
+                for key in map.keys().filter(|key| !keys.contains(&key.as_str())) {
+                    let known = keys.join(", ");
+                    let problem = Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`"));
+                    let help = if known.is_empty() { "it takes no options".into() } else { format!("it takes {known}") };
+                    problems.push(problem.help(help));
+                }
+            }
+            _ => problems.push(Problem::new(Code::C005, "", "options are a mapping")),
+        }
+        Self { value, problems }
+    }
+
+    fn problem(&mut self, pointer: &str, code: Code, message: &str) {
+        self.problems.push(Problem::new(code, pointer, message));
+    }
+
+    fn columns(&mut self) -> Option<SchemaRef> {
+        let value = self.value.get("columns").filter(|value| !value.is_null())?;
+        match types::columns(value) {
+            Ok(schema) => Some(schema),
+            Err(problems) => {
+                self.problems.extend(problems.into_iter().map(|problem| problem.below("/columns")));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, key: &str, default: bool) -> bool {
+        match self.value.get(key) {
+            None | Some(Value::Null) => default,
+            Some(Value::Bool(flag)) => *flag,
+            Some(other) => {
+                self.problem(&format!("/{key}"), Code::C005, &format!("true or false was expected, not {other}"));
+                default
+            }
+        }
+    }
+
+    /// One of a few words.
+    fn word(&mut self, key: &str, allowed: &[&str], default: &'a str) -> &'a str {
+        match self.value.get(key) {
+            None | Some(Value::Null) => default,
+            Some(Value::String(word)) if allowed.contains(&word.as_str()) => word,
+            Some(other) => {
+                let message = format!("one of {} was expected, not {other}", allowed.join(", "));
+                self.problem(&format!("/{key}"), Code::C005, &message);
+                default
+            }
+        }
+    }
+
+    /// A single ASCII sign.
+    fn sign(&mut self, key: &str, default: u8) -> u8 {
+        match self.value.get(key) {
+            None | Some(Value::Null) => default,
+            Some(Value::String(text)) if text.len() == 1 && !matches!(text.as_str(), "\n" | "\r") => text.as_bytes()[0],
+            Some(other) => {
+                self.problem(&format!("/{key}"), Code::C005, &format!("one ASCII sign was expected, not {other}"));
+                default
+            }
+        }
+    }
+
+    fn done(self, format: impl Format + 'static) -> Result<Arc<dyn Format>, Vec<Problem>> {
+        if self.problems.is_empty() { Ok(Arc::new(format)) } else { Err(self.problems) }
+    }
+}
+
+/// Which rows of a source batch were good: nothing is kept until the first bad one.
+struct Good {
+    rows: usize,
+    good: usize,
+    mask: Option<BooleanBufferBuilder>,
+}
+
+impl Good {
+    fn new(rows: usize) -> Self {
+        Self { rows, good: 0, mask: None }
+    }
+
+    /// Good rows so far.
+    fn count(&self) -> usize {
+        self.good
+    }
+
+    fn push(&mut self) {
+        self.good += 1;
+        if let Some(mask) = &mut self.mask {
+            mask.append(true);
+        }
+    }
+
+    fn skip(&mut self) {
+        let (rows, good) = (self.rows, self.good);
+        let mask = self.mask.get_or_insert_with(|| {
+            let mut mask = BooleanBufferBuilder::new(rows);
+            mask.append_n(good, true);
+            mask
+        });
+        mask.append(false);
+    }
+
+    fn finish(self) -> Option<BooleanArray> {
+        self.mask.map(|mut mask| BooleanArray::new(mask.finish(), None))
+    }
+}
+
+/// Refuses a record beyond the limit. A source may have cut it there.
+fn too_large(record: &[u8]) -> Result<(), String> {
+    if record.len() > RECORD_BYTES_MAX {
+        return Err(format!("{}: the record is larger than {RECORD_BYTES_MAX} bytes", Code::D002));
+    }
+    Ok(())
+}
+
+/// The error of asking a format of records for a container.
+fn no_container(name: &str) -> Error {
+    Error::internal(format!("the format {name} is not a container"))
+}
+
+/// The error of asking a container for single records.
+fn only_container(name: &str) -> Error {
+    Error::user(Code::P009, format!("{name} holds whole files, not single records"))
+        .help("use it with a `file` source or sink")
+}
+
+/// The decoder of containers: their rows are columns already.
+struct Rows(SchemaRef);
+
+impl Decoder for Rows {
+    fn decode(&mut self, payload: &Payload) -> Result<Decoded> {
+        match payload {
+            Payload::Rows(rows) if rows.schema().fields() == self.0.fields() => {
+                let records = RecordBatch::try_new(self.0.clone(), rows.columns().to_vec())
+                    .map_err(|e| Error::internal(format!("rows do not fit their schema: {e}")))?;
+                Ok(Decoded { records, good: None, bad: Vec::new() })
+            }
+            Payload::Rows(_) => Err(Error::user(Code::S002, "a file has other columns than the first one")),
+            Payload::Values(_) => Err(only_container("this format")),
+        }
+    }
+}
+
+/// A failed write. A full disk may be emptied, so it passes.
+fn written<T>(result: Result<T, ArrowError>) -> Result<T> {
+    result.map_err(|e| match e {
+        ArrowError::IoError(_, e) => write_failed(&e),
+        ArrowError::ExternalError(e) => match e.downcast_ref::<io::Error>() {
+            Some(e) => write_failed(e),
+            None => Error::external(Code::K002, format!("rows cannot be written: {e}")),
+        },
+        e => Error::user(Code::K002, format!("rows cannot be written: {e}")),
+    })
+}
+
+/// The error of an output that cannot be written.
+fn write_failed(e: &io::Error) -> Error {
+    let message = format!("the output cannot be written: {e}");
+    match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted => {
+            Error::passing(Code::K002, message)
+        }
+        _ => Error::external(Code::K002, message),
+    }
+}
+
+/// An output that counts its bytes.
+struct Count {
+    out: Box<dyn Write + Send>,
+    bytes: u64,
+}
+
+impl Count {
+    fn new(out: Box<dyn Write + Send>) -> Self {
+        Self { out, bytes: 0 }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }

@@ -1,18 +1,24 @@
 //! From [`Spec`](crate::config::Spec) to [`Plan`]: every name resolved, every edge typed, every promise checked.
 //! Pure but for the binder it is given: all configuration errors appear here, none later.
 
+mod build;
+mod order;
+mod warnings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::codec::Format;
+use crate::codec::{Format, Problem};
 use crate::config::spec::{Guarantee, OnFailure};
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
 use crate::stage::Bound;
 use crate::{sink, source};
+
+pub use build::{Binder, Place, StageRequest, build, metadata_field};
 
 /// A pipeline, resolved.
 pub struct Plan {
@@ -38,6 +44,8 @@ pub struct Plan {
     pub room: Room,
     /// Units of parallelism.
     pub lanes: usize,
+    /// Settings that work and that one would not want; pointers are those of the whole file.
+    pub warnings: Vec<Problem>,
 }
 
 /// Which output of which node an edge comes from.

@@ -1,6 +1,15 @@
-//! Columns of the dead letters, one row a failed record. Built by the runtime, written by the Kafka or file sink.
+//! Dead letters: their columns for the Kafka sink, and the file of JSON lines. The runtime fills them.
 
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::error::{Code, Error, Result};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
@@ -35,4 +44,203 @@ pub fn schema() -> SchemaRef {
             false,
         ),
     ]))
+}
+
+/// One line of a dead-letter file.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are the `pipe.error.*` headers and the original record")]
+pub struct Letter<'a> {
+    pub pipeline: &'a str,
+    pub stage: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<&'a str>,
+    pub kind: &'a str,
+    pub message: &'a str,
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    /// Of the original, in milliseconds since 1970 in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
+    pub attempt: u32,
+    /// In milliseconds since 1970 in UTC.
+    pub failed_at: i64,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(String, Option<Bytes>)>,
+}
+
+/// Bytes in JSON without loss: text as it is, anything else as `{"base64": "…"}`.
+#[derive(Debug)]
+pub struct Bytes(Vec<u8>);
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("base64", &BASE64.encode(&self.0))?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// Appends dead letters to a file of JSON lines, durable at each `sync`.
+pub struct File {
+    path: PathBuf,
+    file: BufWriter<std::fs::File>,
+    /// Length at the last `sync`: what an abort goes back to.
+    durable: u64,
+    pending: u64,
+}
+
+impl File {
+    /// Opens or makes the file. A line that a crash cut short is cut off: its record comes again.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |what: &str, e: std::io::Error| {
+            Error::external(Code::K004, format!("cannot {what} {}: {e}", path.display()))
+                .help("choose another file with `dead_letters: { file: { path: … } }`")
+        };
+        let mut file = std::fs::File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|e| failed("open", e))?;
+        let durable = whole_lines(&mut file).map_err(|e| failed("read", e))?;
+        file.set_len(durable).map_err(|e| failed("mend", e))?;
+        file.seek(SeekFrom::End(0)).map_err(|e| failed("append to", e))?;
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file), durable, pending: 0 })
+    }
+
+    fn failed(&self, e: &std::io::Error) -> Error {
+        Error::external(Code::K004, format!("cannot write {}: {e}", self.path.display()))
+    }
+
+    /// Appends one letter; durable at the next `sync`.
+    pub fn append(&mut self, letter: &Letter<'_>) -> Result<()> {
+        let mut line = serde_json::to_vec(letter).map_err(|e| Error::internal(e.to_string()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| self.failed(&e))?;
+        self.pending += 1;
+        Ok(())
+    }
+
+    /// Makes everything durable; answers how many letters that were.
+    pub fn sync(&mut self) -> Result<u64> {
+        if self.pending > 0 {
+            self.file.flush().map_err(|e| self.failed(&e))?;
+            self.file.get_ref().sync_data().map_err(|e| self.failed(&e))?;
+            self.durable = self.file.stream_position().map_err(|e| self.failed(&e))?;
+        }
+        Ok(std::mem::take(&mut self.pending))
+    }
+
+    /// Takes back what was appended since the last `sync`.
+    pub fn abort(&mut self) -> Result<()> {
+        self.pending = 0;
+        self.file.flush().map_err(|e| self.failed(&e))?;
+        self.file.get_ref().set_len(self.durable).map_err(|e| self.failed(&e))?;
+        self.file.seek(SeekFrom::Start(self.durable)).map_err(|e| self.failed(&e))?;
+        Ok(())
+    }
+}
+
+/// Length of a file up to its last line end.
+fn whole_lines(file: &mut std::fs::File) -> std::io::Result<u64> {
+    const BLOCK: u64 = 64 << 10;
+    let mut end = file.metadata()?.len();
+    let mut block = vec![0; BLOCK as usize];
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        let part = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(message: &str, value: &[u8]) -> Letter<'static> {
+        Letter {
+            pipeline: "p",
+            stage: "s",
+            component: None,
+            kind: "decode",
+            message: Box::leak(message.to_owned().into_boxed_str()),
+            topic: "t",
+            partition: 3,
+            offset: 42,
+            timestamp: Some(7),
+            attempt: 1,
+            failed_at: 9,
+            key: None,
+            value: Some(value.into()),
+            headers: vec![("h".into(), None)],
+        }
+    }
+
+    #[test]
+    fn letters_are_lines_and_bytes_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.jsonl");
+        let mut file = File::open(&path).unwrap();
+        file.append(&letter("a", b"text \"quoted\"\n")).unwrap();
+        file.append(&letter("b", &[0xff, 0x00])).unwrap();
+        assert_eq!(file.sync().unwrap(), 2);
+        let lines: Vec<serde_json::Value> = std::fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["value"], "text \"quoted\"\n");
+        assert_eq!(lines[1]["value"]["base64"], "/wA=");
+        assert_eq!((&lines[1]["offset"], &lines[1]["kind"]), (&42.into(), &"decode".into()));
+    }
+
+    #[test]
+    fn an_abort_takes_back_and_a_cut_line_is_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.jsonl");
+        let mut file = File::open(&path).unwrap();
+        file.append(&letter("kept", b"1")).unwrap();
+        file.sync().unwrap();
+        file.append(&letter("void", b"2")).unwrap();
+        file.abort().unwrap();
+        file.append(&letter("next", b"3")).unwrap();
+        file.sync().unwrap();
+        drop(file);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("kept") && text.contains("next") && !text.contains("void"));
+        text.push_str("{\"pipeline\":\"p\", cut");
+        std::fs::write(&path, &text).unwrap();
+        let mut file = File::open(&path).unwrap();
+        file.append(&letter("last", b"4")).unwrap();
+        file.sync().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    }
 }

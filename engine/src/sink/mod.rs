@@ -1,6 +1,10 @@
 //! Sinks: where records go. A sink is one file (or folder) here and one line in [`SINKS`].
 
+pub mod blackhole;
 pub mod dead_letter;
+pub mod file;
+pub mod stdout;
+pub mod kafka;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +19,7 @@ use crate::error::Result;
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
-pub static SINKS: &[&SinkKind] = &[];
+pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &kafka::KIND, &stdout::KIND];
 
 /// What a sink can promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,10 @@ pub struct SinkKind {
     pub options: fn(&mut SchemaGenerator) -> Schema,
     /// What it can promise.
     pub delivery: Delivery,
-    /// Format when `format:` is absent; `None`: it must be given, or taken from a path's extension.
+    /// Format when `format:` is absent; `None`: it must be given.
     pub default_format: Option<&'static str>,
+    /// Whether rows become bytes at all.
+    pub needs_format: bool,
     /// Whether what it writes is durable only when a file is closed (the commit interval's default is longer then).
     pub durable_on_close: bool,
     /// Resolves the options. Does no IO.

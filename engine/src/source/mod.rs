@@ -1,5 +1,8 @@
 //! Sources: where records come from. A source is one file (or folder) here and one line in [`SOURCES`].
 
+pub mod generate;
+pub mod kafka;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use crate::codec::{Format, Problem};
 use crate::error::Result;
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&SourceKind] = &[];
+pub static SOURCES: &[&SourceKind] = &[&generate::KIND, &kafka::KIND];
 
 /// What a restarted worker can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +42,10 @@ pub struct SourceKind {
     pub replay: Replay,
     /// Metadata columns it can give, by their names in `metadata:` (`key`, `partition`, ...).
     pub metadata: &'static [&'static str],
-    /// Whether `format:` must be given (a generator has columns of its own).
+    /// Whether it hands over bytes that a format decodes.
     pub needs_format: bool,
+    /// The format, with its options, when `format:` is absent.
+    pub default_format: Option<fn() -> (&'static str, Value)>,
     /// Resolves the options. Does no network IO; local files may be looked at to learn their columns.
     pub prepare: fn(&Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>>,
 }

@@ -1,0 +1,522 @@
+//! Edges between nodes: bounded by batches and by bytes, with barriers, generations and alignment.
+//!
+//! - [`Sender`] blocks when the edge is full; the block travels to the source.
+//! - [`Inputs`] is the receiving side of a node: it reads all its edges, holds back an edge whose barrier has come
+//!   until the others' barriers have, and drops messages of older generations.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Select, SendTimeoutError, TryRecvError};
+
+use crate::batch::{Batch, Failure};
+use crate::clock::Clock;
+use crate::metrics;
+use crate::units::{CHANNEL_BATCHES_MAX, CHANNEL_BYTES_MAX, Epoch, Generation};
+
+/// What an edge carries.
+pub trait Load: Send {
+    /// Rows, for the sums.
+    fn rows(&self) -> usize;
+    /// Bytes, for the bound.
+    fn bytes(&self) -> usize;
+}
+
+impl Load for Batch {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+    fn bytes(&self) -> usize {
+        Self::bytes(self)
+    }
+}
+
+impl Load for Vec<Failure> {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+    fn bytes(&self) -> usize {
+        // Failed rows usually share the originals of one batch; its bytes are counted once.
+        let originals = self.first().map_or(0, |f| f.origin.batch.bytes());
+        originals + self.iter().map(|f| f.message.len() + size_of::<Failure>()).sum::<usize>()
+    }
+}
+
+/// A message of an edge.
+#[derive(Debug)]
+pub enum Message<T> {
+    /// Rows.
+    Data(T),
+    /// No row with an earlier event time follows: milliseconds since 1970 in UTC.
+    Watermark(i64),
+    /// The epoch ends here.
+    Barrier(Epoch),
+    /// Nothing follows.
+    End,
+}
+
+struct Envelope<T> {
+    generation: Generation,
+    bytes: usize,
+    message: Message<T>,
+}
+
+/// The other end is gone: some node has failed and the pipeline is coming down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disconnected;
+
+/// Bytes in an edge.
+struct Gate {
+    used: Mutex<Used>,
+    freed: Condvar,
+}
+
+struct Used {
+    bytes: usize,
+    closed: bool,
+}
+
+impl Gate {
+    /// Waits for room, at most `wait`; a load larger than the bound passes when the edge is empty.
+    fn acquire(&self, bytes: usize, wait: Duration) -> Result<bool, Disconnected> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.bytes > 0 && used.bytes + bytes > CHANNEL_BYTES_MAX && !used.closed {
+            used = self.freed.wait_timeout(used, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if used.closed {
+            return Err(Disconnected);
+        }
+        if used.bytes > 0 && used.bytes + bytes > CHANNEL_BYTES_MAX {
+            return Ok(false);
+        }
+        used.bytes += bytes;
+        Ok(true)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).bytes -= bytes;
+        self.freed.notify_one();
+    }
+
+    fn close(&self) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.freed.notify_all();
+    }
+}
+
+/// The generation that the worker is in, shared by all its nodes.
+#[derive(Debug, Default)]
+pub struct CurrentGeneration(AtomicU64);
+
+impl CurrentGeneration {
+    /// Reads it.
+    pub fn get(&self) -> Generation {
+        Generation(self.0.load(Ordering::Acquire))
+    }
+
+    /// Raises it.
+    pub fn raise(&self, to: Generation) {
+        self.0.fetch_max(to.0, Ordering::AcqRel);
+    }
+}
+
+/// The sending end of an edge.
+pub struct Sender<T> {
+    sender: crossbeam_channel::Sender<Envelope<T>>,
+    gate: Arc<Gate>,
+    stats: Arc<metrics::Edge>,
+    clock: Arc<dyn Clock>,
+    current: Arc<CurrentGeneration>,
+}
+
+/// The receiving end of an edge.
+pub struct Receiver<T> {
+    receiver: crossbeam_channel::Receiver<Envelope<T>>,
+    gate: Arc<Gate>,
+    stats: Arc<metrics::Edge>,
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.gate.close();
+    }
+}
+
+/// An edge with the bounds of `units`.
+pub fn edge<T: Load>(
+    stats: Arc<metrics::Edge>,
+    clock: Arc<dyn Clock>,
+    current: Arc<CurrentGeneration>,
+) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = crossbeam_channel::bounded(CHANNEL_BATCHES_MAX);
+    let gate = Arc::new(Gate { used: Mutex::new(Used { bytes: 0, closed: false }), freed: Condvar::new() });
+    (
+        Sender { sender, gate: Arc::clone(&gate), stats: Arc::clone(&stats), clock, current },
+        Receiver { receiver, gate, stats },
+    )
+}
+
+/// A blocked sender looks up this often whether its generation is over.
+const SEND_WAIT: Duration = Duration::from_millis(50);
+
+impl<T: Load> Sender<T> {
+    /// Sends, waiting for room. A message whose generation is over is dropped while it waits, and counted.
+    pub fn send(&self, generation: Generation, message: Message<T>) -> Result<(), Disconnected> {
+        let (rows, bytes) = match &message {
+            Message::Data(data) => (data.rows() as u64, data.bytes()),
+            _ => (0, 0),
+        };
+        if rows > 0 {
+            self.stats.sent.add(rows);
+            self.stats.batches.add(1);
+            self.stats.bytes.add(bytes as u64);
+        }
+        let mut envelope = Envelope { generation, bytes, message };
+        match self.gate.acquire(bytes, Duration::ZERO)? {
+            true => match self.sender.try_send(envelope) {
+                Ok(()) => return Ok(()),
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => return Err(Disconnected),
+                Err(crossbeam_channel::TrySendError::Full(back)) => envelope = back,
+            },
+            false => return self.send_slowly(envelope, false, rows),
+        }
+        self.send_slowly(envelope, true, rows)
+    }
+
+    #[cold]
+    fn send_slowly(
+        &self,
+        mut envelope: Envelope<T>,
+        mut admitted: bool,
+        rows: u64,
+    ) -> Result<(), Disconnected> {
+        let start = self.clock.now();
+        let (generation, bytes) = (envelope.generation, envelope.bytes);
+        let result = loop {
+            if self.current.get() > generation {
+                if admitted {
+                    self.gate.release(bytes);
+                }
+                self.stats.dropped.add(rows);
+                break Ok(());
+            }
+            if !admitted {
+                match self.gate.acquire(bytes, SEND_WAIT) {
+                    Ok(now) => admitted = now,
+                    Err(gone) => break Err(gone),
+                }
+                continue;
+            }
+            match self.sender.send_timeout(envelope, SEND_WAIT) {
+                Ok(()) => break Ok(()),
+                Err(SendTimeoutError::Disconnected(_)) => break Err(Disconnected),
+                Err(SendTimeoutError::Timeout(back)) => envelope = back,
+            }
+        };
+        self.stats.blocked_ns.add((self.clock.now() - start).as_nanos() as u64);
+        result
+    }
+}
+
+/// What a node receives from its inputs, aligned.
+#[derive(Debug)]
+pub enum Event<T> {
+    /// Rows from the input of this index.
+    Data(usize, T),
+    /// The least of all inputs' watermarks has risen to this.
+    Watermark(i64),
+    /// Every input has delivered the barrier of this epoch.
+    Barrier(Epoch),
+    /// Every input has ended.
+    End,
+    /// A rewind: everything that was taken since the last commit is void.
+    Rewound(Generation),
+    /// Nothing came in time.
+    Idle,
+}
+
+/// The receiving side of a node: one edge or several.
+pub struct Inputs<T> {
+    edges: Vec<Input<T>>,
+    current: Arc<CurrentGeneration>,
+    generation: Generation,
+    watermark: i64,
+    /// Where the next look for a message begins, so that no edge starves another.
+    turn: usize,
+    /// A message of a generation whose rewind had to be reported first.
+    pending: Option<(usize, Envelope<T>)>,
+}
+
+struct Input<T> {
+    receiver: Receiver<T>,
+    /// The barrier that has come and that other inputs have not delivered yet.
+    barrier: Option<Epoch>,
+    watermark: i64,
+    ended: bool,
+}
+
+impl<T: Load> Inputs<T> {
+    /// A node over these edges.
+    pub fn new(receivers: Vec<Receiver<T>>, current: Arc<CurrentGeneration>) -> Self {
+        let edges = receivers
+            .into_iter()
+            .map(|receiver| Input { receiver, barrier: None, watermark: i64::MIN, ended: false })
+            .collect();
+        Self { edges, current, generation: Generation(0), watermark: i64::MIN, turn: 0, pending: None }
+    }
+
+    /// The generation of what was received last; what the node sends carries it.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The next event; `Idle` after `wait`.
+    pub fn next(&mut self, wait: Duration) -> Result<Event<T>, Disconnected> {
+        loop {
+            if self.current.get() > self.generation {
+                return Ok(self.rewound());
+            }
+            if let Some(event) = self.aligned() {
+                return Ok(event);
+            }
+            let next = match self.pending.take() {
+                Some(pending) => Some(pending),
+                None => self.receive(wait)?,
+            };
+            let Some((index, envelope)) = next else { return Ok(Event::Idle) };
+            if let Some(event) = self.take(index, envelope) {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn rewound(&mut self) -> Event<T> {
+        let newest = self.pending.as_ref().map_or(self.generation, |(_, e)| e.generation);
+        self.generation = self.current.get().max(newest);
+        self.watermark = i64::MIN;
+        for edge in &mut self.edges {
+            edge.barrier = None;
+            edge.watermark = i64::MIN;
+            edge.ended = false;
+        }
+        Event::Rewound(self.generation)
+    }
+
+    /// A barrier or the end, when all inputs have delivered it.
+    fn aligned(&mut self) -> Option<Event<T>> {
+        if self.edges.iter().all(|e| e.ended) {
+            return Some(Event::End);
+        }
+        let first = self.edges.first()?.barrier?;
+        if self.edges.iter().all(|e| e.barrier == Some(first)) {
+            self.edges.iter_mut().for_each(|e| e.barrier = None);
+            return Some(Event::Barrier(first));
+        }
+        None
+    }
+
+    fn receive(&mut self, wait: Duration) -> Result<Option<(usize, Envelope<T>)>, Disconnected> {
+        if let [only] = self.edges.as_slice() {
+            return match only.receiver.receiver.recv_timeout(wait) {
+                Ok(envelope) => Ok(Some((0, envelope))),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Err(Disconnected),
+            };
+        }
+        let open: Vec<usize> = (0..self.edges.len())
+            .map(|i| (i + self.turn) % self.edges.len())
+            .filter(|&i| self.edges[i].barrier.is_none() && !self.edges[i].ended)
+            .collect();
+        self.turn = self.turn.wrapping_add(1) % self.edges.len().max(1);
+        for &i in &open {
+            match self.edges[i].receiver.receiver.try_recv() {
+                Ok(envelope) => return Ok(Some((i, envelope))),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(Disconnected),
+            }
+        }
+        let mut select = Select::new();
+        for &i in &open {
+            select.recv(&self.edges[i].receiver.receiver);
+        }
+        let Ok(ready) = select.select_timeout(wait) else { return Ok(None) };
+        let i = open[ready.index()];
+        match ready.recv(&self.edges[i].receiver.receiver) {
+            Ok(envelope) => Ok(Some((i, envelope))),
+            Err(_) => Err(Disconnected),
+        }
+    }
+
+    fn take(&mut self, index: usize, envelope: Envelope<T>) -> Option<Event<T>> {
+        // The shared counter may have been raised after it was read above: the rewind comes before the message.
+        if envelope.generation > self.generation {
+            self.pending = Some((index, envelope));
+            return Some(self.rewound());
+        }
+        let edge = &mut self.edges[index];
+        edge.receiver.gate.release(envelope.bytes);
+        let rows = match &envelope.message {
+            Message::Data(data) => data.rows() as u64,
+            _ => 0,
+        };
+        if envelope.generation < self.generation {
+            edge.receiver.stats.dropped.add(rows);
+            return None;
+        }
+        match envelope.message {
+            Message::Data(data) => {
+                edge.receiver.stats.received.add(rows);
+                Some(Event::Data(index, data))
+            }
+            Message::Barrier(epoch) => {
+                edge.barrier = Some(epoch);
+                None
+            }
+            Message::Watermark(at) => {
+                edge.watermark = edge.watermark.max(at);
+                let least = self.edges.iter().map(|e| e.watermark).min().unwrap_or(i64::MIN);
+                (least > self.watermark).then(|| {
+                    self.watermark = least;
+                    Event::Watermark(least)
+                })
+            }
+            Message::End => {
+                edge.ended = true;
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::metrics::Meter;
+
+    impl Load for u64 {
+        fn rows(&self) -> usize {
+            1
+        }
+        fn bytes(&self) -> usize {
+            CHANNEL_BYTES_MAX / 2 + 1
+        }
+    }
+
+    fn pair(current: &Arc<CurrentGeneration>) -> (Sender<u64>, Receiver<u64>, Arc<metrics::Edge>) {
+        let stats = Meter::new("p").edge("e");
+        let (sender, receiver) =
+            edge(Arc::clone(&stats), Arc::new(SystemClock::default()), Arc::clone(current));
+        (sender, receiver, stats)
+    }
+
+    const G: Generation = Generation(0);
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn a_full_edge_blocks_by_bytes_until_the_receiver_takes() {
+        let current = Arc::new(CurrentGeneration::default());
+        let (sender, receiver, stats) = pair(&current);
+        sender.send(G, Message::Data(1)).unwrap();
+        let blocked = std::thread::spawn(move || sender.send(G, Message::Data(2)));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!blocked.is_finished(), "two do not fit");
+        let mut inputs = Inputs::new(vec![receiver], current);
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 1))));
+        blocked.join().unwrap().unwrap();
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 2))));
+        assert!(stats.blocked_ns.get() > 0);
+        assert_eq!((stats.sent.get(), stats.received.get()), (2, 2));
+    }
+
+    #[test]
+    fn a_receiver_that_goes_away_frees_the_sender() {
+        let current = Arc::new(CurrentGeneration::default());
+        let (sender, receiver, _) = pair(&current);
+        sender.send(G, Message::Data(1)).unwrap();
+        let blocked = std::thread::spawn(move || sender.send(G, Message::Data(2)));
+        std::thread::sleep(Duration::from_millis(10));
+        drop(receiver);
+        assert_eq!(blocked.join().unwrap(), Err(Disconnected));
+    }
+
+    #[test]
+    fn an_input_whose_barrier_has_come_waits_for_the_others() {
+        let current = Arc::new(CurrentGeneration::default());
+        let (a, ra, _) = pair(&current);
+        let (b, rb, _) = pair(&current);
+        let mut inputs = Inputs::new(vec![ra, rb], Arc::clone(&current));
+        a.send(G, Message::Barrier(Epoch(1))).unwrap();
+        a.send(G, Message::Data(10)).unwrap();
+        b.send(G, Message::Data(1)).unwrap();
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Data(1, 1))));
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Idle)), "10 belongs to epoch 2");
+        b.send(G, Message::Barrier(Epoch(1))).unwrap();
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Barrier(Epoch(1)))));
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 10))));
+        a.send(G, Message::End).unwrap();
+        b.send(G, Message::Watermark(5)).unwrap();
+        b.send(G, Message::End).unwrap();
+        assert!(matches!(inputs.next(SHORT), Ok(Event::End)));
+    }
+
+    #[test]
+    fn older_generations_are_dropped_and_counted_and_the_rewind_comes_first() {
+        let current = Arc::new(CurrentGeneration::default());
+        let (a, ra, stats) = pair(&current);
+        let mut inputs = Inputs::new(vec![ra], Arc::clone(&current));
+        a.send(G, Message::Data(1)).unwrap();
+        current.raise(Generation(1));
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Rewound(Generation(1)))));
+        let newer = std::thread::spawn(move || a.send(Generation(1), Message::Data(2)));
+        assert!(matches!(inputs.next(Duration::from_secs(5)), Ok(Event::Data(0, 2))));
+        newer.join().unwrap().unwrap();
+        assert_eq!((stats.sent.get(), stats.received.get(), stats.dropped.get()), (2, 1, 1));
+    }
+
+    proptest! {
+        /// Whatever the interleaving, a node sees each epoch's rows before its barrier, in order per input.
+        #[test]
+        fn alignment_never_mixes_epochs(a in prop::collection::vec(0u8..4, 0..12), b in prop::collection::vec(0u8..4, 0..12)) {
+            let current = Arc::new(CurrentGeneration::default());
+            let mut receivers = Vec::new();
+            let mut threads = Vec::new();
+            for plan in [a.clone(), b.clone()] {
+                let (sender, receiver, _) = pair(&current);
+                receivers.push(receiver);
+                threads.push(std::thread::spawn(move || {
+                    // 0 ends the epoch, anything else is a row that carries its epoch.
+                    let mut epoch = 1;
+                    for step in plan {
+                        if step == 0 {
+                            sender.send(G, Message::Barrier(Epoch(epoch))).unwrap();
+                            epoch += 1;
+                        } else {
+                            sender.send(G, Message::Data(epoch)).unwrap();
+                        }
+                    }
+                    for rest in epoch..=13 {
+                        sender.send(G, Message::Barrier(Epoch(rest))).unwrap();
+                    }
+                    sender.send(G, Message::End).unwrap();
+                }));
+            }
+            let mut inputs = Inputs::new(receivers, current);
+            let (mut epoch, mut rows) = (1, 0);
+            loop {
+                match inputs.next(Duration::from_secs(5)).unwrap() {
+                    Event::Data(_, of) => { prop_assert_eq!(of, epoch); rows += 1; }
+                    Event::Barrier(at) => { prop_assert_eq!(at, Epoch(epoch)); epoch += 1; }
+                    Event::End => break,
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            prop_assert_eq!(epoch, 14);
+            prop_assert_eq!(rows, a.iter().chain(&b).filter(|s| **s != 0).count());
+        }
+    }
+}

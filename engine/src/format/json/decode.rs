@@ -1,0 +1,230 @@
+//! JSON records to columns: serde_json's streaming deserialiser drives the columns directly, no value tree between.
+//!
+//! What surprises: fields that are not declared are skipped without being parsed into anything, however deep they
+//! are and without recursion; their strings are not checked for UTF-8. Deep nesting where a column is declared is
+//! refused at its first wrong level. A key that occurs twice is refused only where its column is declared.
+
+use std::fmt;
+
+use arrow::array::{Array, BinaryArray, BooleanArray};
+use arrow::datatypes::SchemaRef;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::batch::Payload;
+use crate::codec::{BadRow, Decoded, Decoder};
+use crate::error::{Error, Result};
+use crate::format::columns::{Column, Columns, Values, blame, sentence};
+use crate::format::{Good, too_large};
+
+/// Decodes records of JSON.
+pub(super) struct JsonDecoder {
+    schema: SchemaRef,
+    columns: Columns,
+}
+
+impl JsonDecoder {
+    pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
+        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())? })
+    }
+
+    /// Appends a record as row `row`, or says why not; half a row may be left behind then.
+    fn record(&mut self, record: Option<&[u8]>, row: usize) -> Result<(), String> {
+        let Some(bytes) = record else { return self.columns.complete(row) };
+        too_large(bytes)?;
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let mut parse = || {
+            json.deserialize_map(Fields { columns: &mut self.columns, row, what: "a record is a JSON object" })?;
+            json.end()
+        };
+        parse().map_err(|e: serde_json::Error| e.to_string())?;
+        self.columns.complete(row)
+    }
+
+    fn values(&mut self, values: &BinaryArray) -> Result<Decoded> {
+        let mut good = Good::new(values.len());
+        let mut bad = Vec::new();
+        for row in 0..values.len() {
+            let record = values.is_valid(row).then(|| values.value(row));
+            match self.record(record, good.count()) {
+                Ok(()) => good.push(),
+                Err(fault) => {
+                    self.columns.truncate(good.count());
+                    good.skip();
+                    bad.push(BadRow { row: row as u32, message: sentence(&fault) });
+                }
+            }
+        }
+        let records = self.columns.finish(&self.schema, good.count())?;
+        let good: Option<BooleanArray> = good.finish();
+        Ok(Decoded { records, good, bad })
+    }
+}
+
+impl Decoder for JsonDecoder {
+    fn decode(&mut self, payload: &Payload) -> Result<Decoded> {
+        match payload {
+            Payload::Values(values) => self.values(values),
+            Payload::Rows(_) => Err(Error::internal("the format json was given rows")),
+        }
+    }
+}
+
+/// The keys of an object, as row `row` of its columns.
+struct Fields<'a> {
+    columns: &'a mut Columns,
+    row: usize,
+    what: &'static str,
+}
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut hint = 0;
+        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint })? {
+            let Some(at) = found else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let column = &mut self.columns.columns[at];
+            if column.len() > self.row {
+                return Err(A::Error::custom(blame(&column.name, "the key occurs twice")));
+            }
+            if let Err(e) = map.next_value_seed(Cell(&mut *column)) {
+                return Err(A::Error::custom(blame(&column.name, &e.to_string())));
+            }
+            hint = at + 1;
+        }
+        Ok(())
+    }
+}
+
+/// A key, looked up in place: nothing is allocated for it.
+struct Key<'a> {
+    columns: &'a Columns,
+    hint: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(self.columns.find(key, self.hint))
+    }
+}
+
+/// One value of a column.
+struct Cell<'a>(&'a mut Column);
+
+impl<'de> DeserializeSeed<'de> for Cell<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Cell<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.wrong("this"))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.0.push_bool(value).map_err(E::custom)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        self.0.push_i64(value).map_err(E::custom)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        self.0.push_u64(value).map_err(E::custom)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        self.0.push_f64(value).map_err(E::custom)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        self.0.push_str(value).map_err(E::custom)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.0.push_null().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let (Values::List { item, .. } | Values::FixedList { item, .. }) = &mut self.0.values else {
+            return Err(A::Error::custom(self.0.wrong("an array")));
+        };
+        let mut items = 0;
+        loop {
+            match seq.next_element_seed(Cell(&mut *item)) {
+                Ok(Some(())) => items += 1,
+                Ok(None) => break,
+                Err(e) => return Err(A::Error::custom(blame(&format!("[{items}]"), &e.to_string()))),
+            }
+        }
+        self.0.close_list(items).map_err(A::Error::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let row = self.0.len();
+        match &mut self.0.values {
+            Values::Struct(columns) => {
+                Fields { columns, row, what: "an object" }.visit_map(map)?;
+                self.0.close_struct().map_err(A::Error::custom)
+            }
+            Values::Map { key, value, .. } => {
+                while map.next_key_seed(MapKey(&mut *key))?.is_some() {
+                    if let Err(e) = map.next_value_seed(Cell(&mut *value)) {
+                        return Err(A::Error::custom(blame("value", &e.to_string())));
+                    }
+                }
+                self.0.close_list(0).map_err(A::Error::custom)
+            }
+            _ => Err(A::Error::custom(self.0.wrong("an object"))),
+        }
+    }
+}
+
+/// A key of a map column, appended to its keys.
+struct MapKey<'a>(&'a mut Column);
+
+impl<'de> DeserializeSeed<'de> for MapKey<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for MapKey<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<(), E> {
+        self.0.push_field(key).map_err(E::custom)
+    }
+}

@@ -1,0 +1,359 @@
+//! What the Kafka source and sink share: the client's configuration, its errors and its log lines.
+//!
+//! Here are [`Cluster`] (brokers and pass-through properties, checked without touching the network), [`Voice`]
+//! (librdkafka's log lines and errors into `tracing`), and the sorting of librdkafka's errors into ours. A secret
+//! never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
+
+mod probe;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::codec::Problem;
+use crate::error::{Code, Error};
+
+pub use probe::{Probe, create_topic};
+
+/// Value of a librdkafka property as YAML gives it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PropertyValue {
+    /// `true`
+    Bool(bool),
+    /// `10`
+    Integer(i64),
+    /// `0.5`
+    Number(f64),
+    /// `SASL_SSL`
+    Text(String),
+}
+
+impl fmt::Display for PropertyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(v) => v.fmt(f),
+            Self::Integer(v) => v.fmt(f),
+            Self::Number(v) => v.fmt(f),
+            Self::Text(v) => v.fmt(f),
+        }
+    }
+}
+
+/// librdkafka's properties, by name.
+pub type Properties = BTreeMap<String, PropertyValue>;
+
+/// Properties that a pipeline may not set, and what stands in their place.
+const REFUSED: &[(&str, &str)] = &[
+    ("auto.offset.reset", "use `start: earliest` or `start: latest`"),
+    ("bootstrap.servers", "use `brokers:`"),
+    ("enable.auto.commit", "offsets are committed when everything before them is durable"),
+    ("enable.auto.offset.store", "offsets are committed when everything before them is durable"),
+    ("enable.gapless.guarantee", "the delivery guarantee is `delivery.guarantee`"),
+    ("enable.idempotence", "the producer is always idempotent"),
+    ("enable.partition.eof", "the end of a partition is watched always"),
+    ("acks", "the producer always waits for all replicas in sync"),
+    ("request.required.acks", "the producer always waits for all replicas in sync"),
+    ("compression.codec", "use `compression:` of the sink"),
+    ("compression.type", "use `compression:` of the sink"),
+    ("delivery.timeout.ms", "a record is tried until it is delivered or refused"),
+    ("message.timeout.ms", "a record is tried until it is delivered or refused"),
+    ("group.id", "the consumer group is the pipeline's name"),
+    ("group.protocol", "the classic protocol carries the delivery promise"),
+    ("isolation.level", "only committed records are ever read"),
+    ("metadata.broker.list", "use `brokers:`"),
+    ("partition.assignment.strategy", "the assignor is always cooperative-sticky"),
+    ("partitioner", "the partitioner is the one of Kafka's Java client"),
+    ("plugin.library.paths", "native code is not loaded from a pipeline file"),
+    ("transactional.id", "transactional ids belong to the engine"),
+];
+
+/// Parts of a property's name that mark its value as a secret.
+const SECRET: &[&str] =
+    &["password", "secret", "sasl.username", "key.pem", "oauthbearer", "sasl.jaas", "assertion"];
+
+/// Whether the value of a property is not to be shown.
+pub fn is_secret(property: &str) -> bool {
+    SECRET.iter().any(|part| property.contains(part))
+}
+
+/// How a cluster is reached. Its secrets are shown by nothing.
+#[derive(Clone)]
+pub struct Cluster {
+    brokers: String,
+    properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: BTreeMap<&str, &str> = self
+            .properties
+            .iter()
+            .map(|(k, v)| (k.as_str(), if is_secret(k) { "***" } else { v.as_str() }))
+            .collect();
+        f.debug_struct("Cluster").field("brokers", &self.brokers).field("properties", &shown).finish()
+    }
+}
+
+impl Cluster {
+    /// Checks brokers and properties; every mistake is added to `problems` with its pointer.
+    pub fn new(brokers: &str, properties: &Properties, problems: &mut Vec<Problem>) -> Self {
+        let mut list: Vec<&str> = brokers.split(',').map(str::trim).filter(|b| !b.is_empty()).collect();
+        if list.is_empty() {
+            problems.push(
+                Problem::new(Code::C005, "/brokers", "no broker is named").help("such as `localhost:9092`"),
+            );
+        }
+        list.sort_unstable();
+        list.dedup();
+        let mut kept = BTreeMap::new();
+        for (name, value) in properties {
+            match check_property(name, &value.to_string()) {
+                Ok(()) => {
+                    kept.insert(name.clone(), value.to_string());
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        Self { brokers: list.join(","), properties: kept }
+    }
+
+    /// `bootstrap.servers`, sorted, without repeats.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// A client's configuration with `defaults` below the pipeline's properties.
+    pub fn config(&self, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "pipe").set("bootstrap.servers", &self.brokers);
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+}
+
+/// One property: not refused, known to librdkafka, and of a value that it takes.
+fn check_property(name: &str, value: &str) -> Result<(), Problem> {
+    let pointer = format!("/properties/{}", name.replace('~', "~0").replace('/', "~1"));
+    if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+        let message = format!("the property `{name}` cannot be set");
+        return Err(Problem::new(Code::C005, pointer, message).help(*instead));
+    }
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    match config.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(_) if is_secret(name) => {
+            Err(Problem::new(Code::C005, pointer, format!("librdkafka does not take this value of `{name}`")))
+        }
+        Err(KafkaError::ClientConfig(_, why, ..)) => Err(Problem::new(Code::C005, pointer, why)),
+        Err(_) => Err(Problem::new(Code::C005, pointer, format!("`{name}` or its value holds a NUL"))),
+    }
+}
+
+/// Whether Kafka takes this name for a topic. A leading `^` would make it a pattern.
+pub fn is_topic_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(allowed)
+}
+
+/// JSON Schema of an options struct.
+pub fn options_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    T::json_schema(generator)
+}
+
+/// Options from YAML's value; a mistake becomes one problem.
+pub fn parse_options<T: for<'de> Deserialize<'de>>(options: &Value) -> Result<T, Vec<Problem>> {
+    T::deserialize(options).map_err(|e| vec![Problem::new(Code::C005, "", e.to_string())])
+}
+
+/// Speaks for a client: log lines and global errors go to `tracing`, the last error is kept for messages.
+#[derive(Debug)]
+pub struct Voice {
+    /// Name of the node the client works for.
+    pub node: String,
+    last: Mutex<Option<String>>,
+}
+
+impl Voice {
+    /// A voice for a node.
+    pub fn new(node: &str) -> Self {
+        Self { node: node.to_owned(), last: Mutex::new(None) }
+    }
+
+    /// The last error that librdkafka reported, taken.
+    pub fn last_error(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Passes a log line on.
+    pub fn say(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let node = self.node.as_str();
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::error!(node, facility, "kafka: {line}"),
+            RDKafkaLogLevel::Warning => tracing::warn!(node, facility, "kafka: {line}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(node, facility, "kafka: {line}")
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(node, facility, "kafka: {line}"),
+        }
+    }
+
+    /// Notes a global error. librdkafka goes on by itself after all but fatal ones.
+    pub fn report(&self, error: &KafkaError, reason: &str) {
+        tracing::warn!(node = self.node.as_str(), "kafka: {error}: {reason}");
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+}
+
+impl ClientContext for Voice {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.say(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.report(&error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Voice {}
+
+/// What an error of librdkafka means for a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// It may come back: brokers away, coordinator moving, a rebalance.
+    Passing,
+    /// The credentials or rights are wrong: someone must change the configuration.
+    Denied,
+    /// It stays.
+    Final,
+}
+
+/// Sorts an error code.
+pub fn meaning(code: RDKafkaErrorCode) -> Meaning {
+    use RDKafkaErrorCode as E;
+    match code {
+        E::BrokerTransportFailure
+        | E::Resolve
+        | E::AllBrokersDown
+        | E::OperationTimedOut
+        | E::MessageTimedOut
+        | E::QueueFull
+        | E::WaitingForCoordinator
+        | E::LeaderNotAvailable
+        | E::NotLeaderForPartition
+        | E::RequestTimedOut
+        | E::BrokerNotAvailable
+        | E::ReplicaNotAvailable
+        | E::NetworkException
+        | E::CoordinatorLoadInProgress
+        | E::CoordinatorNotAvailable
+        | E::NotCoordinator
+        | E::NotEnoughReplicas
+        | E::NotEnoughReplicasAfterAppend
+        | E::IllegalGeneration
+        | E::UnknownMemberId
+        | E::RebalanceInProgress
+        | E::State
+        | E::PreviousInProgress
+        | E::InProgress => Meaning::Passing,
+        E::Authentication
+        | E::SaslAuthenticationFailed
+        | E::TopicAuthorizationFailed
+        | E::GroupAuthorizationFailed
+        | E::ClusterAuthorizationFailed => Meaning::Denied,
+        _ => Meaning::Final,
+    }
+}
+
+/// Our error for one of librdkafka's. The property values that it may carry are left out.
+pub fn error(code: Code, what: &str, error: &KafkaError) -> Error {
+    let text = match error {
+        KafkaError::ClientConfig(_, why, key, _) if !is_secret(key) => why.clone(),
+        KafkaError::ClientConfig(_, _, key, _) => format!("the value of `{key}` is not taken"),
+        other => other.to_string(),
+    };
+    let message = format!("{what}: {text}");
+    match error.rdkafka_error_code().map(meaning) {
+        Some(Meaning::Passing) => Error::passing(code, message),
+        Some(Meaning::Denied) => Error::external(code, message)
+            .help("check the credentials and the rights of this user on the cluster"),
+        _ => Error::external(code, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(text: &str) -> Properties {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_refused_property_is_a_problem_at_its_pointer() {
+        for (name, _) in REFUSED {
+            let mut problems = Vec::new();
+            let _ = Cluster::new("a:1", &properties(&format!(r#"{{"{name}":"x"}}"#)), &mut problems);
+            assert_eq!(problems.len(), 1, "{name}");
+            assert_eq!(problems[0].pointer, format!("/properties/{name}"));
+            assert!(problems[0].help.is_some());
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_and_brokers_are_sorted() {
+        let mut problems = Vec::new();
+        let given =
+            properties(r#"{"no.such":1,"socket.timeout.ms":"soon","linger.ms":7,"security.protocol":"ssl"}"#);
+        let cluster = Cluster::new(" b:2, a:1,,b:2", &given, &mut problems);
+        assert_eq!(cluster.brokers(), "a:1,b:2");
+        let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/properties/no.such", "/properties/socket.timeout.ms"]);
+        assert_eq!(cluster.config(&[("linger.ms", "1")]).get("linger.ms"), Some("7"));
+        let _ = Cluster::new(" , ", &Properties::new(), &mut problems);
+        assert_eq!(problems.last().unwrap().pointer, "/brokers");
+    }
+
+    #[test]
+    fn topic_names() {
+        for good in ["a", "web.requests_2-x", &"a".repeat(249)] {
+            assert!(is_topic_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", "^a", "a b", "a/b", "a\u{e9}", &"a".repeat(250)] {
+            assert!(!is_topic_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut problems = Vec::new();
+        let given = properties(
+            r#"{"sasl.password":"hunter2","sasl.username":"hunter2","ssl.key.pem":"hunter2","ssl.key.password":"hunter2"}"#,
+        );
+        let cluster = Cluster::new("a:1", &given, &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert!(!format!("{cluster:?}").contains("hunter2"));
+        let bad = properties("{\"sasl.oauthbearer.method\":\"hunter2\"}");
+        let _ = Cluster::new("a:1", &bad, &mut problems);
+        assert_eq!(problems.len(), 1);
+        assert!(!problems[0].message.contains("hunter2"), "{}", problems[0].message);
+    }
+}

@@ -1,0 +1,146 @@
+//! Looks at a cluster before a source or a sink starts: is it there, has it the topic, where do partitions end.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::{Cluster, Voice};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Code, Error, Result};
+use crate::units::{KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
+
+/// A client without a group, for questions. Its log lines go to the node's voice.
+pub struct Probe {
+    client: BaseConsumer<Voice>,
+    brokers: String,
+    code: Code,
+    clock: SystemClock,
+}
+
+impl Probe {
+    /// A client; nothing is asked yet. `code` is that of the errors that say "cannot be opened".
+    pub fn new(cluster: &Cluster, node: &str, code: Code) -> Result<Self> {
+        let client = cluster
+            .config(&[("isolation.level", "read_committed")])
+            .create_with_context(Voice::new(node))
+            .map_err(|e| super::error(code, "the client cannot be made", &e))?;
+        Ok(Self { client, brokers: cluster.brokers().to_owned(), code, clock: SystemClock::default() })
+    }
+
+    /// Number of partitions of a topic; `None` when the cluster has no such topic. Takes at most about
+    /// [`KAFKA_OPEN_TIMEOUT`].
+    pub fn partitions(&self, topic: &str) -> Result<Option<i32>> {
+        let deadline = self.clock.now() + KAFKA_OPEN_TIMEOUT;
+        loop {
+            let left = deadline.saturating_sub(self.clock.now()).max(Duration::from_millis(1));
+            let metadata = self
+                .client
+                .fetch_metadata(Some(topic), left)
+                .map_err(|e| self.unreachable(&e.to_string()))?;
+            let found = metadata.topics().iter().find(|t| t.name() == topic);
+            let fault = found.and_then(|t| t.error());
+            let count = found.map_or(0, |t| t.partitions().len());
+            match fault {
+                None if count > 0 => return Ok(Some(i32::try_from(count).unwrap_or(i32::MAX))),
+                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+                    let message = format!("this user may not see topic `{topic}` on {}", self.brokers);
+                    return Err(
+                        Error::external(self.code, message).help("grant DESCRIBE and READ or WRITE on it")
+                    );
+                }
+                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) => {
+                    return Err(Error::user(self.code, format!("`{topic}` is not a valid topic name")));
+                }
+                // A topic that was just made takes a moment to reach every broker, so absence is asked twice.
+                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) | None
+                    if left < KAFKA_OPEN_TIMEOUT - KAFKA_RETRY_PAUSE =>
+                {
+                    return Ok(None);
+                }
+                _ if left <= KAFKA_RETRY_PAUSE => return Ok(None),
+                _ => std::thread::sleep(KAFKA_RETRY_PAUSE),
+            }
+        }
+    }
+
+    /// First and end offset of a partition; the end is that of what is committed.
+    pub fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        self.client.fetch_watermarks(topic, partition, KAFKA_OPEN_TIMEOUT).map_err(|e| {
+            super::error(self.code, &format!("the offsets of {topic}/{partition} cannot be read"), &e)
+        })
+    }
+
+    /// No broker answered: says which, and why as far as librdkafka knows.
+    fn unreachable(&self, why: &str) -> Error {
+        // Errors of the connection wait on the client's queue.
+        for _ in 0..32 {
+            let _ = self.client.poll(Duration::ZERO);
+        }
+        let last = self.client.context().last_error();
+        let reason = last.as_deref().unwrap_or(why);
+        let help = "is the broker up, and is the address (`brokers:`) the one it advertises? TLS and SASL are set \
+                    under `properties:`";
+        Error::external(self.code, format!("no broker of {} answered: {reason}", self.brokers)).help(help)
+    }
+}
+
+/// Makes a topic; one that exists already is fine.
+pub fn create_topic(
+    cluster: &Cluster,
+    topic: &str,
+    partitions: i32,
+    replication: i32,
+    code: Code,
+) -> Result<()> {
+    let fail = |e| super::error(code, &format!("topic `{topic}` cannot be created"), &e);
+    let admin: AdminClient<DefaultClientContext> =
+        AdminClient::from_config(&cluster.config(&[])).map_err(fail)?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
+    let options = AdminOptions::new()
+        .operation_timeout(Some(KAFKA_OPEN_TIMEOUT))
+        .request_timeout(Some(KAFKA_OPEN_TIMEOUT));
+    let made = wait(admin.create_topics([&new], &options)).map_err(fail)?;
+    for result in made {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, why)) => {
+                let message = format!("topic `{name}` cannot be created on {}: {why}", cluster.brokers());
+                return Err(Error::external(code, message)
+                    .help("create it by hand, or change `partitions:` and `replication:`"));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future on this thread: the admin client is the one asynchronous thing here, and it has a thread of
+/// its own that wakes us.
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The one place that decides when an epoch begins, when it commits, when everything goes back, and when it ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::state::State;
+use super::{Event, Signals};
+use crate::clock::Clock;
+use crate::epoch::{self, Machine};
+use crate::error::{Code, Error, Result};
+use crate::metrics;
+use crate::source::{self, Control, Replay};
+use crate::units::Epoch;
+
+/// Positions of every source, by its index in the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Positions(pub Vec<source::Positions>);
+
+impl epoch::Positions for Positions {
+    fn advance(&mut self, later: &Self) {
+        if self.0.len() < later.0.len() {
+            self.0.resize(later.0.len(), source::Positions::new());
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&later.0) {
+            mine.extend(theirs.iter().map(|(partition, at)| (partition.clone(), *at)));
+        }
+    }
+}
+
+/// A source, as far as commits are concerned.
+pub(super) struct Committed {
+    pub name: Arc<str>,
+    pub control: Arc<dyn Control>,
+    pub replay: Replay,
+    pub stats: Arc<metrics::Source>,
+}
+
+pub(super) struct Coordinator {
+    pub machine: Machine<Positions>,
+    pub signals: Arc<Signals>,
+    pub events: Receiver<Event>,
+    pub sources: Vec<Committed>,
+    /// Where sources without a group keep their positions.
+    pub state: Option<State>,
+    pub interval: Duration,
+    pub shutdown_timeout: Duration,
+    pub clock: Arc<dyn Clock>,
+    pub stats: Arc<metrics::Worker>,
+    /// Lanes of sources that have nothing more to read.
+    pub at_end: BTreeSet<usize>,
+    pub lanes: usize,
+    /// Who waits for an epoch to commit.
+    pub drains: Vec<(Epoch, Sender<()>)>,
+}
+
+/// A commit that failed for a passing reason is tried again after this.
+const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+
+impl Coordinator {
+    pub fn run(mut self) -> Result<()> {
+        let result = self.serve();
+        if result.is_err() {
+            self.signals.down.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let (mut injected_at, mut read) = (self.clock.now(), 0);
+        let mut commit_after = Duration::ZERO;
+        let mut deadline: Option<Duration> = None;
+        while !self.machine.is_finished() {
+            let now = self.clock.now();
+            let next = if self.is_committable() { commit_after } else { injected_at + self.interval };
+            let wait = next.saturating_sub(now).clamp(Duration::from_millis(1), self.interval);
+            match self.events.recv_timeout(wait) {
+                Ok(Event::Stop) => {
+                    self.finish();
+                    deadline.get_or_insert(self.clock.now() + self.shutdown_timeout);
+                }
+                Ok(event) => self.handle(event)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("all nodes are gone")),
+            }
+            let now = self.clock.now();
+            if now >= commit_after && self.commit_ready()?.is_break() {
+                commit_after = now + COMMIT_PAUSE;
+            }
+            let total = self.sources.iter().map(|s| s.stats.read.get()).sum();
+            if now >= injected_at + self.interval && total != read && self.inject(false).is_some() {
+                (injected_at, read) = (now, total);
+            }
+            if deadline.is_some_and(|deadline| now > deadline) {
+                let text = format!(
+                    "not drained within {}; what is not committed comes again at the next start",
+                    humantime::format_duration(self.shutdown_timeout)
+                );
+                return Err(Error::external(Code::X001, text).help("raise `delivery.shutdown_timeout`"));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Barrier { generation, lane, epoch, source, positions } => {
+                let mut all = Positions(vec![source::Positions::new(); self.sources.len()]);
+                all.0[source] = positions;
+                self.machine.barrier(generation, lane, epoch, &all)
+            }
+            Event::Prepared { generation, terminal, epoch } => {
+                self.machine.prepared(generation, terminal, epoch)
+            }
+            Event::AtEnd { generation, lane } => {
+                if generation == self.machine.generation() {
+                    self.at_end.insert(lane);
+                }
+                if self.at_end.len() == self.lanes {
+                    self.finish();
+                }
+                Ok(())
+            }
+            Event::Drain { done } => {
+                let epoch = self.inject(true).unwrap_or(self.machine.injected());
+                self.drains.push((epoch, done));
+                Ok(())
+            }
+            Event::Rewind { reason } => {
+                self.rewind(&reason);
+                Ok(())
+            }
+            Event::Stop => {
+                self.finish();
+                Ok(())
+            }
+            Event::Failed(error) => Err(error),
+        }
+    }
+
+    fn inject(&mut self, forced: bool) -> Option<Epoch> {
+        let epoch = self.machine.inject(forced)?;
+        self.signals.target.store(epoch.0, Ordering::Release);
+        Some(epoch)
+    }
+
+    fn finish(&mut self) {
+        let last = self.machine.finish();
+        // In this order: a lane that sees the barrier asked for must know that it is the last.
+        self.signals.last.store(last.0, Ordering::Release);
+        self.signals.target.store(last.0, Ordering::Release);
+    }
+
+    fn is_committable(&self) -> bool {
+        self.machine.ready().is_some()
+    }
+
+    /// Commits what is ready; `Break` when a commit failed for a passing reason.
+    fn commit_ready(&mut self) -> Result<std::ops::ControlFlow<()>> {
+        while let Some((epoch, positions)) = self.machine.ready() {
+            match self.commit(&positions) {
+                Ok(()) => {}
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, %epoch, "the commit failed; trying again");
+                    self.stats.commit_failures.add(1);
+                    return Ok(std::ops::ControlFlow::Break(()));
+                }
+                Err(error) => return Err(error),
+            }
+            self.machine.commit(epoch)?;
+            self.stats.commits.add(1);
+            self.drains.retain(|(drained, done)| {
+                if *drained <= epoch {
+                    // Who no longer waits needs no answer.
+                    let _ = done.send(());
+                }
+                *drained > epoch
+            });
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    }
+
+    /// Everything below these positions is durable in the sinks: the group, or the state folder, may know.
+    fn commit(&mut self, positions: &Positions) -> Result<()> {
+        for (source, positions) in self.sources.iter().zip(&positions.0) {
+            if !positions.is_empty() {
+                source
+                    .control
+                    .commit(positions)
+                    .map_err(|e| e.context(format!("source `{}`", source.name)))?;
+            }
+        }
+        let Some(state) = &self.state else { return Ok(()) };
+        let kept = self.sources.iter().zip(&positions.0).filter(|(s, _)| s.replay == Replay::State);
+        state.save(kept.map(|(source, positions)| (source.name.as_ref(), positions)))
+    }
+
+    fn rewind(&mut self, reason: &str) {
+        // The last epoch stays the last when the end was asked for: it is asked for again below.
+        let ending = self.signals.last.load(Ordering::Acquire) != 0;
+        tracing::warn!(reason, "going back to what is committed");
+        let generation = self.machine.rewind();
+        self.stats.rewinds.add(1);
+        self.at_end.clear();
+        let positions = self.machine.committed().1.0.clone();
+        *self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            (generation, self.machine.injected(), positions);
+        self.signals.last.store(0, Ordering::Release);
+        self.signals.generation.raise(generation);
+        if ending {
+            self.finish();
+        } else if !self.drains.is_empty() {
+            // Whoever waits for a drain waits for what is read from here on.
+            let epoch = self.inject(true).unwrap_or(self.machine.injected());
+            self.drains.iter_mut().for_each(|(drained, _)| *drained = epoch);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! From [`Plan`] to threads: one thread a node and lane, bounded edges between them, one committer, one writer of
+//! dead letters. This is the only module that starts threads for data.
+//!
+//! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
+//! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
+//! `summary` (the sums).
+
+mod coordinator;
+mod dead_letter;
+mod decode;
+mod sink;
+mod source;
+mod stage;
+mod state;
+pub mod summary;
+#[cfg(test)]
+mod tests;
+mod wiring;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::channel::{CurrentGeneration, Disconnected};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::source::Positions;
+use crate::units::{Epoch, Generation};
+pub use summary::Summary;
+
+/// How a worker runs.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// End when everything that was there at the start has been read.
+    pub until_end: bool,
+    /// Folder for positions of sources without a group; `None`: positions are not kept.
+    pub state: Option<PathBuf>,
+    /// Forget the positions in the state folder.
+    pub fresh: bool,
+    /// Identity of this worker within the pipeline; `None`: random.
+    pub worker: Option<String>,
+}
+
+/// Starts a worker and returns at once.
+pub fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Result<Running, Error> {
+    wiring::start(plan, options, clock)
+}
+
+/// A worker that runs.
+pub struct Running {
+    /// What it counts, live.
+    pub stats: Arc<Stats>,
+    events: Sender<Event>,
+    coordinator: std::thread::JoinHandle<Result<(), Error>>,
+    nodes: Vec<Node>,
+    controls: wiring::Controls,
+}
+
+struct Node {
+    name: String,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// Asks a worker to stop; cheap to clone.
+#[derive(Clone)]
+pub struct Stopper(Sender<Event>);
+
+impl Stopper {
+    /// Stops reading, drains, prepares, commits.
+    pub fn stop(&self) {
+        // A worker that is gone already needs no stop.
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+/// Nodes are given this long to notice that the worker is coming down before it goes without them.
+const JOIN_WAIT: Duration = Duration::from_secs(15);
+
+impl Running {
+    /// A handle that stops it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.events.clone())
+    }
+
+    /// Waits for the end. The summary is there also after a failure.
+    pub fn wait(self) -> (Summary, Result<(), Error>) {
+        let result =
+            self.coordinator.join().unwrap_or_else(|_| Err(Error::internal("the coordinator panicked")));
+        let start = self.stats.clock.now();
+        for node in self.nodes {
+            while !node.thread.is_finished() && self.stats.clock.now() - start < JOIN_WAIT {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !node.thread.is_finished() {
+                tracing::warn!(node = node.name, "does not stop; left behind");
+            }
+        }
+        let closed = self.controls.close();
+        let summary = Summary::of(&self.stats);
+        let result = result.and(closed).and_then(|()| summary.check());
+        (summary, result)
+    }
+}
+
+/// Counters of every node of a worker, for the live line, the logs and the summary.
+pub struct Stats {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// The worker's own.
+    pub worker: Arc<crate::metrics::Worker>,
+    /// By source, in the plan's order.
+    pub sources: Vec<(Arc<str>, Arc<crate::metrics::Source>)>,
+    /// By stage, in the plan's order.
+    pub stages: Vec<(Arc<str>, Arc<crate::metrics::Stage>)>,
+    /// By sink, in the plan's order.
+    pub sinks: Vec<(Arc<str>, Arc<crate::metrics::Sink>)>,
+    /// By edge: name of the sending output, name of the receiving node.
+    pub edges: Vec<EdgeStats>,
+    /// When it started.
+    pub started: Duration,
+    /// The worker's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Counters of an edge.
+pub struct EdgeStats {
+    /// A source, a stage or `stage.port`.
+    pub from: String,
+    /// A stage or a sink.
+    pub to: Arc<str>,
+    /// The counters.
+    pub stats: Arc<crate::metrics::Edge>,
+}
+
+/// What nodes tell the coordinator.
+enum Event {
+    /// A lane of a source has sent a barrier.
+    Barrier { generation: Generation, lane: usize, epoch: Epoch, source: usize, positions: Positions },
+    /// A terminal has prepared an epoch.
+    Prepared { generation: Generation, terminal: usize, epoch: Epoch },
+    /// A lane of a source has nothing more to read.
+    AtEnd { generation: Generation, lane: usize },
+    /// Commit what has been read so far, then answer.
+    Drain { done: Sender<()> },
+    /// Go back to what is committed.
+    Rewind { reason: String },
+    /// Stop reading, drain, commit.
+    Stop,
+    /// A node has failed for good.
+    Failed(Error),
+}
+
+/// What the coordinator tells the lanes of sources: read on every turn of their loops.
+#[derive(Default)]
+struct Signals {
+    generation: Arc<CurrentGeneration>,
+    /// Barriers up to this epoch are to be sent.
+    target: AtomicU64,
+    /// Behind the barrier of this epoch nothing follows; 0: not known yet.
+    last: AtomicU64,
+    /// Where to go back to: the generation, the last epoch of the generations before, positions by source.
+    rewind: std::sync::Mutex<(Generation, Epoch, Vec<Positions>)>,
+    /// Set when the worker comes down after a failure.
+    down: std::sync::atomic::AtomicBool,
+}
+
+impl Signals {
+    fn target(&self) -> Epoch {
+        Epoch(self.target.load(Ordering::Acquire))
+    }
+
+    fn is_last(&self, epoch: Epoch) -> bool {
+        self.last.load(Ordering::Acquire) == epoch.0
+    }
+
+    fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+}
+
+/// Why a node's loop ended early.
+enum Halt {
+    /// It failed: the worker comes down.
+    Failed(Error),
+    /// Its neighbour is gone: some other node has failed, or the worker is coming down.
+    Disconnected,
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Disconnected> for Halt {
+    fn from(_: Disconnected) -> Self {
+        Self::Disconnected
+    }
+}

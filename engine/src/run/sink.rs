@@ -1,0 +1,170 @@
+//! A lane of a sink: write, prepare on barriers, hand refused records to the dead letters; passing failures are
+//! tried again while backpressure holds the source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+
+use super::{Event, Halt, Signals};
+use crate::batch::{Batch, Failure, FailureKind};
+use crate::channel::{self, Inputs, Message, Sender};
+use crate::config::spec::OnFailure;
+use crate::error::{Code, Error, Result};
+use crate::metrics;
+use crate::sink::{Refused, Sink};
+use crate::units::Epoch;
+
+/// One lane of one sink.
+pub(super) struct Lane {
+    /// Name of the sink.
+    pub name: Arc<str>,
+    /// Its identity in the epoch machine.
+    pub terminal: usize,
+    pub sink: Box<dyn Sink>,
+    pub inputs: Inputs<Batch>,
+    pub failures: Sender<Vec<Failure>>,
+    pub on_failure: OnFailure,
+    pub signals: Arc<Signals>,
+    pub events: crossbeam_channel::Sender<Event>,
+    pub stats: Arc<metrics::Sink>,
+    /// Rows taken since the last prepare, and what became of some of them.
+    pub pending: Pending,
+}
+
+/// Rows taken since the last prepare.
+#[derive(Default)]
+pub(super) struct Pending {
+    received: u64,
+    refused: u64,
+    letters: Vec<Refused>,
+}
+
+/// Serve the sink's callbacks at least this often.
+const IDLE: Duration = Duration::from_millis(100);
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A sink that keeps failing is logged this often, in pauses.
+const PAUSES_A_LOG_LINE: u32 = 10;
+
+impl Lane {
+    pub fn run(mut self) -> Result<(), Halt> {
+        loop {
+            match self.inputs.next(IDLE)? {
+                channel::Event::Data(_, batch) => {
+                    self.pending.received += batch.len() as u64;
+                    self.retry("writing", |sink, refused| sink.write(&batch, refused))?;
+                    self.hand_over()?;
+                }
+                channel::Event::Idle => self.retry("idling", |sink, _| sink.idle())?.unwrap_or_default(),
+                channel::Event::Watermark(_) => {}
+                channel::Event::Barrier(epoch) => self.prepare(epoch)?,
+                channel::Event::Rewound(_) => {
+                    self.pending = Pending::default();
+                    self.sink.abort().map_err(|e| self.place(e))?;
+                }
+                channel::Event::End => {
+                    self.failures.send(self.inputs.generation(), Message::End)?;
+                    return self.sink.close().map_err(|e| self.place(e).into());
+                }
+            }
+        }
+    }
+
+    fn place(&self, error: Error) -> Error {
+        error.context(format!("sink `{}`", self.name))
+    }
+
+    fn prepare(&mut self, epoch: Epoch) -> Result<(), Halt> {
+        let generation = self.inputs.generation();
+        let Some(done) = self.retry("preparing", |sink, refused| sink.prepare(epoch, refused))? else {
+            return Ok(());
+        };
+        self.hand_over()?;
+        let Pending { received, refused, .. } = std::mem::take(&mut self.pending);
+        if done.rows + refused != received {
+            let rows = done.rows;
+            let text =
+                format!("of {received} rows {rows} were written and {refused} refused in epoch {epoch}");
+            return Err(self.place(Error::internal(text)).into());
+        }
+        self.stats.received.add(received);
+        self.stats.written.add(done.rows);
+        self.stats.bytes.add(done.bytes);
+        self.failures.send(generation, Message::Barrier(epoch))?;
+        let event = Event::Prepared { generation, terminal: self.terminal, epoch };
+        self.events.send(event).map_err(|_| Halt::Disconnected)
+    }
+
+    /// Refused records to where `on_failure` says.
+    fn hand_over(&mut self) -> Result<(), Halt> {
+        if self.pending.letters.is_empty() {
+            return Ok(());
+        }
+        let refused = std::mem::take(&mut self.pending.letters);
+        let rows = refused.len() as u64;
+        self.pending.refused += rows;
+        match self.on_failure {
+            OnFailure::Skip => self.stats.skipped.add(rows),
+            OnFailure::Stop => {
+                let first = &refused[0];
+                let (batch, offset) = (&first.origin.batch, first.origin.offset());
+                let text = format!("{}/{} at {offset}: {}", batch.topic, batch.partition, first.reason);
+                return Err(self.place(Error::user(Code::X002, text)).into());
+            }
+            OnFailure::DeadLetter => {
+                self.stats.dead_lettered.add(rows);
+                let failures = refused.into_iter().map(|r| self.failure(r)).collect();
+                self.failures.send(self.inputs.generation(), Message::Data(failures))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failure(&self, refused: Refused) -> Failure {
+        Failure {
+            origin: refused.origin,
+            node: Arc::clone(&self.name),
+            component: None,
+            kind: FailureKind::Refused,
+            message: refused.reason,
+            attempt: 1,
+        }
+    }
+
+    /// Calls the sink until it succeeds or fails for good; `None` when a rewind made the work void.
+    fn retry<T>(
+        &mut self,
+        what: &str,
+        mut call: impl FnMut(&mut dyn Sink, &mut Vec<Refused>) -> Result<T>,
+    ) -> Result<Option<T>, Halt> {
+        let mut pauses = backon::ExponentialBuilder::default()
+            .with_min_delay(PAUSE_MIN)
+            .with_max_delay(PAUSE_MAX)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut paused = 0u32;
+        loop {
+            let error = match call(self.sink.as_mut(), &mut self.pending.letters) {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) => self.place(error),
+            };
+            if !error.is_passing() {
+                return Err(error.context(what.to_owned()).into());
+            }
+            if self.signals.is_down() {
+                return Err(Halt::Disconnected);
+            }
+            if self.signals.generation.get() > self.inputs.generation() {
+                return Ok(None);
+            }
+            if paused.is_multiple_of(PAUSES_A_LOG_LINE) && paused > 0 {
+                tracing::warn!(sink = &*self.name, %error, what, "failed for a passing reason; trying again");
+            }
+            paused += 1;
+            self.stats.retries.add(1);
+            std::thread::sleep(pauses.next().unwrap_or(PAUSE_MAX));
+        }
+    }
+}

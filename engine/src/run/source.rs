@@ -1,0 +1,173 @@
+//! A lane of a source: poll, decode, send; barriers when the coordinator asks for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decode::Decode;
+use super::{Event, Halt, Signals};
+use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch};
+use crate::channel::{Message, Sender};
+use crate::codec::BadRow;
+use crate::config::spec::OnFailure;
+use crate::error::{Code, Error};
+use crate::metrics;
+use crate::source::{Partition, Polled, Positions, Reader};
+use crate::units::{Epoch, Generation};
+
+/// One lane of one source.
+pub(super) struct Lane {
+    /// Name of the source.
+    pub name: Arc<str>,
+    /// Index of the source in the plan.
+    pub source: usize,
+    /// Number of this lane among all lanes of all sources: its identity in the epoch machine.
+    pub lane: usize,
+    pub reader: Box<dyn Reader>,
+    pub decode: Decode,
+    pub on_failure: OnFailure,
+    pub outputs: Vec<Sender<Batch>>,
+    pub failures: Sender<Vec<Failure>>,
+    pub signals: Arc<Signals>,
+    pub events: crossbeam_channel::Sender<Event>,
+    pub stats: Arc<metrics::Source>,
+    /// Positions read to since the last barrier.
+    pub positions: Positions,
+    /// The last epoch whose barrier was sent.
+    pub injected: Epoch,
+    pub generation: Generation,
+    pub at_end: bool,
+}
+
+/// A barrier waits for at most this long behind a poll that finds nothing.
+const POLL_WAIT: Duration = Duration::from_millis(5);
+/// Pause after a read that failed for a passing reason.
+const READ_PAUSE: Duration = Duration::from_millis(500);
+
+impl Lane {
+    pub fn run(mut self) -> Result<(), Halt> {
+        loop {
+            if self.signals.is_down() {
+                return Err(Halt::Disconnected);
+            }
+            if self.signals.generation.get() > self.generation {
+                self.rewind()?;
+            }
+            while self.injected < self.signals.target() {
+                if self.barrier()? {
+                    return Ok(());
+                }
+            }
+            if self.at_end {
+                std::thread::sleep(POLL_WAIT);
+                continue;
+            }
+            match self.reader.poll(POLL_WAIT) {
+                Ok(Polled::Batch(batch)) => self.batch(Arc::new(batch))?,
+                Ok(Polled::Idle) => {}
+                Ok(Polled::End) => {
+                    self.at_end = true;
+                    self.tell(Event::AtEnd { generation: self.generation, lane: self.lane })?;
+                }
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(source = &*self.name, %error, "reading failed; trying again");
+                    std::thread::sleep(READ_PAUSE);
+                }
+                Err(error) => return Err(Halt::Failed(error.context(format!("source `{}`", self.name)))),
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) -> Result<(), Halt> {
+        self.events.send(event).map_err(|_| Halt::Disconnected)
+    }
+
+    fn batch(&mut self, batch: Arc<SourceBatch>) -> Result<(), Halt> {
+        let at = Partition { topic: Arc::clone(&batch.topic), partition: batch.partition };
+        assert!(!batch.is_empty() && batch.next > batch.offsets[batch.len() - 1], "positions move forward");
+        if let Some(&expected) = self.positions.get(&at) {
+            assert!(batch.offsets[0] >= expected, "a partition is read in order");
+        }
+        self.positions.insert(at, batch.next);
+        self.stats.read.add(batch.len() as u64);
+        self.stats.bytes.add(batch.bytes() as u64);
+        let (rows, bad) = self.decode.decode(&batch)?;
+        self.stats.decoded.add(rows.len() as u64);
+        if !bad.is_empty() {
+            self.bad_rows(&batch, bad)?;
+        }
+        if !rows.is_empty() {
+            for output in &self.outputs {
+                output.send(self.generation, Message::Data(rows.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bad_rows(&mut self, batch: &Arc<SourceBatch>, bad: Vec<BadRow>) -> Result<(), Halt> {
+        match self.on_failure {
+            OnFailure::Skip => self.stats.skipped.add(bad.len() as u64),
+            OnFailure::Stop => {
+                let first = &bad[0];
+                let offset = batch.offsets[first.row as usize];
+                let place =
+                    format!("source `{}`: {}/{} at {offset}", self.name, batch.topic, batch.partition);
+                return Err(Error::user(Code::X002, first.message.clone())
+                    .context(place)
+                    .help("mend the record, or choose `on_failure: dead_letter`")
+                    .into());
+            }
+            OnFailure::DeadLetter => {
+                self.stats.dead_lettered.add(bad.len() as u64);
+                let failures: Vec<Failure> = bad.into_iter().map(|bad| self.failure(batch, bad)).collect();
+                self.failures.send(self.generation, Message::Data(failures))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failure(&self, batch: &Arc<SourceBatch>, bad: BadRow) -> Failure {
+        Failure {
+            origin: Origin { batch: Arc::clone(batch), row: bad.row as usize },
+            node: Arc::clone(&self.name),
+            component: None,
+            kind: FailureKind::Decode,
+            message: bad.message,
+            attempt: 1,
+        }
+    }
+
+    /// Sends the next barrier; true behind the last.
+    fn barrier(&mut self) -> Result<bool, Halt> {
+        let epoch = self.injected.next();
+        for output in &self.outputs {
+            output.send(self.generation, Message::Barrier(epoch))?;
+        }
+        self.failures.send(self.generation, Message::Barrier(epoch))?;
+        let positions = std::mem::take(&mut self.positions);
+        let (generation, lane, source) = (self.generation, self.lane, self.source);
+        self.tell(Event::Barrier { generation, lane, epoch, source, positions })?;
+        self.injected = epoch;
+        if !self.signals.is_last(epoch) {
+            return Ok(false);
+        }
+        for output in &self.outputs {
+            output.send(self.generation, Message::End)?;
+        }
+        self.failures.send(self.generation, Message::End)?;
+        Ok(true)
+    }
+
+    fn rewind(&mut self) -> Result<(), Halt> {
+        let (generation, epoch, positions) =
+            self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let empty = Positions::new();
+        self.reader
+            .rewind(positions.get(self.source).unwrap_or(&empty))
+            .map_err(|e| e.context(format!("source `{}`: rewinding", self.name)))?;
+        self.generation = generation;
+        self.injected = epoch;
+        self.positions.clear();
+        self.at_end = false;
+        Ok(())
+    }
+}

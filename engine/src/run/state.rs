@@ -1,0 +1,156 @@
+//! The worker's state folder: committed positions of sources that no consumer group remembers.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error, Result};
+use crate::source::{Partition, Positions};
+
+/// The positions file of one pipeline, locked while a worker has it.
+pub(super) struct State {
+    path: PathBuf,
+    /// Held, not read: the lock ends with it.
+    _lock: File,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct Contents {
+    sources: Vec<Source>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Source {
+    name: String,
+    partitions: Vec<Position>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Position {
+    topic: String,
+    partition: i32,
+    next: i64,
+}
+
+impl State {
+    /// Opens (and makes) the folder; two workers cannot share one pipeline's file.
+    pub fn open(folder: &Path, pipeline: &str) -> Result<Self> {
+        let failed = |what: &str, e: &dyn std::fmt::Display| {
+            Error::external(Code::X003, format!("{what} {}: {e}", folder.display()))
+                .help("choose another folder with `--state`")
+        };
+        std::fs::create_dir_all(folder).map_err(|e| failed("cannot make", &e))?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join(format!("{pipeline}.lock")))
+            .map_err(|e| failed("cannot write to", &e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let text = format!("another worker of `{pipeline}` uses {}", folder.display());
+                return Err(Error::user(Code::X003, text).help("give each worker its own `--state`"));
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(failed("cannot lock", &e)),
+        }
+        Ok(Self { path: folder.join(format!("{pipeline}.positions.json")), _lock: lock })
+    }
+
+    /// Forgets what was saved.
+    pub fn clear(&self) -> Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(self.failed("cannot remove", &e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, what: &str, e: &dyn std::fmt::Display) -> Error {
+        Error::external(Code::X003, format!("{what} {}: {e}", self.path.display()))
+    }
+
+    /// The positions of a source; empty when none were saved.
+    pub fn load(&self, source: &str) -> Result<Positions> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Positions::new()),
+            Err(e) => return Err(self.failed("cannot read", &e)),
+        };
+        let contents: Contents = serde_json::from_str(&text)
+            .map_err(|e| self.failed("cannot understand", &e).help("start over with `--fresh`"))?;
+        let partitions = contents.sources.into_iter().find(|s| s.name == source).map(|s| s.partitions);
+        Ok(partitions
+            .unwrap_or_default()
+            .into_iter()
+            .map(|p| (Partition { topic: Arc::from(p.topic), partition: p.partition }, p.next))
+            .collect())
+    }
+
+    /// Replaces the file whole, durably: a crash leaves the old or the new.
+    pub fn save<'a>(&self, sources: impl Iterator<Item = (&'a str, &'a Positions)>) -> Result<()> {
+        let sources = sources.map(|(name, positions)| Source {
+            name: name.to_owned(),
+            partitions: positions
+                .iter()
+                .map(|(p, next)| Position { topic: p.topic.to_string(), partition: p.partition, next: *next })
+                .collect(),
+        });
+        let contents = Contents { sources: sources.collect() };
+        if contents.sources.is_empty() {
+            return Ok(());
+        }
+        let passing = |e: &dyn std::fmt::Display| {
+            Error::passing(Code::X003, format!("cannot write {}: {e}", self.path.display()))
+        };
+        let text = serde_json::to_vec_pretty(&contents).map_err(|e| Error::internal(e.to_string()))?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| passing(&e))?;
+        file.write_all(&text).map_err(|e| passing(&e))?;
+        file.as_file().sync_data().map_err(|e| passing(&e))?;
+        file.persist(&self.path).map_err(|e| passing(&e))?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| passing(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn positions(at: i64) -> Positions {
+        Positions::from([(Partition { topic: Arc::from("a.jsonl"), partition: 0 }, at)])
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_fresh_forgets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "p").unwrap();
+        assert!(state.load("s").unwrap().is_empty());
+        state.save([("s", &positions(7)), ("t", &positions(9))].into_iter()).unwrap();
+        assert_eq!(state.load("s").unwrap(), positions(7));
+        assert_eq!(state.load("t").unwrap(), positions(9));
+        assert!(state.load("u").unwrap().is_empty());
+        state.clear().unwrap();
+        assert!(state.load("s").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_second_worker_is_refused_and_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = State::open(folder.path(), "p").unwrap();
+        let second = State::open(folder.path(), "p").err().unwrap();
+        assert_eq!(second.code(), Code::X003);
+        assert!(second.to_string().contains("--state"));
+        drop(first);
+        State::open(folder.path(), "p").unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_names_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path(), "p").unwrap();
+        std::fs::write(&state.path, "{").unwrap();
+        assert!(state.load("s").err().unwrap().to_string().contains("--fresh"));
+    }
+}

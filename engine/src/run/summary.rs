@@ -1,0 +1,300 @@
+//! The end of a run in numbers, and whether they balance.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use super::Stats;
+use crate::error::{Code, Error, Result};
+
+/// What a worker did.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Summary {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// By source.
+    pub sources: Vec<Source>,
+    /// By stage.
+    pub stages: Vec<Stage>,
+    /// By edge.
+    pub edges: Vec<Edge>,
+    /// By sink.
+    pub sinks: Vec<Sink>,
+    /// Failed rows that reached the dead-letter writer, and those that it made durable.
+    pub dead_letters: (u64, u64),
+    /// Epochs committed.
+    pub commits: u64,
+    /// Rewinds to what is committed.
+    pub rewinds: u64,
+}
+
+/// A source: read = decoded + dead-lettered + skipped.
+#[derive(Debug, Clone, serde::Serialize)]
+#[expect(missing_docs, reason = "the fields are the terms of the sum above")]
+pub struct Source {
+    pub name: String,
+    pub read: u64,
+    pub decoded: u64,
+    pub dead_lettered: u64,
+    pub skipped: u64,
+}
+
+/// A stage: rows in = reached + filtered + rejected + failed; rejected + failed = dead-lettered + skipped.
+#[derive(Debug, Clone, serde::Serialize)]
+#[expect(missing_docs, reason = "the fields are the terms of the sums above")]
+pub struct Stage {
+    pub name: String,
+    pub rows_in: u64,
+    pub reached: u64,
+    pub filtered: u64,
+    pub rejected: u64,
+    pub failed: u64,
+    pub dead_lettered: u64,
+    pub skipped: u64,
+    pub rows_out: u64,
+    pub memory_peak: u64,
+}
+
+/// An edge: sent = received + dropped.
+#[derive(Debug, Clone, serde::Serialize)]
+#[expect(missing_docs, reason = "the fields are the terms of the sum above")]
+pub struct Edge {
+    pub from: String,
+    pub to: String,
+    pub sent: u64,
+    pub received: u64,
+    pub dropped: u64,
+}
+
+/// A sink: received = written + dead-lettered + skipped.
+#[derive(Debug, Clone, serde::Serialize)]
+#[expect(missing_docs, reason = "the fields are the terms of the sum above")]
+pub struct Sink {
+    pub name: String,
+    pub received: u64,
+    pub written: u64,
+    pub bytes: u64,
+    pub dead_lettered: u64,
+    pub skipped: u64,
+}
+
+impl Summary {
+    pub(super) fn of(stats: &Stats) -> Self {
+        let sources = stats.sources.iter().map(|(name, s)| Source {
+            name: name.to_string(),
+            read: s.read.get(),
+            decoded: s.decoded.get(),
+            dead_lettered: s.dead_lettered.get(),
+            skipped: s.skipped.get(),
+        });
+        let stages = stats.stages.iter().map(|(name, s)| Stage {
+            name: name.to_string(),
+            rows_in: s.rows_in.get(),
+            reached: s.reached.get(),
+            filtered: s.filtered.get(),
+            rejected: s.rejected.get(),
+            failed: s.failed.get(),
+            dead_lettered: s.dead_lettered.get(),
+            skipped: s.skipped.get(),
+            rows_out: s.rows_out.get(),
+            memory_peak: s.memory_peak.get(),
+        });
+        let sinks = stats.sinks.iter().map(|(name, s)| Sink {
+            name: name.to_string(),
+            received: s.received.get(),
+            written: s.written.get(),
+            bytes: s.bytes.get(),
+            dead_lettered: s.dead_lettered.get(),
+            skipped: s.skipped.get(),
+        });
+        let edges = stats.edges.iter().map(|e| Edge {
+            from: e.from.clone(),
+            to: e.to.to_string(),
+            sent: e.stats.sent.get(),
+            received: e.stats.received.get(),
+            dropped: e.stats.dropped.get(),
+        });
+        Self {
+            pipeline: stats.pipeline.clone(),
+            elapsed: stats.clock.now() - stats.started,
+            sources: sources.collect(),
+            stages: stages.collect(),
+            edges: edges.collect(),
+            sinks: sinks.collect(),
+            dead_letters: (stats.worker.dead_letters_received.get(), stats.worker.dead_letters_written.get()),
+            commits: stats.worker.commits.get(),
+            rewinds: stats.worker.rewinds.get(),
+        }
+    }
+
+    /// Every sum that does not balance, in words.
+    pub fn imbalances(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut check = |what: &str, name: &str, left: u64, right: u64| {
+            if left != right {
+                found.push(format!("{what} `{name}`: {left} is not {right}"));
+            }
+        };
+        for s in &self.sources {
+            check("read by source", &s.name, s.read, s.decoded + s.dead_lettered + s.skipped);
+        }
+        for s in &self.stages {
+            check("rows in of stage", &s.name, s.rows_in, s.reached + s.filtered + s.rejected + s.failed);
+            check("failures of stage", &s.name, s.rejected + s.failed, s.dead_lettered + s.skipped);
+        }
+        for e in &self.edges {
+            check("sent over edge", &format!("{} -> {}", e.from, e.to), e.sent, e.received + e.dropped);
+        }
+        for s in &self.sinks {
+            check("received by sink", &s.name, s.received, s.written + s.dead_lettered + s.skipped);
+        }
+        // After a rewind rows come again: the nodes have counted both times, durable is what came the last time.
+        if self.rewinds == 0 {
+            self.check_flow(&mut check);
+        }
+        found
+    }
+
+    /// What flows between nodes: what one says it gave the other says it took.
+    fn check_flow(&self, check: &mut impl FnMut(&str, &str, u64, u64)) {
+        for s in &self.sources {
+            for e in self.edges.iter().filter(|e| e.from == s.name) {
+                check("decoded and sent by source", &s.name, s.decoded, e.sent);
+            }
+        }
+        for s in &self.stages {
+            let into: u64 = self.edges.iter().filter(|e| e.to == s.name).map(|e| e.received).sum();
+            check("received by stage", &s.name, into, s.rows_in);
+        }
+        for s in &self.sinks {
+            let into: u64 = self.edges.iter().filter(|e| e.to == s.name).map(|e| e.received).sum();
+            check("received by sink", &s.name, into, s.received);
+        }
+        let letters = self.sources.iter().map(|s| s.dead_lettered).sum::<u64>()
+            + self.stages.iter().map(|s| s.dead_lettered).sum::<u64>()
+            + self.sinks.iter().map(|s| s.dead_lettered).sum::<u64>();
+        check("dead letters sent and received by", "dead letters", letters, self.dead_letters.0);
+        check(
+            "dead letters received and written by",
+            "dead letters",
+            self.dead_letters.0,
+            self.dead_letters.1,
+        );
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match self.imbalances().as_slice() {
+            [] => Ok(()),
+            found => Err(Error::internal(format!("the sums do not balance: {}", found.join("; ")))
+                .help(format!("please report this, it is a bug ({})", Code::X004.as_str()))),
+        }
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows: Vec<(String, String)> = Vec::new();
+        let mut row = |name: &str, terms: &[(&str, u64)]| {
+            let mut text = String::new();
+            for (i, (term, n)) in terms.iter().enumerate() {
+                // The first two terms are always said, the others only when they happened.
+                if i < 2 || *n > 0 {
+                    let _ = write!(text, "{}{} {term}", if i == 0 { "" } else { ", " }, grouped(*n));
+                }
+            }
+            rows.push((name.to_owned(), text));
+        };
+        for s in &self.sources {
+            let failed = [("dead-lettered", s.dead_lettered), ("skipped", s.skipped)];
+            row(
+                &format!("source {}", s.name),
+                &[("read", s.read), ("decoded", s.decoded), failed[0], failed[1]],
+            );
+        }
+        for s in &self.stages {
+            let terms = [
+                ("in", s.rows_in),
+                ("passed on", s.reached),
+                ("filtered", s.filtered),
+                ("rejected", s.rejected),
+                ("failed", s.failed),
+            ];
+            row(&format!("stage {}", s.name), &terms);
+        }
+        for s in &self.sinks {
+            let failed = [("dead-lettered", s.dead_lettered), ("skipped", s.skipped)];
+            row(
+                &format!("sink {}", s.name),
+                &[("received", s.received), ("written", s.written), failed[0], failed[1]],
+            );
+        }
+        if self.dead_letters.0 > 0 {
+            row("dead letters", &[("received", self.dead_letters.0), ("written", self.dead_letters.1)]);
+        }
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let seconds = self.elapsed.as_secs_f64();
+        writeln!(f, "{}: {seconds:.2} s, {} commits", self.pipeline, grouped(self.commits))?;
+        for (name, text) in rows {
+            writeln!(f, "  {name:width$}  {text}")?;
+        }
+        match self.imbalances().as_slice() {
+            [] => write!(f, "  every record is accounted for"),
+            found => write!(f, "  NOT BALANCED: {}", found.join("; ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_row_that_vanishes_is_noticed() {
+        let stage = Stage {
+            name: "s".into(),
+            rows_in: 10,
+            reached: 4,
+            filtered: 5,
+            rejected: 0,
+            failed: 0,
+            dead_lettered: 0,
+            skipped: 0,
+            rows_out: 4,
+            memory_peak: 0,
+        };
+        let edge = Edge { from: "a".into(), to: "s".into(), sent: 10, received: 10, dropped: 0 };
+        let summary = Summary {
+            pipeline: "p".into(),
+            elapsed: Duration::ZERO,
+            sources: vec![],
+            stages: vec![stage],
+            edges: vec![edge],
+            sinks: vec![],
+            dead_letters: (0, 0),
+            commits: 0,
+            rewinds: 0,
+        };
+        assert_eq!(summary.imbalances(), ["rows in of stage `s`: 10 is not 9"]);
+        assert!(summary.check().is_err());
+        assert!(summary.to_string().contains("NOT BALANCED"));
+    }
+}

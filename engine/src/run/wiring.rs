@@ -1,0 +1,459 @@
+//! Who is connected to whom: opens sources and sinks, makes the edges, starts the threads.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver as Events, Sender as Tell};
+
+use super::coordinator::{Committed, Coordinator};
+use super::decode::Decode;
+use super::state::State;
+use super::{
+    EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, sink, source, stage,
+};
+use crate::batch::{Batch, Failure};
+use crate::channel::{self, Inputs, Receiver, Sender};
+use crate::clock::Clock;
+use crate::codec::Layout;
+use crate::epoch::Machine;
+use crate::error::{Error, Result};
+use crate::metrics::{self, Meter};
+use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
+use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
+use crate::units::{Epoch, Generation};
+
+/// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
+const EVENTS_MAX: usize = 4_096;
+/// A control queue is served at least this often.
+const CONTROL_WAIT: Duration = Duration::from_millis(100);
+
+/// The shared parts of all sources, each served by a thread.
+pub(super) struct Controls {
+    all: Vec<Arc<dyn Control>>,
+    threads: Vec<JoinHandle<()>>,
+    closing: Arc<AtomicBool>,
+}
+
+impl Controls {
+    /// Leaves the groups.
+    pub fn close(self) -> Result<()> {
+        self.closing.store(true, Ordering::Release);
+        for thread in self.threads {
+            // A control thread that panicked has nothing left to serve.
+            let _ = thread.join();
+        }
+        self.all.iter().try_for_each(|control| control.close())
+    }
+}
+
+/// What a source may ask of the runtime: it asks the coordinator.
+struct Link {
+    events: Tell<Event>,
+}
+
+impl Runtime for Link {
+    fn drain(&self, deadline: Duration) -> bool {
+        let (done, finished) = crossbeam_channel::bounded(1);
+        self.events.send(Event::Drain { done }).is_ok() && finished.recv_timeout(deadline).is_ok()
+    }
+
+    fn rewind(&self, reason: &str) {
+        // A worker that is gone has nothing to go back to.
+        let _ = self.events.send(Event::Rewind { reason: reason.to_owned() });
+    }
+}
+
+pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Result<Running> {
+    let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
+    let worker = options.worker.clone().unwrap_or_else(random_name);
+    let state = open_state(&plan, options)?;
+    let wiring = Wiring::new(&plan, clock, tell);
+    // Sinks first: a worker that cannot write must not join a group.
+    let sinks = open_sinks(&plan, &worker)?;
+    let writer = open_dead_letters(&plan, &worker)?;
+    let opened = open_sources(&plan, options, &worker, state.as_ref(), &wiring.tell)?;
+    wiring.nodes(plan, opened, sinks, writer, events, state)
+}
+
+/// Eight random hexadecimal digits: the standard library's hash seeds come from the system's generator.
+fn random_name() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    format!("{:08x}", std::hash::RandomState::new().build_hasher().finish() as u32)
+}
+
+fn open_state(plan: &Plan, options: &Options) -> Result<Option<State>> {
+    let needed = plan.sources.iter().any(|s| s.kind.replay == Replay::State);
+    let (true, Some(folder)) = (needed, &options.state) else { return Ok(None) };
+    let state = State::open(folder, &plan.name)?;
+    if options.fresh {
+        state.clear()?;
+    }
+    Ok(Some(state))
+}
+
+type LaneSinks = Vec<Box<dyn crate::sink::Sink>>;
+
+fn open_sinks(plan: &Plan, worker: &str) -> Result<Vec<LaneSinks>> {
+    let open = crate::sink::Open { lanes: plan.lanes, worker: worker.to_owned() };
+    plan.sinks
+        .iter()
+        .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
+        .collect()
+}
+
+fn open_dead_letters(plan: &Plan, worker: &str) -> Result<dead_letter::Writer> {
+    match &plan.dead_letters {
+        DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
+        DeadLetters::Kafka(prepared) => {
+            let open = crate::sink::Open { lanes: 1, worker: worker.to_owned() };
+            let mut lanes = prepared.open(&open).map_err(|e| e.context("dead letters"))?;
+            let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
+            Ok(dead_letter::Writer::Kafka(only))
+        }
+    }
+}
+
+fn open_sources(
+    plan: &Plan,
+    options: &Options,
+    worker: &str,
+    state: Option<&State>,
+    tell: &Tell<Event>,
+) -> Result<Vec<Opened>> {
+    let open = |node: &SourceNode| {
+        let resume = match state {
+            Some(state) if node.kind.replay == Replay::State => state.load(&node.name)?,
+            _ => Positions::new(),
+        };
+        let runtime = Arc::new(Link { events: tell.clone() });
+        let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
+        node.prepared.open(crate::source::Open { lanes, worker, until_end, room, resume, runtime })
+    };
+    plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()
+}
+
+/// Edges under construction: what each node of each lane sends to and receives from.
+struct Wiring {
+    clock: Arc<dyn Clock>,
+    tell: Tell<Event>,
+    signals: Arc<Signals>,
+    meter: Meter,
+    stats: Stats,
+    /// Sending ends by output and lane.
+    outputs: HashMap<(Output, usize), Vec<Sender<Batch>>>,
+    /// Receiving ends by receiving node and lane, in the order of its inputs.
+    inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
+    letters: Vec<Receiver<Vec<Failure>>>,
+    letter_stats: Arc<metrics::Edge>,
+    threads: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Target {
+    Stage(usize),
+    Sink(usize),
+}
+
+impl Wiring {
+    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>) -> Self {
+        let meter = Meter::new(&plan.name);
+        let stats = Stats {
+            pipeline: plan.name.clone(),
+            worker: meter.worker(),
+            sources: plan.sources.iter().map(|s| (Arc::clone(&s.name), meter.source(&s.name))).collect(),
+            stages: plan.stages.iter().map(|s| (Arc::clone(&s.name), meter.stage(&s.name))).collect(),
+            sinks: plan.sinks.iter().map(|s| (Arc::clone(&s.name), meter.sink(&s.name))).collect(),
+            edges: Vec::new(),
+            started: clock.now(),
+            clock: Arc::clone(&clock),
+        };
+        let letter_stats = meter.edge("dead letters");
+        let mut wiring = Self {
+            clock,
+            tell,
+            signals: Arc::new(Signals::default()),
+            meter,
+            stats,
+            outputs: HashMap::new(),
+            inputs: HashMap::new(),
+            letters: Vec::new(),
+            letter_stats,
+            threads: Vec::new(),
+        };
+        for (i, node) in plan.stages.iter().enumerate() {
+            wiring.connect(plan, &node.inputs, Target::Stage(i), &node.name);
+        }
+        for (i, node) in plan.sinks.iter().enumerate() {
+            wiring.connect(plan, &node.inputs, Target::Sink(i), &node.name);
+        }
+        wiring
+    }
+
+    fn connect(&mut self, plan: &Plan, inputs: &[Output], target: Target, name: &Arc<str>) {
+        for &output in inputs {
+            let from = output_name(plan, output);
+            let stats = self.meter.edge(&format!("{from} -> {name}"));
+            self.stats.edges.push(EdgeStats { from, to: Arc::clone(name), stats: Arc::clone(&stats) });
+            for lane in 0..plan.lanes {
+                let current = Arc::clone(&self.signals.generation);
+                let (sender, receiver) = channel::edge(Arc::clone(&stats), Arc::clone(&self.clock), current);
+                self.outputs.entry((output, lane)).or_default().push(sender);
+                self.inputs.entry((target, lane)).or_default().push(receiver);
+            }
+        }
+    }
+
+    /// A node's edge to the dead letters.
+    fn letters(&mut self) -> Sender<Vec<Failure>> {
+        let current = Arc::clone(&self.signals.generation);
+        let (sender, receiver) =
+            channel::edge(Arc::clone(&self.letter_stats), Arc::clone(&self.clock), current);
+        self.letters.push(receiver);
+        sender
+    }
+
+    fn take_outputs(&mut self, output: Output, lane: usize) -> Vec<Sender<Batch>> {
+        self.outputs.remove(&(output, lane)).unwrap_or_default()
+    }
+
+    fn take_inputs(&mut self, target: Target, lane: usize) -> Inputs<Batch> {
+        let receivers = self.inputs.remove(&(target, lane)).unwrap_or_default();
+        Inputs::new(receivers, Arc::clone(&self.signals.generation))
+    }
+
+    /// Starts a node; its failure, or its panic, brings the worker down.
+    fn spawn(&mut self, name: String, run: impl FnOnce() -> Result<(), Halt> + Send + 'static) -> Result<()> {
+        let tell = self.tell.clone();
+        let place = name.clone();
+        let body = move || {
+            let error = match std::panic::catch_unwind(AssertUnwindSafe(run)) {
+                Ok(Ok(()) | Err(Halt::Disconnected)) => return,
+                Ok(Err(Halt::Failed(error))) => error,
+                Err(panic) => {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                    Error::internal(format!("{place} panicked: {text}"))
+                }
+            };
+            // The first failure is the one that is told; the coordinator may be gone already.
+            let _ = tell.send(Event::Failed(error));
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.chars().take(15).collect())
+            .spawn(body)
+            .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
+        self.threads.push(Node { name, thread });
+        Ok(())
+    }
+
+    fn nodes(
+        mut self,
+        plan: Plan,
+        opened: Vec<Opened>,
+        sinks: Vec<LaneSinks>,
+        writer: dead_letter::Writer,
+        events: Events<Event>,
+        state: Option<State>,
+    ) -> Result<Running> {
+        let lanes = plan.lanes;
+        let source_lanes = plan.sources.len() * lanes;
+        let terminals = plan.sinks.len() * lanes + 1;
+        let (interval, shutdown_timeout) = (plan.commit_interval, plan.shutdown_timeout);
+        let mut controls = Vec::new();
+        let mut committed = Vec::new();
+        let mut terminal = 0;
+        for ((i, node), lane_sinks) in plan.sinks.iter().enumerate().zip(sinks) {
+            for (lane, sink) in lane_sinks.into_iter().enumerate() {
+                self.sink(node, i, lane, terminal, sink)?;
+                terminal += 1;
+            }
+        }
+        for (i, node) in plan.stages.iter().enumerate() {
+            for lane in 0..lanes {
+                self.stage(node, i, lane)?;
+            }
+        }
+        // Sources are started last: everything they feed is there.
+        let mut readers = Vec::new();
+        for ((i, node), opened) in plan.sources.iter().enumerate().zip(opened) {
+            if opened.readers.len() != lanes {
+                return Err(Error::internal(format!(
+                    "source `{}` opened {} lanes",
+                    node.name,
+                    opened.readers.len()
+                )));
+            }
+            committed.push(Committed {
+                name: Arc::clone(&node.name),
+                control: Arc::clone(&opened.control),
+                replay: node.kind.replay,
+                stats: Arc::clone(&self.stats.sources[i].1),
+            });
+            controls.push(opened.control);
+            readers.extend(opened.readers.into_iter().enumerate().map(|(lane, reader)| (i, lane, reader)));
+        }
+        let letters: Vec<_> = readers.iter().map(|_| self.letters()).collect();
+        self.dead_letters(&plan, writer, terminal)?;
+        let coordinator = Coordinator {
+            machine: Machine::new(source_lanes, terminals),
+            signals: Arc::clone(&self.signals),
+            events,
+            sources: committed,
+            state,
+            interval,
+            shutdown_timeout,
+            clock: Arc::clone(&self.clock),
+            stats: Arc::clone(&self.stats.worker),
+            at_end: BTreeSet::new(),
+            lanes: source_lanes,
+            drains: Vec::new(),
+        };
+        let coordinator = std::thread::Builder::new()
+            .name("coordinator".to_owned())
+            .spawn(|| coordinator.run())
+            .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
+        let controls = serve(controls, &self.tell)?;
+        for ((i, lane, reader), failures) in readers.into_iter().zip(letters) {
+            self.source(&plan.sources[i], i, lane, lanes, reader, failures)?;
+        }
+        let Self { stats, tell, threads, .. } = self;
+        Ok(Running { stats: Arc::new(stats), events: tell, coordinator, nodes: threads, controls })
+    }
+
+    fn source(
+        &mut self,
+        node: &SourceNode,
+        index: usize,
+        lane: usize,
+        lanes: usize,
+        reader: Box<dyn Reader>,
+        failures: Sender<Vec<Failure>>,
+    ) -> Result<()> {
+        // A container's rows need no decoder, and neither does a decoder without a format.
+        let decoder = match &node.format {
+            Some(format) if format.layout() != Layout::Container => Some(
+                format
+                    .decoder(node.prepared.schema())
+                    .map_err(|e| e.context(format!("source `{}`", node.name)))?,
+            ),
+            _ => None,
+        };
+        let body = source::Lane {
+            name: Arc::clone(&node.name),
+            source: index,
+            lane: index * lanes + lane,
+            reader,
+            decode: Decode { decoder, metadata: node.metadata.clone(), schema: Arc::clone(&node.schema) },
+            on_failure: node.on_failure,
+            outputs: self.take_outputs(Output::Source(index), lane),
+            failures,
+            signals: Arc::clone(&self.signals),
+            events: self.tell.clone(),
+            stats: Arc::clone(&self.stats.sources[index].1),
+            positions: Positions::new(),
+            injected: Epoch(0),
+            generation: Generation(0),
+            at_end: false,
+        };
+        self.spawn(format!("{}/{lane}", node.name), || body.run())
+    }
+
+    fn stage(&mut self, node: &StageNode, index: usize, lane: usize) -> Result<()> {
+        let ports = node.bound.ports().len();
+        let body = stage::Lane {
+            name: Arc::clone(&node.name),
+            bound: node.bound.clone(),
+            instance: None,
+            inputs: self.take_inputs(Target::Stage(index), lane),
+            outputs: (0..ports).map(|port| self.take_outputs(Output::Stage(index, port), lane)).collect(),
+            failures: self.letters(),
+            on_failure: node.on_failure,
+            stats: Arc::clone(&self.stats.stages[index].1),
+        };
+        self.spawn(format!("{}/{lane}", node.name), || body.run())
+    }
+
+    fn sink(
+        &mut self,
+        node: &SinkNode,
+        index: usize,
+        lane: usize,
+        terminal: usize,
+        sink: Box<dyn crate::sink::Sink>,
+    ) -> Result<()> {
+        let body = sink::Lane {
+            name: Arc::clone(&node.name),
+            terminal,
+            sink,
+            inputs: self.take_inputs(Target::Sink(index), lane),
+            failures: self.letters(),
+            on_failure: node.on_failure,
+            signals: Arc::clone(&self.signals),
+            events: self.tell.clone(),
+            stats: Arc::clone(&self.stats.sinks[index].1),
+            pending: sink::Pending::default(),
+        };
+        self.spawn(format!("{}/{lane}", node.name), || body.run())
+    }
+
+    fn dead_letters(&mut self, plan: &Plan, writer: dead_letter::Writer, terminal: usize) -> Result<()> {
+        let letters = std::mem::take(&mut self.letters);
+        let body = dead_letter::Node {
+            pipeline: plan.name.clone(),
+            terminal,
+            writer,
+            inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)),
+            signals: Arc::clone(&self.signals),
+            events: self.tell.clone(),
+            stats: Arc::clone(&self.stats.worker),
+            clock: Arc::clone(&self.clock),
+            pending: 0,
+        };
+        self.spawn("dead-letters".to_owned(), || body.run())
+    }
+}
+
+/// One thread a source serves its control queue until the worker closes.
+fn serve(controls: Vec<Arc<dyn Control>>, tell: &Tell<Event>) -> Result<Controls> {
+    let closing = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for control in &controls {
+        let (control, closing, tell) = (Arc::clone(control), Arc::clone(&closing), tell.clone());
+        let body = move || {
+            while !closing.load(Ordering::Acquire) {
+                match control.poll(CONTROL_WAIT) {
+                    Ok(()) => {}
+                    Err(error) if error.is_passing() => tracing::warn!(%error, "a source is in trouble"),
+                    Err(error) => {
+                        // The coordinator may be gone already: the first failure is the one that is told.
+                        let _ = tell.send(Event::Failed(error));
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(body)
+            .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
+        threads.push(thread);
+    }
+    Ok(Controls { all: controls, threads, closing })
+}
+
+fn output_name(plan: &Plan, output: Output) -> String {
+    match output {
+        Output::Source(i) => plan.sources[i].name.to_string(),
+        Output::Stage(i, port) => {
+            let node: &StageNode = &plan.stages[i];
+            match node.bound.ports() {
+                [_] => node.name.to_string(),
+                ports => format!("{}.{}", node.name, ports[port].name),
+            }
+        }
+    }
+}

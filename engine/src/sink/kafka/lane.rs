@@ -1,0 +1,283 @@
+//! The sink of one lane: rows to records, and what becomes of each.
+//!
+//! A batch stays here until its reports are in: a record that the cluster refused is named by its origin. A broker
+//! answers for a whole request, so one bad record fails its neighbours; those that failed for a reason that lies in
+//! a record are sent again one by one, and only the one that fails alone is refused.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, BinaryArray};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::BaseRecord;
+
+use super::columns::{Columns, Parts};
+use super::ledger::{BATCH_ROWS_MAX, Ledger, Ticket};
+use super::producer::Producer;
+use crate::batch::{Batch, Origins};
+use crate::clock::{Clock, SystemClock};
+use crate::codec::Encoder;
+use crate::error::{Code, Error, Result};
+use crate::kafka::{Meaning, meaning};
+use crate::sink::{Prepare, Refused, Sink};
+use crate::units::{Epoch, KAFKA_BLOCK};
+
+/// A batch whose reports are not all in.
+struct Sent {
+    origins: Origins,
+    parts: Parts,
+    values: BinaryArray,
+    number: u64,
+    /// Rows that were given to the producer or refused.
+    done: usize,
+}
+
+/// The sink of one lane.
+pub(super) struct KafkaSink {
+    pub(super) lane: usize,
+    pub(super) topic: Arc<str>,
+    pub(super) brokers: Arc<str>,
+    pub(super) columns: Arc<Columns>,
+    pub(super) tombstones: bool,
+    pub(super) encoder: Box<dyn Encoder>,
+    pub(super) producer: Arc<Producer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) state: State,
+    pub(super) clock: SystemClock,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(super) struct State {
+    /// Batches in the order of their numbers, as the ledger has them.
+    sent: VecDeque<Sent>,
+    /// The last batch of `sent` was not taken whole yet: `write` will be called with it again.
+    partial: bool,
+    /// Failed rows that are sent again one at a time, and whether the first is on its way.
+    alone: VecDeque<(u64, usize)>,
+    alone_flying: bool,
+    /// Refused since the last call that succeeded.
+    refused: Vec<Refused>,
+    rows: u64,
+    bytes: u64,
+}
+
+/// What became of giving one record to the producer.
+enum Given {
+    Taken,
+    Full,
+    Refused(RDKafkaErrorCode),
+}
+
+/// Whether the reason lies in the record itself.
+fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(
+        code,
+        E::MessageSizeTooLarge
+            | E::MessageBatchTooLarge
+            | E::InvalidMessage
+            | E::InvalidMessageSize
+            | E::InvalidTimestamp
+            | E::InvalidRecord
+    )
+}
+
+impl KafkaSink {
+    /// Encodes a batch and opens it in the ledger.
+    fn begin(&mut self, batch: &Batch) -> Result<()> {
+        assert!(batch.len() <= BATCH_ROWS_MAX, "a batch of {} rows", batch.len());
+        let pruned = self.ledger.prune();
+        self.state.sent.drain(..pruned);
+        let parts = self.columns.split(&batch.records)?;
+        let values = self.encoder.encode(&parts.value)?;
+        assert_eq!(values.len(), batch.len(), "an encoder gives one value a row");
+        let number = self.ledger.open();
+        self.state.sent.push_back(Sent { origins: batch.origins.clone(), parts, values, number, done: 0 });
+        self.state.partial = true;
+        Ok(())
+    }
+
+    /// Gives the rest of the newest batch to the producer; returns whether all of it was taken.
+    fn give_rest(&mut self) -> Result<bool> {
+        let Some(at) = self.state.sent.len().checked_sub(1) else { return Ok(true) };
+        let (number, len) = (self.state.sent[at].number, self.state.sent[at].values.len());
+        let from = self.state.sent[at].done;
+        self.ledger.expect(number, len - from);
+        let mut row = from;
+        let outcome = loop {
+            if row == len {
+                break Ok(true);
+            }
+            match self.give(at, row) {
+                Ok(Given::Taken) => {}
+                Ok(Given::Full) => break Ok(false),
+                Ok(Given::Refused(code)) => {
+                    self.ledger.unexpect(number, 1);
+                    self.refuse(at, row, code);
+                }
+                Err(error) => break Err(error),
+            }
+            row += 1;
+        };
+        self.ledger.unexpect(number, len - row);
+        self.state.sent[at].done = row;
+        outcome
+    }
+
+    /// Gives one record to the producer.
+    fn give(&mut self, at: usize, row: usize) -> Result<Given> {
+        let sent = &self.state.sent[at];
+        let null = sent.values.is_null(row)
+            || (self.tombstones && sent.parts.is_tombstone(row, &sent.origins.get(row)));
+        let value = (!null).then(|| sent.values.value(row));
+        let ticket = Ticket { lane: self.lane, batch: sent.number, row };
+        let key = sent.parts.key(row);
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(&self.topic, ticket.pack());
+        record.key = key;
+        record.payload = value;
+        record.timestamp = sent.parts.timestamp(row);
+        record.headers = sent.parts.headers(row);
+        let bytes = (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
+        let error = match self.producer.client.send(record) {
+            Ok(()) => {
+                self.state.rows += 1;
+                self.state.bytes += bytes;
+                return Ok(Given::Taken);
+            }
+            Err((error, _)) => error,
+        };
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => Ok(Given::Full),
+            Some(code) if is_about_the_record(code) => Ok(Given::Refused(code)),
+            _ => Err(self.failed(&error)),
+        }
+    }
+
+    fn refuse(&mut self, at: usize, row: usize, code: RDKafkaErrorCode) {
+        let sent = &self.state.sent[at];
+        let bytes = sent.values.value(row).len();
+        let reason = format!("topic `{}` refused a record of {bytes} bytes: {code}", self.topic);
+        self.state.refused.push(Refused { origin: sent.origins.get(row), reason });
+    }
+
+    fn failed(&self, error: &KafkaError) -> Error {
+        let what = format!("topic `{}` on {} cannot be written", self.topic, self.brokers);
+        self.producer.fatal().unwrap_or_else(|| crate::kafka::error(Code::K002, &what, error))
+    }
+
+    /// The error that says: not yet.
+    fn not_yet(&self, what: &str) -> Error {
+        if let Some(fatal) = self.producer.fatal() {
+            return fatal;
+        }
+        let why = self.producer.last_error().map_or(String::new(), |e| format!(": {e}"));
+        Error::passing(Code::K002, format!("topic `{}` on {} {what}{why}", self.topic, self.brokers))
+    }
+
+    /// Sorts the failures that the reports told of. Those that lie in a record are sent again alone.
+    fn sort_failures(&mut self) -> Result<()> {
+        for (number, row, code) in self.ledger.failures() {
+            self.state.rows -= 1;
+            if is_about_the_record(code) {
+                if self.state.alone_flying {
+                    self.state.alone.pop_front();
+                    let at = self.find(number);
+                    self.refuse(at, row, code);
+                } else {
+                    self.state.alone.push_back((number, row));
+                }
+            } else if meaning(code) == Meaning::Passing {
+                self.state.alone.push_back((number, row));
+            } else {
+                return Err(self.failed(&KafkaError::MessageProduction(code)));
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, number: u64) -> usize {
+        let first = self.state.sent.front().map_or(number, |s| s.number);
+        (number - first) as usize
+    }
+
+    /// Waits for reports and sends failed records again, until nothing is left; `false` when time is up.
+    fn deliver(&mut self, deadline: Duration) -> Result<bool> {
+        loop {
+            if !self.ledger.settle(deadline.saturating_sub(self.clock.now())) {
+                return Ok(false);
+            }
+            let waiting_before = self.state.alone.len();
+            self.sort_failures()?;
+            if self.state.alone_flying {
+                // Delivered: its place is freed here; refused: `sort_failures` did.
+                if self.state.alone.len() == waiting_before {
+                    self.state.alone.pop_front();
+                }
+                self.state.alone_flying = false;
+            }
+            let Some(&(number, row)) = self.state.alone.front() else { return Ok(true) };
+            let at = self.find(number);
+            self.ledger.expect(number, 1);
+            match self.give(at, row) {
+                Ok(Given::Taken) => self.state.alone_flying = true,
+                other => {
+                    self.ledger.unexpect(number, 1);
+                    match other? {
+                        Given::Refused(code) => {
+                            self.state.alone.pop_front();
+                            self.refuse(at, row, code);
+                        }
+                        _ => return Ok(false),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Sink for KafkaSink {
+    fn write(&mut self, batch: &Batch, refused: &mut Vec<Refused>) -> Result<()> {
+        if !self.state.partial {
+            self.begin(batch)?;
+        }
+        let deadline = self.clock.now() + KAFKA_BLOCK;
+        while !self.give_rest()? {
+            if self.clock.now() >= deadline {
+                return Err(self.not_yet("takes no more records now"));
+            }
+            // The queue is full: its size is many batches, so a short rest does not let it run dry.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.state.partial = false;
+        refused.append(&mut self.state.refused);
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: Epoch, refused: &mut Vec<Refused>) -> Result<Prepare> {
+        assert!(!self.state.partial, "a batch was taken in part and not given again");
+        let deadline = self.clock.now() + KAFKA_BLOCK;
+        if !self.deliver(deadline)? {
+            return Err(self.not_yet("has not confirmed every record yet"));
+        }
+        let pruned = self.ledger.prune();
+        self.state.sent.drain(..pruned);
+        assert!(self.state.sent.is_empty(), "everything was delivered or refused");
+        refused.append(&mut self.state.refused);
+        let State { rows, bytes, .. } = self.state;
+        (self.state.rows, self.state.bytes) = (0, 0);
+        Ok(Prepare { rows, bytes })
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        self.ledger.forget();
+        self.state = State::default();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.abort()
+    }
+}

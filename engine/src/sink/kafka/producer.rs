@@ -1,0 +1,113 @@
+//! The producer that the lanes of a worker share, and the thread that serves its reports.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
+
+use super::ledger::{Ledger, Ticket};
+use crate::error::{Code, Error, Result};
+use crate::kafka::{Cluster, Voice};
+use crate::units::{KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS};
+
+/// The producer's context: reports go to the ledger of the lane that wrote the record.
+pub(super) struct Reports {
+    voice: Voice,
+    ledgers: Vec<Arc<Ledger>>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.voice.say(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.report(&error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let ticket = Ticket::unpack(opaque);
+        let failure = match result {
+            Ok(_) => None,
+            Err((error, _)) => Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        if let Some(ledger) = self.ledgers.get(ticket.lane) {
+            ledger.report(ticket, failure);
+        }
+    }
+}
+
+/// A producer with its thread. The last lane that drops it ends both.
+pub(super) struct Producer {
+    pub(super) client: Arc<BaseProducer<Reports>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Producer {
+    /// A producer that never gives a record up: it is delivered, or refused by the cluster.
+    pub(super) fn new(
+        cluster: &Cluster,
+        node: &str,
+        compression: &str,
+        ledgers: Vec<Arc<Ledger>>,
+    ) -> Result<Self> {
+        let mut config = cluster.config(&[
+            ("linger.ms", "5"),
+            ("queue.buffering.max.messages", &KAFKA_QUEUE_RECORDS.to_string()),
+            ("queue.buffering.max.kbytes", &(KAFKA_QUEUE_BYTES / 1024).to_string()),
+        ]);
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", compression)
+            // Without an end: a time-out would give a record up while the broker is away, and break the order.
+            .set("message.timeout.ms", "0");
+        let client: BaseProducer<Reports> = config
+            .create_with_context(Reports { voice: Voice::new(node), ledgers })
+            .map_err(|e| crate::kafka::error(Code::K001, "the producer cannot be made", &e))?;
+        let client = Arc::new(client);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (served, ended) = (Arc::clone(&client), Arc::clone(&stop));
+        let thread = std::thread::Builder::new().name(format!("{node}-reports")).spawn(move || {
+            while !ended.load(Ordering::Acquire) {
+                served.poll(Duration::from_millis(100));
+            }
+        });
+        let thread =
+            thread.map_err(|e| Error::external(Code::K001, format!("no thread can be started: {e}")))?;
+        Ok(Self { client, stop, thread: Some(thread) })
+    }
+
+    /// The error after which a producer takes nothing any more, if there was one.
+    pub(super) fn fatal(&self) -> Option<Error> {
+        let (code, reason) = self.client.client().fatal_error()?;
+        Some(Error::external(Code::K002, format!("the producer failed for good: {code}: {reason}")))
+    }
+
+    /// The last thing that went wrong with the connection.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.client.context().voice.last_error()
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // It ends within one poll; a panic there has nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The consumer group: what happens when partitions come and go, and the commits.
+//!
+//! [`Group`] is the consumer's context, called by whoever polls the consumer; [`Shared`] is what it shares with the
+//! readers; [`KafkaControl`] is the source's [`Control`]. The order in a rebalance is what keeps the promise:
+//! queues are split off before a partition is assigned, and a revoked one leaves its reader, is drained and
+//! committed, and only then given back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::ffi::Queue;
+use super::gather::Gather;
+use super::lane::{Lane, Tap, lock, outside_log};
+use super::options::Start;
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Code, Error, Result};
+use crate::kafka::{Meaning, Voice, meaning};
+use crate::source::{Control, Partition, Positions, Runtime};
+use crate::units::{KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT};
+
+/// What the group, the readers and the control share.
+pub(super) struct Shared {
+    pub(super) clock: SystemClock,
+    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) until_end: bool,
+    /// Ends of all partitions when the source was opened, for `until_end`.
+    pub(super) targets: Positions,
+    /// The first assignment is here (it may be empty).
+    assigned: AtomicBool,
+    /// What this worker owns, with the offset at which it began. Held during a commit: a partition is not given back
+    /// while an older position of it is on its way.
+    owned: Mutex<BTreeMap<Partition, i64>>,
+    /// The error that ends the source.
+    failed: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, until_end: bool, targets: Positions) -> Self {
+        Self {
+            clock: SystemClock::default(),
+            lanes,
+            until_end,
+            targets,
+            assigned: AtomicBool::new(false),
+            owned: Mutex::default(),
+            failed: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// The error that ended the source, if one did.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.has_failed.load(Ordering::Acquire) {
+            return lock(&self.failed).clone().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.failed).get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for lane in &self.lanes {
+            lane.wake.ring();
+        }
+    }
+
+    /// Whether `--until-end` is reached: by all lanes at once, as a rebalance may still bring a lane partitions.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.until_end
+            && self.assigned.load(Ordering::SeqCst)
+            && self.lanes.iter().all(|lane| lane.done.load(Ordering::SeqCst))
+    }
+
+    /// The lane of a partition: neighbours go to different lanes, and topics begin at different ones.
+    fn lane(&self, partition: &Partition) -> &Arc<Lane> {
+        // FNV-1a: stable over runs and versions, which the standard library's hash is not.
+        let hash = partition
+            .topic
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let at = hash.wrapping_add(u64::from(partition.partition.unsigned_abs())) % self.lanes.len() as u64;
+        &self.lanes[at as usize]
+    }
+}
+
+/// The consumer's context.
+pub(super) struct Group {
+    pub(super) voice: Voice,
+    pub(super) shared: Arc<Shared>,
+    pub(super) start: Start,
+    pub(super) runtime: Arc<dyn Runtime>,
+    /// The consumer that this is the context of.
+    pub(super) consumer: OnceLock<Weak<BaseConsumer<Group>>>,
+    pub(super) closing: AtomicBool,
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.voice.say(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes by the partition's own queue; here it would only be noise.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.voice.report(&error, reason);
+        }
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, base: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(base, list),
+            _ => self.revoke(base, list),
+        }
+        self.shared.wake();
+    }
+}
+
+impl Group {
+    fn assign(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let taken = self.take(base, list).and_then(|assignment| {
+            base.incremental_assign(&assignment)
+                .map_err(|e| Error::external(Code::S002, format!("partitions cannot be assigned: {e}")))
+        });
+        if let Err(error) = taken {
+            // librdkafka waits for an answer to the assignment, even one that takes nothing.
+            let _ = base.incremental_assign(&TopicPartitionList::new());
+            self.shared.fail(error);
+        }
+        self.shared.assigned.store(true, Ordering::SeqCst);
+    }
+
+    /// Finds where each partition goes on, splits its queue off and gives it to its lane.
+    fn take(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<TopicPartitionList> {
+        let mut assignment = TopicPartitionList::new();
+        if list.count() == 0 {
+            return Ok(assignment);
+        }
+        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return Ok(assignment) };
+        let mut taps = Vec::new();
+        for (partition, start) in self.starts(base, list)? {
+            let wake = Arc::clone(&self.shared.lane(&partition).wake);
+            let queue = Queue::split(&consumer, &partition.topic, partition.partition, move || wake.ring())
+                .ok_or_else(|| {
+                Error::internal(format!("{}/{} has no queue", partition.topic, partition.partition))
+            })?;
+            assignment
+                .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(start))
+                .map_err(|e| crate::kafka::error(Code::S002, "an offset is not taken", &e))?;
+            tracing::info!(
+                node = self.voice.node.as_str(),
+                topic = &*partition.topic,
+                partition = partition.partition,
+                offset = start,
+                "partition assigned"
+            );
+            let target =
+                self.shared.until_end.then(|| self.shared.targets.get(&partition).copied().unwrap_or(0));
+            let gather = Gather::default();
+            taps.push(Tap { partition, queue, gather, start, next: start, handed: start, target, end: -1 });
+        }
+        let mut owned = lock(&self.shared.owned);
+        for tap in taps {
+            owned.insert(tap.partition.clone(), tap.start);
+            self.shared.lane(&tap.partition).add(tap);
+        }
+        Ok(assignment)
+    }
+
+    /// The offset at which each partition goes on: what the group committed, else where a new group starts.
+    fn starts(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<(Partition, i64)>> {
+        let committed = self.patiently(|| base.committed_offsets(list.clone(), KAFKA_OPEN_TIMEOUT))?;
+        let mut starts = Vec::with_capacity(list.count());
+        let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
+        for element in committed.elements() {
+            let topic = topics.entry(element.topic().to_owned()).or_insert_with(|| element.topic().into());
+            let partition = Partition { topic: Arc::clone(topic), partition: element.partition() };
+            let (low, high) = self.patiently(|| {
+                base.fetch_watermarks(element.topic(), element.partition(), KAFKA_OPEN_TIMEOUT)
+            })?;
+            let start = match (element.offset(), self.start) {
+                (Offset::Offset(at), _) if at < low || at > high => {
+                    return Err(outside_log(&partition, at, Some((low, high))));
+                }
+                (Offset::Offset(at), _) => at,
+                (_, Start::Earliest) => low,
+                (_, Start::Latest) => high,
+            };
+            starts.push((partition, start));
+        }
+        Ok(starts)
+    }
+
+    /// Asks again while the answer is a passing error, for at most [`KAFKA_ASSIGN_TIMEOUT`].
+    fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T> {
+        let deadline = self.shared.clock.now() + KAFKA_ASSIGN_TIMEOUT;
+        loop {
+            let error = match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let passing = error.rdkafka_error_code().is_some_and(|c| meaning(c) == Meaning::Passing);
+            let closing = self.closing.load(Ordering::SeqCst);
+            if !passing || closing || self.shared.clock.now() >= deadline {
+                let what = "where an assigned partition goes on cannot be found out";
+                return Err(crate::kafka::error(Code::S002, what, &error));
+            }
+            std::thread::sleep(KAFKA_RETRY_PAUSE);
+        }
+    }
+
+    fn revoke(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let leaving: Vec<Partition> = list
+            .elements()
+            .iter()
+            .map(|e| Partition { topic: e.topic().into(), partition: e.partition() })
+            .collect();
+        let lost = base.assignment_lost();
+        for lane in &self.shared.lanes {
+            lane.remove(|partition| leaving.contains(partition));
+        }
+        let node = self.voice.node.as_str();
+        let closing = self.closing.load(Ordering::SeqCst);
+        if !lost && !closing && !leaving.is_empty() {
+            let drained = self.runtime.drain(REVOKE_TIMEOUT);
+            tracing::info!(node, partitions = leaving.len(), drained, "partitions revoked");
+        }
+        {
+            let mut owned = lock(&self.shared.owned);
+            owned.retain(|partition, _| !leaving.contains(partition));
+        }
+        if lost && !closing && !leaving.is_empty() {
+            tracing::warn!(node, partitions = leaving.len(), "partitions lost: another worker may own them");
+            self.runtime.rewind("partitions were lost");
+        }
+        if let Err(error) = base.incremental_unassign(list) {
+            self.shared
+                .fail(Error::external(Code::S002, format!("partitions cannot be given back: {error}")));
+        }
+    }
+}
+
+/// The source's shared part.
+pub(super) struct KafkaControl {
+    pub(super) consumer: Mutex<Option<Arc<BaseConsumer<Group>>>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl KafkaControl {
+    fn consumer(&self) -> Option<Arc<BaseConsumer<Group>>> {
+        lock(&self.consumer).clone()
+    }
+}
+
+impl Control for KafkaControl {
+    fn poll(&self, wait: Duration) -> Result<()> {
+        let Some(consumer) = self.consumer() else { return Ok(()) };
+        match consumer.poll(wait) {
+            Some(Ok(_)) => {
+                self.shared
+                    .fail(Error::internal("a record came by the group's queue, not by its partition's"));
+            }
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                    self.shared.fail(crate::kafka::error(Code::S002, "the consumer failed", &error));
+                }
+                Some(code) if meaning(code) == Meaning::Denied => {
+                    self.shared.fail(crate::kafka::error(
+                        Code::S002,
+                        "the cluster refuses this consumer",
+                        &error,
+                    ));
+                }
+                // All others are librdkafka's to retry; they were logged by the group's voice.
+                _ => {}
+            },
+            None => {}
+        }
+        self.shared.check()
+    }
+
+    fn commit(&self, positions: &Positions) -> Result<()> {
+        let Some(consumer) = self.consumer() else { return Ok(()) };
+        let owned = lock(&self.shared.owned);
+        let mut list = TopicPartitionList::new();
+        for (partition, &at) in positions {
+            // A position from before this partition left and came back is older than what its other owner committed.
+            if owned.get(partition).is_some_and(|&start| at >= start) {
+                list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(at))
+                    .map_err(|e| crate::kafka::error(Code::X001, "an offset is not taken", &e))?;
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        match consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(error) => {
+                Err(crate::kafka::error(Code::X001, "the group's offsets cannot be committed", &error))
+            }
+        }
+    }
+
+    fn lag(&self) -> Vec<(Partition, i64)> {
+        let Some(consumer) = self.consumer() else { return Vec::new() };
+        let mut lags = Vec::new();
+        for lane in &self.shared.lanes {
+            for tap in &lock(&lane.taps).list {
+                if let Some(high) = super::ffi::cached_end(&consumer, &tap.partition) {
+                    // Control records up to the end that the broker named are nothing to wait for.
+                    let at = if tap.handed == tap.next { tap.handed.max(tap.end) } else { tap.handed };
+                    lags.push((tap.partition.clone(), (high - at).max(0)));
+                }
+            }
+        }
+        lags
+    }
+
+    fn close(&self) -> Result<()> {
+        let Some(consumer) = lock(&self.consumer).take() else { return Ok(()) };
+        consumer.context().closing.store(true, Ordering::SeqCst);
+        for lane in &self.shared.lanes {
+            lane.remove(|_| true);
+        }
+        // The last one: dropping it leaves the group.
+        drop(consumer);
+        Ok(())
+    }
+}

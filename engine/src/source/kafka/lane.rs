@@ -1,0 +1,296 @@
+//! The partitions of one lane: filled by rebalances, emptied by the lane's reader.
+//!
+//! A [`Lane`] is shared by its [`KafkaReader`] and the group's rebalance callback. The lock is held by the reader only
+//! while it takes records without waiting, so that taking a partition away is one lock and no protocol: when the
+//! callback has it, nothing of that partition is handed out any more.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::ffi::{Item, Queue, Visit};
+use super::gather::Gather;
+use super::group::{Group, Shared};
+use crate::clock::Clock;
+use crate::error::{Code, Error, Result};
+use crate::kafka::{Meaning, meaning};
+use crate::source::{Partition, Polled, Positions, Reader, Room};
+use crate::units::{KAFKA_IDLE, KAFKA_RETRY_PAUSE, KAFKA_SEEK_TIMEOUT};
+
+/// Counts wake-ups, so that one that comes between a look and a wait is not lost.
+#[derive(Default)]
+pub(super) struct Wake {
+    count: Mutex<u64>,
+    rung: Condvar,
+}
+
+impl Wake {
+    pub(super) fn ring(&self) {
+        *lock(&self.count) += 1;
+        self.rung.notify_all();
+    }
+
+    fn ticket(&self) -> u64 {
+        *lock(&self.count)
+    }
+
+    /// Waits until it was rung after the ticket was drawn, at most `wait`.
+    fn wait(&self, ticket: u64, wait: Duration) {
+        let count = lock(&self.count);
+        let _ = self.rung.wait_timeout_while(count, wait, |count| *count == ticket);
+    }
+}
+
+/// A lock whose holder may have panicked: the data are still whole, as nothing below panics half way.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One partition that this lane reads.
+pub(super) struct Tap {
+    pub(super) partition: Partition,
+    pub(super) queue: Queue<Group>,
+    pub(super) gather: Gather,
+    /// Where the lane found it.
+    pub(super) start: i64,
+    /// The record after the last one gathered.
+    pub(super) next: i64,
+    /// The record after the last one handed out.
+    pub(super) handed: i64,
+    /// Where the log ended when the source was opened.
+    pub(super) target: Option<i64>,
+    /// Offset at which the broker said that there is no more.
+    pub(super) end: i64,
+}
+
+impl Tap {
+    /// Whether all that `--until-end` wants was handed out.
+    fn is_done(&self) -> bool {
+        let target = self.target.unwrap_or(0);
+        self.gather.is_empty() && !self.queue.holds() && self.next.max(self.end) >= target
+    }
+
+    /// Gathers what is there, without waiting.
+    fn fill(&mut self, room: &Room, now: Duration) -> Result<()> {
+        let (gather, next, end) = (&mut self.gather, &mut self.next, &mut self.end);
+        let mut fault = None;
+        self.queue.drain(gather.rows_left(room), |item| match item {
+            Item::Record(record) if record.offset < *next => Visit::Taken,
+            Item::Record(record) => {
+                if gather.is_full(room) || !gather.push(&record, room, now) {
+                    return Visit::Full;
+                }
+                *next = record.offset + 1;
+                Visit::Taken
+            }
+            Item::End(offset) => {
+                *end = offset;
+                Visit::Taken
+            }
+            Item::Fault(code, text) => {
+                fault = Some((code, text));
+                Visit::Taken
+            }
+        });
+        match fault {
+            Some((code, text)) => fault_error(&self.partition, self.next, code, &text),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What an error of a partition means: passing ones are librdkafka's to retry and only logged.
+fn fault_error(partition: &Partition, next: i64, code: RDKafkaErrorCode, text: &str) -> Result<()> {
+    let place = format!("{}/{}", partition.topic, partition.partition);
+    match code {
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+            Err(outside_log(partition, next, None))
+        }
+        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition => {
+            Err(Error::external(Code::S003, format!("{place} does not exist any more: {text}")))
+        }
+        code if meaning(code) == Meaning::Passing => {
+            tracing::warn!(topic = &*partition.topic, partition = partition.partition, "kafka: {text}");
+            Ok(())
+        }
+        code => Err(Error::external(
+            Code::S002,
+            format!("{place} cannot be read at offset {next}: {code}: {text}"),
+        )),
+    }
+}
+
+/// A position that the log does not hold.
+pub(super) fn outside_log(partition: &Partition, at: i64, log: Option<(i64, i64)>) -> Error {
+    let Partition { topic, partition } = partition;
+    let held = log.map_or(String::new(), |(low, high)| format!(", the log holds {low} to {high}"));
+    let message = format!("the next record of {topic}/{partition} would be at offset {at}{held}");
+    Error::external(Code::S004, message).help(
+        "records were deleted before they were read, or the topic was made anew; set the group's offsets with \
+         Kafka's own tool (kafka-consumer-groups --reset-offsets) and start again",
+    )
+}
+
+/// The partitions of a lane and whose turn it is.
+#[derive(Default)]
+pub(super) struct Taps {
+    pub(super) list: Vec<Tap>,
+    turn: usize,
+}
+
+/// What the reader and the rebalance callback share.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) taps: Mutex<Taps>,
+    pub(super) wake: Arc<Wake>,
+    /// Nothing more is to be read here (`--until-end`).
+    pub(super) done: AtomicBool,
+}
+
+impl Lane {
+    /// Removes the partitions that `leaves` names; what was gathered of them is dropped.
+    pub(super) fn remove(&self, leaves: impl Fn(&Partition) -> bool) {
+        // The queues are dropped after the lock: giving a queue back may wait for librdkafka.
+        let mut taps = lock(&self.taps);
+        let (gone, kept) = taps.list.drain(..).partition::<Vec<_>, _>(|tap| leaves(&tap.partition));
+        taps.list = kept;
+        drop(taps);
+        drop(gone);
+    }
+
+    /// Adds a partition.
+    pub(super) fn add(&self, tap: Tap) {
+        let mut taps = lock(&self.taps);
+        self.done.store(false, Ordering::SeqCst);
+        taps.list.push(tap);
+    }
+}
+
+/// Reads the partitions of one lane.
+pub(super) struct KafkaReader {
+    pub(super) lane: Arc<Lane>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: Arc<str>,
+    pub(super) room: Room,
+    /// One for each worker's consumer; gone when the source was closed.
+    pub(super) consumer: std::sync::Weak<BaseConsumer<Group>>,
+}
+
+/// What one look at all partitions found.
+enum Sweep {
+    Batch(crate::batch::SourceBatch),
+    /// Nothing to hand over; something was gathered that is due at this time.
+    Due(Option<Duration>),
+}
+
+impl KafkaReader {
+    /// Looks at each partition once, beginning after the one that was served last.
+    fn sweep(&self) -> Result<Sweep> {
+        let mut guard = lock(&self.lane.taps);
+        let Taps { list, turn } = &mut *guard;
+        let now = self.shared.clock.now();
+        let mut due = None;
+        let count = list.len();
+        for step in 0..count {
+            let at = (*turn + step) % count;
+            let tap = &mut list[at];
+            tap.fill(&self.room, now)?;
+            if tap.gather.is_empty() {
+                continue;
+            }
+            let ready = tap.gather.since() + self.room.age;
+            let at_end = tap.end >= tap.next && !tap.queue.holds() && self.shared.until_end;
+            if tap.gather.is_full(&self.room) || tap.queue.holds() || now >= ready || at_end {
+                *turn = at + 1;
+                tap.handed = tap.next;
+                let Partition { topic, partition } = &tap.partition;
+                return Ok(Sweep::Batch(tap.gather.finish(&self.source, topic, *partition, tap.next)));
+            }
+            due = Some(due.map_or(ready, |d: Duration| d.min(ready)));
+        }
+        let done = list.iter().all(Tap::is_done);
+        self.lane.done.store(done, Ordering::SeqCst);
+        Ok(Sweep::Due(due))
+    }
+}
+
+impl Reader for KafkaReader {
+    fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        let deadline = self.shared.clock.now() + wait;
+        loop {
+            let ticket = self.lane.wake.ticket();
+            self.shared.check()?;
+            let due = match self.sweep()? {
+                Sweep::Batch(batch) => return Ok(Polled::Batch(batch)),
+                Sweep::Due(due) => due,
+            };
+            if self.shared.is_at_end() {
+                return Ok(Polled::End);
+            }
+            let now = self.shared.clock.now();
+            if now >= deadline {
+                return Ok(Polled::Idle);
+            }
+            let until = due.map_or(deadline, |d| d.min(deadline)).min(now + KAFKA_IDLE);
+            self.lane.wake.wait(ticket, until.saturating_sub(now));
+        }
+    }
+
+    fn rewind(&mut self, to: &Positions) -> Result<()> {
+        let Some(consumer) = self.consumer.upgrade() else { return Ok(()) };
+        let deadline = self.shared.clock.now() + KAFKA_SEEK_TIMEOUT;
+        loop {
+            match self.seek(&consumer, to) {
+                // A partition that is being assigned cannot be sought yet.
+                Err(e) if e.is_passing() && self.shared.clock.now() < deadline => {
+                    std::thread::sleep(KAFKA_RETRY_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl KafkaReader {
+    fn seek(&self, consumer: &BaseConsumer<Group>, to: &Positions) -> Result<()> {
+        let mut taps = lock(&self.lane.taps);
+        let mut list = TopicPartitionList::new();
+        for tap in &mut taps.list {
+            let target = to.get(&tap.partition).copied().unwrap_or(tap.start);
+            let untouched = tap.next == target && tap.gather.is_empty() && !tap.queue.holds();
+            tap.gather = Gather::default();
+            tap.queue.forget();
+            if !untouched {
+                list.add_partition_offset(
+                    &tap.partition.topic,
+                    tap.partition.partition,
+                    Offset::Offset(target),
+                )
+                .map_err(|e| crate::kafka::error(Code::S002, "a seek cannot be made", &e))?;
+            }
+        }
+        if list.count() > 0 {
+            let sought = consumer
+                .seek_partitions(list, KAFKA_SEEK_TIMEOUT)
+                .map_err(|e| Error::passing(Code::S002, format!("the partitions cannot be sought: {e}")))?;
+            for element in sought.elements() {
+                element.error().map_err(|e| {
+                    let place = format!("{}/{} cannot be sought", element.topic(), element.partition());
+                    crate::kafka::error(Code::S002, &place, &e)
+                })?;
+            }
+        }
+        for tap in &mut taps.list {
+            let target = to.get(&tap.partition).copied().unwrap_or(tap.start);
+            tap.next = target;
+            tap.handed = target;
+            tap.end = tap.end.min(target);
+        }
+        self.lane.done.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The Kafka source: topics of a cluster, shared by all workers of a pipeline through its consumer group.
+//!
+//! `options` is what the pipeline file says, `group` what happens in a rebalance and at a commit, `lane` the readers,
+//! `gather` their Arrow buffers, `ffi` the batch consumption. Each partition's queue is split off the consumer's own,
+//! so the thread that polls the consumer sees rebalances and errors only, and never waits for a full channel.
+
+mod ffi;
+mod gather;
+mod group;
+mod lane;
+mod options;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arrow::datatypes::SchemaRef;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::codec::Problem;
+use crate::error::{Code, Error, Result};
+use crate::kafka::{self, Cluster, Probe, Voice};
+use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
+use crate::units::{
+    KAFKA_PREFETCH_BYTES, KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN,
+    KAFKA_PREFETCH_RECORDS,
+};
+use group::{Group, KafkaControl, Shared};
+use lane::{KafkaReader, Lane};
+use options::{Options, Start};
+
+/// The kind.
+pub static KIND: SourceKind = SourceKind {
+    name: "kafka",
+    summary: "Reads topics of a Kafka cluster; workers of one pipeline share them through a consumer group.",
+    example: "kafka: { brokers: \"localhost:9092\", topics: [requests] }\nformat: raw\n",
+    options: kafka::options_schema::<Options>,
+    replay: Replay::Group,
+    metadata: &["key", "topic", "partition", "offset", "timestamp", "headers"],
+    needs_format: true,
+    default_format: None,
+    prepare,
+};
+
+fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
+    let options: Options = kafka::parse_options(settings.options)?;
+    let mut problems = Vec::new();
+    let cluster = Cluster::new(&options.brokers, &options.properties, &mut problems);
+    if options.topics.is_empty() {
+        problems.push(Problem::new(Code::C005, "/topics", "no topic is named"));
+    }
+    for (at, topic) in options.topics.iter().enumerate() {
+        let pointer = format!("/topics/{at}");
+        if !kafka::is_topic_name(topic) {
+            let message = format!("`{topic}` is not a topic's name");
+            let help = "1 to 249 letters, digits, `.`, `_` or `-`; patterns are not taken";
+            problems.push(Problem::new(Code::C005, pointer, message).help(help));
+        } else if options.topics[..at].contains(topic) {
+            problems.push(Problem::new(Code::C005, pointer, format!("`{topic}` is named twice")));
+        }
+    }
+    let schema = settings.format.and_then(|format| format.schema());
+    if schema.is_none() {
+        let help = "such as `json` with `columns:`, `csv` with `columns:`, or `raw`";
+        problems.push(
+            Problem::new(Code::C004, "", "a Kafka source needs a format with declared columns").help(help),
+        );
+    }
+    match schema {
+        Some(schema) if problems.is_empty() => Ok(Box::new(Source {
+            pipeline: settings.pipeline.to_owned(),
+            name: settings.name.into(),
+            topics: options.topics,
+            start: options.start,
+            cluster,
+            schema,
+        })),
+        _ => Err(problems),
+    }
+}
+
+struct Source {
+    pipeline: String,
+    name: Arc<str>,
+    topics: Vec<String>,
+    start: Start,
+    cluster: Cluster,
+    schema: SchemaRef,
+}
+
+impl Prepared for Source {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn describe(&self) -> String {
+        let (brokers, topics) = (self.cluster.brokers(), self.topics.join(", "));
+        format!("kafka {brokers}, topics {topics}, group {}", self.pipeline)
+    }
+
+    fn cluster(&self) -> Option<String> {
+        Some(self.cluster.brokers().to_owned())
+    }
+
+    fn open(&self, open: Open) -> Result<Opened> {
+        let context = |e: Error| e.context(format!("source `{}`", self.name));
+        let (partitions, targets) = self.look(open.until_end).map_err(context)?;
+        let lanes: Vec<Arc<Lane>> = (0..open.lanes.max(1)).map(|_| Arc::default()).collect();
+        let shared = Arc::new(Shared::new(lanes, open.until_end, targets));
+        let group = Group {
+            voice: Voice::new(&self.name),
+            shared: Arc::clone(&shared),
+            start: self.start,
+            runtime: Arc::clone(&open.runtime),
+            consumer: OnceLock::new(),
+            closing: AtomicBool::new(false),
+        };
+        let fail = |e| context(kafka::error(Code::S001, "the consumer cannot be made", &e));
+        let consumer: BaseConsumer<Group> =
+            self.config(partitions).create_with_context(group).map_err(fail)?;
+        let consumer = Arc::new(consumer);
+        // A fresh cell: the set cannot fail.
+        let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(fail)?;
+        let readers = shared.lanes.iter().map(|lane| {
+            Box::new(KafkaReader {
+                lane: Arc::clone(lane),
+                shared: Arc::clone(&shared),
+                source: Arc::clone(&self.name),
+                room: open.room,
+                consumer: Arc::downgrade(&consumer),
+            }) as Box<dyn Reader>
+        });
+        let readers = readers.collect();
+        Ok(Opened {
+            readers,
+            control: Arc::new(KafkaControl { consumer: Mutex::new(Some(consumer)), shared }),
+        })
+    }
+}
+
+impl Source {
+    /// Number of partitions of all topics, and where each ends now when that is asked for.
+    fn look(&self, until_end: bool) -> Result<(usize, Positions)> {
+        let probe = Probe::new(&self.cluster, &self.name, Code::S001)?;
+        let (mut count, mut targets) = (0, Positions::new());
+        for name in &self.topics {
+            let Some(partitions) = probe.partitions(name)? else {
+                let message = format!("topic `{name}` does not exist on {}", self.cluster.brokers());
+                return Err(Error::external(Code::S003, message).help(
+                    "create it (kafka-topics --create), or correct `topics:`; a source never creates a topic",
+                ));
+            };
+            count += usize::try_from(partitions).unwrap_or(0);
+            let topic: Arc<str> = name.as_str().into();
+            for partition in (0..partitions).filter(|_| until_end) {
+                let (_, end) = probe.ends(name, partition)?;
+                targets.insert(Partition { topic: Arc::clone(&topic), partition }, end);
+            }
+        }
+        Ok((count, targets))
+    }
+
+    /// The consumer's configuration. Split queues count their bounds per partition, so one budget is divided.
+    fn config(&self, partitions: usize) -> rdkafka::ClientConfig {
+        let partitions = partitions.max(1);
+        let kbytes = (KAFKA_PREFETCH_BYTES / partitions).max(KAFKA_PREFETCH_PARTITION_BYTES_MIN) / 1024;
+        let records = (KAFKA_PREFETCH_RECORDS / partitions).max(KAFKA_PREFETCH_PARTITION_RECORDS_MIN);
+        self.cluster.config(&[
+            ("group.id", self.pipeline.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("enable.partition.eof", "true"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("queued.max.messages.kbytes", &kbytes.to_string()),
+            ("queued.min.messages", &records.to_string()),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let options = serde_json::json!({
+            "brokers": "", "topics": ["a", "^b", "a"], "properties": { "group.id": "x" }
+        });
+        let settings = Settings {
+            pipeline: "p",
+            name: "n",
+            base: std::path::Path::new("."),
+            options: &options,
+            format: None,
+        };
+        let problems = prepare(&settings).err().unwrap();
+        let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/brokers", "/properties/group.id", "/topics/1", "/topics/2", ""]);
+    }
+}

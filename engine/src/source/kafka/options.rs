@@ -1,0 +1,34 @@
+//! The options of the Kafka source.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::kafka::Properties;
+
+/// Options under `kafka:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Addresses of some brokers of the cluster: `host:port`, several with commas between.
+    pub(super) brokers: String,
+    /// Topics to read.
+    #[schemars(extend("minItems" = 1))]
+    pub(super) topics: Vec<String>,
+    /// Where a consumer group without committed offsets starts. Default: `earliest`.
+    #[serde(default)]
+    pub(super) start: Start,
+    /// Properties of librdkafka, such as `security.protocol`, `sasl.mechanism`, `ssl.ca.location`.
+    #[serde(default)]
+    pub(super) properties: Properties,
+}
+
+/// Where a new consumer group starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Start {
+    /// At the first record that the log holds.
+    #[default]
+    Earliest,
+    /// After the last record.
+    Latest,
+}
