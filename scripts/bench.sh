@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh demo
+# `pipe stage build` makes the components.
+cargo build --locked --workspace --bins
 scripts/guests.sh
 echo "machine: $(uname -sm), $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 echo "commit: $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
