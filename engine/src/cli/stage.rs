@@ -19,6 +19,9 @@ const EXPORT: &str = "pipe:stage/transform@0.1.0";
 /// The target of Rust stages: without WASI, so that a component imports nothing but the host's log.
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// How a component's binary begins; a core module has another version.
+const COMPONENT_PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// Build a stage's component from its folder.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
@@ -86,11 +89,12 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
 
 /// Makes a component of a core module and checks that it is a stage.
 fn componentize(module: &[u8]) -> Result<Vec<u8>> {
-    let encode = || ComponentEncoder::default().module(module)?.validate(true).encode();
     // A component that is one already (built by another language's tools) is only checked.
-    let component = match wit_component::decode(module) {
-        Ok(DecodedWasm::Component(..)) => module.to_vec(),
-        _ => encode().map_err(|e| Error::user(Code::P004, format!("no component can be made of this: {e:#}")))?,
+    let component = if module.starts_with(COMPONENT_PREAMBLE) {
+        module.to_vec()
+    } else {
+        let encode = || ComponentEncoder::default().module(module)?.validate(true).encode();
+        encode().map_err(|e| Error::user(Code::P004, format!("no component can be made of this: {e:#}")))?
     };
     let decoded = wit_component::decode(&component)
         .map_err(|e| Error::user(Code::P004, format!("this is not a component: {e:#}")))?;
