@@ -19,6 +19,9 @@ const EXPORT: &str = "pipe:stage/transform@0.1.0";
 /// The target of Rust stages: without WASI, so that a component imports nothing but the host's log.
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// How a component's binary begins; a core module has another version.
+const COMPONENT_PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// Build a stage's component from its folder.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
@@ -54,11 +57,8 @@ pub fn build(args: &BuildArgs) -> Result<()> {
         None => match manifest.language.as_str() {
             "rust" => cargo_build(&args.dir)?,
             other => {
-                return Err(Error::user(
-                    Code::P004,
-                    format!("`{}` is no language that is built here", other),
-                )
-                .help("`rust` is; a component built by other tools can be used as it is, with `wasm:`"));
+                return Err(Error::user(Code::P004, format!("`{}` is no language that is built here", other))
+                    .help("`rust` is; a component built by other tools can be used as it is, with `wasm:`"));
             }
         },
     };
@@ -75,16 +75,13 @@ pub fn build(args: &BuildArgs) -> Result<()> {
 fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join("stage.toml");
     let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
-    let manifest: Manifest = toml::from_str(&text)
-        .map_err(|e| Error::user(Code::P004, format!("{}: {}", path.display(), e.message())))?;
+    let manifest: Manifest = toml::from_str(&text).map_err(|e| {
+        Error::user(Code::P004, format!("{}: {}", path.display(), e.message()))
+    })?;
     if manifest.world != WORLD {
         return Err(Error::user(
             Code::W002,
-            format!(
-                "{}: world `{}` is not known; this engine knows `{WORLD}`",
-                path.display(),
-                manifest.world
-            ),
+            format!("{}: world `{}` is not known; this engine knows `{WORLD}`", path.display(), manifest.world),
         ));
     }
     Ok(manifest)
@@ -92,12 +89,12 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
 
 /// Makes a component of a core module and checks that it is a stage.
 fn componentize(module: &[u8]) -> Result<Vec<u8>> {
-    let encode = || ComponentEncoder::default().module(module)?.validate(true).encode();
     // A component that is one already (built by another language's tools) is only checked.
-    let component = match wit_component::decode(module) {
-        Ok(DecodedWasm::Component(..)) => module.to_vec(),
-        _ => encode()
-            .map_err(|e| Error::user(Code::P004, format!("no component can be made of this: {e:#}")))?,
+    let component = if module.starts_with(COMPONENT_PREAMBLE) {
+        module.to_vec()
+    } else {
+        let encode = || ComponentEncoder::default().module(module)?.validate(true).encode();
+        encode().map_err(|e| Error::user(Code::P004, format!("no component can be made of this: {e:#}")))?
     };
     let decoded = wit_component::decode(&component)
         .map_err(|e| Error::user(Code::P004, format!("this is not a component: {e:#}")))?;
@@ -153,8 +150,7 @@ fn printed(program: &str, args: &[&str]) -> Option<String> {
 }
 
 fn target_installed() -> bool {
-    printed("rustc", &["--print", "target-libdir", "--target", TARGET])
-        .is_some_and(|dir| Path::new(&dir).is_dir())
+    printed("rustc", &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| Path::new(&dir).is_dir())
 }
 
 /// The linker of the rustup toolchain: Debian's compiler has none of its own for Wasm.
@@ -182,19 +178,9 @@ fn cargo_build(dir: &Path) -> Result<PathBuf> {
     // Wasm's own 128-bit vectors, which every host of this world has, make loops over columns several times faster.
     let flags = "-C target-feature=+simd128";
     command.current_dir(dir).env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags);
-    command.args([
-        "build",
-        "--release",
-        "--lib",
-        "--target",
-        TARGET,
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     let output = command.stderr(std::process::Stdio::inherit()).output().map_err(|e| {
-        Error::external(
-            Code::P004,
-            format!("{} cannot be started: {e}", command.get_program().to_string_lossy()),
-        )
+        Error::external(Code::P004, format!("{} cannot be started: {e}", command.get_program().to_string_lossy()))
     })?;
     if !output.status.success() {
         return Err(Error::user(Code::P004, format!("{}: the build failed, see above", dir.display())));

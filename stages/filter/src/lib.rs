@@ -1,13 +1,9 @@
 //! `filter`: keeps the rows of which any or all conditions hold. Every column is passed on, none is copied.
 
-mod constant;
-mod test;
-
+use conditions::{Op, Test};
 use pipe_stage::{AnyType, Batch, Binder, Column, Config, Mask, Output, PortId, Result, Stage, bail};
 use serde::Deserialize;
 use serde_json::Value;
-
-pub use test::{Op, Test};
 
 /// Exactly one of the two lists.
 #[derive(Debug, Deserialize)]

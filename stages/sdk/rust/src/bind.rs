@@ -23,6 +23,19 @@ impl<T: ?Sized> Clone for Column<T> {
 
 impl<T: ?Sized> Copy for Column<T> {}
 
+impl<T: ?Sized> Column<T> {
+    /// Its position among the columns that are read.
+    pub fn position(self) -> usize {
+        self.index
+    }
+
+    /// The column at a position that [`position`](Self::position) gave; the generated row views keep only that.
+    #[doc(hidden)]
+    pub fn at(position: Option<&usize>) -> Self {
+        Self { index: position.copied().unwrap_or(usize::MAX), kind: PhantomData }
+    }
+}
+
 /// A port, as [`Port::id`] gave it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortId(pub(crate) usize);

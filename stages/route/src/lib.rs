@@ -1,0 +1,110 @@
+//! `route`: sends each row to the port of the first route that it meets. Every column is passed on, none is copied.
+
+use conditions::{Op, Test};
+use pipe_stage::{AnyType, Batch, Binder, Column, Config, Mask, Output, PortId, Result, Stage, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Name of the column whose value decides.
+    pub column: String,
+    /// In the order in which they are tried.
+    pub routes: Vec<To>,
+    /// Port of the rows that meet no route; without it they are left out.
+    #[serde(default)]
+    pub default: Option<String>,
+}
+
+/// A port and what leads to it: `values`, or `op` with `value`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct To {
+    /// Name of the port; several routes may name one.
+    pub port: String,
+    /// Values that are routed here.
+    #[serde(default)]
+    pub values: Option<Vec<Value>>,
+    /// A comparison instead.
+    #[serde(default)]
+    pub op: Option<Op>,
+    /// What `op` compares with.
+    #[serde(default)]
+    pub value: Option<Value>,
+}
+
+impl Config for Route {
+    fn schema() -> String {
+        include_str!("config.schema.json").into()
+    }
+    fn parse(json: &str) -> Result<Self> {
+        pipe_stage::from_json(json)
+    }
+}
+
+/// The bound stage.
+pub struct RouteStage {
+    column: Column<AnyType>,
+    /// Each test, and the position of its port in `ports`.
+    tests: Vec<(Test, usize)>,
+    ports: Vec<PortId>,
+    default: Option<usize>,
+}
+
+impl Stage for RouteStage {
+    type Config = Route;
+
+    fn bind(config: Route, binder: &mut Binder) -> Result<Self> {
+        if config.routes.is_empty() {
+            bail!("`routes` needs at least one");
+        }
+        let (column, field) = binder.read_any(&config.column)?;
+        let mut names: Vec<String> = Vec::new();
+        let mut port = |name: String| {
+            names.iter().position(|known| *known == name).unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            })
+        };
+        let mut tests = Vec::new();
+        for to in config.routes {
+            let test = match (to.values, to.op) {
+                (Some(values), None) if to.value.is_none() => {
+                    Test::new(&field, Op::In, Some(&Value::Array(values)))?
+                }
+                (None, Some(op)) => Test::new(&field, op, to.value.as_ref())?,
+                _ => bail!("port `{}`: either `values` or `op` with its `value` is needed", to.port),
+            };
+            tests.push((test, port(to.port)));
+        }
+        let default = config.default.map(port);
+        let mut ports = Vec::new();
+        for name in &names {
+            ports.push(binder.port(name)?.pass_all().id());
+        }
+        Ok(Self { column, tests, ports, default })
+    }
+
+    fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
+        let column = batch.column(self.column)?;
+        let mut rows = vec![Mask::none(batch.len()); self.ports.len()];
+        let mut left = Mask::all(batch.len());
+        for (test, port) in &self.tests {
+            let mut met = test.run(&column, batch.len())?;
+            met.and(&left);
+            left.and_not(&met);
+            rows[*port].or(&met);
+        }
+        if let Some(port) = self.default {
+            rows[port].or(&left);
+        }
+        for (port, rows) in self.ports.iter().zip(rows) {
+            output.emit(*port, rows);
+        }
+        Ok(())
+    }
+}
+
+pipe_stage::export!(RouteStage);
