@@ -1,5 +1,6 @@
 //! Tests of the host through real guests (`tests/guests`, checked in as components).
 
+mod arbitrary;
 mod cached;
 mod contract;
 mod guests;
