@@ -7,3 +7,4 @@ mod guests;
 mod hostile;
 mod identity;
 mod loading;
+mod wasi;
