@@ -71,7 +71,8 @@ impl Component {
         let lowered = Lowered::new(input).map_err(|e| Error::user(Code::P005, e))?;
         for field in input.fields() {
             let crossing = types::crossing(field.data_type());
-            if !crossing.is_some_and(|ty| ty == *field.data_type() || can_cast_types(field.data_type(), &ty)) {
+            if !crossing.is_some_and(|ty| ty == *field.data_type() || can_cast_types(field.data_type(), &ty))
+            {
                 let message = format!("column `{}` of type {} cannot cross", field.name(), field.data_type());
                 return Err(Error::user(Code::P005, message));
             }
@@ -169,9 +170,8 @@ fn check_config(schema: &str, config: &Value) -> Result<()> {
             _ => Err(Error::user(Code::P005, "this stage takes no configuration")),
         };
     }
-    let broken = |e: String| {
-        Error::user(Code::W007, format!("the stage's `config-schema` is no JSON Schema: {e}"))
-    };
+    let broken =
+        |e: String| Error::user(Code::W007, format!("the stage's `config-schema` is no JSON Schema: {e}"));
     let schema: Value = serde_json::from_str(schema).map_err(|e| broken(e.to_string()))?;
     let validator = jsonschema::validator_for(&schema).map_err(|e| broken(e.to_string()))?;
     let errors: Vec<String> = validator

@@ -24,7 +24,8 @@ fn a_schema_that_is_none_is_the_stages_fault() {
 
 #[test]
 fn a_fault_of_the_configuration_is_placed() {
-    let schema = r#"{"type":"object","properties":{"a":{"type":"object","properties":{"b":{"type":"integer"}}}}}"#;
+    let schema =
+        r#"{"type":"object","properties":{"a":{"type":"object","properties":{"b":{"type":"integer"}}}}}"#;
     let error = check_config(schema, &json!({"a": {"b": "x"}})).unwrap_err();
     assert!(error.message().contains("`a.b`"), "{error}");
     assert!(check_config(schema, &json!({"a": {"b": 1}})).is_ok());

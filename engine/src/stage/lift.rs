@@ -63,12 +63,12 @@ fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, S
         return Err(format!("an array of type {ty} has no buffers, not even an empty validity bitmap"));
     };
     let nulls = check_validity(&validity, lifted.null_count, len)?;
-    let mut next = |what: &str| {
-        buffers.next().ok_or_else(|| format!("the {what} of an array of type {ty} are missing"))
-    };
+    let mut next =
+        |what: &str| buffers.next().ok_or_else(|| format!("the {what} of an array of type {ty} are missing"));
     let mut builder = ArrayDataBuilder::new(ty.clone()).len(len).align_buffers(true);
     if nulls {
-        builder = builder.null_count(lifted.null_count as usize).null_bit_buffer(Some(Buffer::from_vec(validity)));
+        builder =
+            builder.null_count(lifted.null_count as usize).null_bit_buffer(Some(Buffer::from_vec(validity)));
     }
     let builder = match ty {
         DataType::Utf8 | DataType::Binary => {

@@ -4,19 +4,19 @@
 //! `Host` holds the engines and the cache; `Component` is compiled code; `Bound` is a component with its input and
 //! configuration; `Instance` runs batches. After any failure an instance is dropped and a fresh one made.
 
-mod host;
-mod cache;
 mod aot;
-mod component;
 mod bind;
-mod types;
+mod cache;
+mod component;
+mod host;
 mod instance;
-mod lower;
 mod lift;
-mod select;
 mod limits;
-mod state;
 mod log;
+mod lower;
+mod select;
+mod state;
+mod types;
 mod wasi;
 mod wit;
 

@@ -55,9 +55,7 @@ pub(super) fn disjoint(selection: &Selection, rejections: &[Rejection], rows: us
     let both = match selection {
         _ if rejections.is_empty() => None,
         Selection::All => return Err("`every-row` is emitted, and rows are rejected".to_owned()),
-        Selection::Filter(mask) => {
-            rejections.iter().map(|r| r.row).find(|&row| mask.value(row as usize))
-        }
+        Selection::Filter(mask) => rejections.iter().map(|r| r.row).find(|&row| mask.value(row as usize)),
         Selection::Take(indices) => {
             let mut rejected = vec![false; rows];
             rejections.iter().for_each(|r| rejected[r.row as usize] = true);

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit,
+    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, Fields, Schema, SchemaRef,
+    TimeUnit,
 };
 
 use super::wit::exports::pipe::stage::transform::Schema as WitSchema;
@@ -64,10 +65,13 @@ impl Lowered {
         let mut fields = Vec::new();
         for field in schema.fields() {
             let crossed = crossing_field(field).ok_or_else(|| {
-                format!("column `{}` has type {}, which a stage cannot be given", field.name(), field.data_type())
+                format!(
+                    "column `{}` has type {}, which a stage cannot be given",
+                    field.name(),
+                    field.data_type()
+                )
             })?;
-            Self::push(&crossed, 1, &mut fields)
-                .map_err(|e| format!("column `{}`: {e}", field.name()))?;
+            Self::push(&crossed, 1, &mut fields).map_err(|e| format!("column `{}`: {e}", field.name()))?;
         }
         Ok(Self { schema: Arc::clone(schema), fields })
     }
@@ -88,8 +92,7 @@ impl Lowered {
             DataType::Dictionary(_, v) => vec![Arc::new(Field::new("values", v.as_ref().clone(), true))],
             _ => Vec::new(),
         };
-        let mut metadata: Vec<_> =
-            field.metadata().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut metadata: Vec<_> = field.metadata().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         // A hash map has no order, and what a stage sees must not change between runs.
         metadata.sort();
         out.push(LoweredField { field: Arc::clone(field), children: children.len() as u32, metadata });

@@ -12,8 +12,12 @@ fn node(name: &str, data_type: wit::DataTypeResult, children: u32) -> wit::Field
 
 #[test]
 fn a_tree_is_read_in_pre_order() {
-    let fields =
-        vec![node("s", wit::DataTypeResult::Struct, 2), node("l", wit::DataTypeResult::List, 1), leaf("item"), leaf("b")];
+    let fields = vec![
+        node("s", wit::DataTypeResult::Struct, 2),
+        node("l", wit::DataTypeResult::List, 1),
+        leaf("item"),
+        leaf("b"),
+    ];
     let field = field_from_wit(fields).unwrap();
     let DataType::Struct(children) = field.data_type() else { panic!("{field}") };
     assert_eq!(children.len(), 2);

@@ -127,9 +127,10 @@ fn whole(rng: &mut SmallRng, ty: &DataType, len: usize) -> ArrayRef {
         DataType::LargeBinary | DataType::BinaryView => {
             cast(&whole(rng, &DataType::Binary, len), ty).unwrap()
         }
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
-            decimals(rng, ty, len)
-        }
+        DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => decimals(rng, ty, len),
         DataType::List(item) => {
             let offsets = offsets::<i32>(rng, len);
             let values = column(rng, item.data_type(), offsets[len] as usize);
@@ -186,7 +187,13 @@ fn decimals(rng: &mut SmallRng, ty: &DataType, len: usize) -> ArrayRef {
     }
 }
 
-fn map(rng: &mut SmallRng, entries: &FieldRef, sorted: bool, len: usize, nulls: Option<NullBuffer>) -> ArrayRef {
+fn map(
+    rng: &mut SmallRng,
+    entries: &FieldRef,
+    sorted: bool,
+    len: usize,
+    nulls: Option<NullBuffer>,
+) -> ArrayRef {
     let DataType::Struct(fields) = entries.data_type() else { panic!("a map has entries") };
     let offsets = offsets::<i32>(rng, len);
     let count = offsets[len] as usize;

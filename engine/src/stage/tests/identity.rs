@@ -37,8 +37,7 @@ fn crosses(types: &[DataType], seed: u64, lengths: &[usize]) {
     for &len in lengths {
         let columns: Vec<ArrayRef> = types.iter().map(|ty| column(&mut rng, ty, len)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(len));
-        let batch =
-            RecordBatch::try_new_with_options(schema.clone(), columns.clone(), &options).unwrap();
+        let batch = RecordBatch::try_new_with_options(schema.clone(), columns.clone(), &options).unwrap();
         let outcome = instance.process(&batch).unwrap_or_else(|e| panic!("{types:?}: {}", e.message));
         let records = &outcome.emissions[0].records;
         assert_eq!(records.num_rows(), len);
