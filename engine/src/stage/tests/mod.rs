@@ -7,4 +7,5 @@ mod guests;
 mod hostile;
 mod identity;
 mod loading;
+mod mutated;
 mod wasi;
