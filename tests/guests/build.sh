@@ -1,6 +1,7 @@
 #!/bin/sh
 # Rebuilds the components under `prebuilt/` from the sources beside them. Needs the target wasm32-unknown-unknown
-# (`rustup target add wasm32-unknown-unknown`).
+# and
+# wasm32-wasip2 (`rustup target add`).
 set -eu
 cd "$(dirname "$0")"
 cargo build --quiet -p componentise
@@ -20,4 +21,7 @@ build crossing crossing
 build identity identity
 build hostile hostile-describe-loop --features describe-loop
 build hostile hostile
+# This target makes the component itself.
+cargo build --quiet --release --target wasm32-wasip2 -p guest-wasi
+cp target/wasm32-wasip2/release/guest_wasi.wasm prebuilt/wasi.wasm
 ls -l prebuilt

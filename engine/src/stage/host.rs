@@ -22,6 +22,10 @@ use crate::units;
 /// that code needs no bounds checks), no memory.
 const POOL_INSTANCES: u32 = 2_048;
 
+/// Core instances, memories or tables of one component in the pool: a compiled stage has one, with WASI's adapter five.
+/// An interpreter's component has dozens and would use the pool up, so it runs on demand.
+const POOL_PARTS: u32 = 16;
+
 /// The engines and the cache of compiled components; one a process.
 pub struct Host {
     pooled: Option<Engines>,
@@ -68,6 +72,9 @@ fn pooling() -> Config {
         .total_core_instances(POOL_INSTANCES)
         .total_memories(POOL_INSTANCES)
         .total_tables(POOL_INSTANCES)
+        .max_core_instances_per_component(POOL_PARTS)
+        .max_memories_per_component(POOL_PARTS)
+        .max_tables_per_component(POOL_PARTS)
         // Neither fibers nor collected heaps are used.
         .total_stacks(1);
     let mut config = config();
@@ -78,11 +85,16 @@ fn pooling() -> Config {
 impl Host {
     /// Starts the engines.
     pub fn new(options: HostOptions) -> Result<Arc<Self>> {
-        let on_demand =
-            Engines::new(&config()).map_err(|e| Error::internal(format!("the Wasm engine: {e:#}")))?;
+        // Where address space is limited there is no pool, and all run on demand.
         let pooled = Engines::new(&pooling())
             .inspect_err(|e| tracing::warn!(reason = %format!("{e:#}"), "no pool of Wasm instances"))
             .ok();
+        Self::with_pool(options, pooled)
+    }
+
+    fn with_pool(options: HostOptions, pooled: Option<Engines>) -> Result<Arc<Self>> {
+        let on_demand =
+            Engines::new(&config()).map_err(|e| Error::internal(format!("the Wasm engine: {e:#}")))?;
         let mut hasher = ShaHasher(Sha256::new());
         on_demand.engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = hasher.0.finalize().into();
@@ -242,5 +254,37 @@ impl Hasher for ShaHasher {
 
     fn finish(&self) -> u64 {
         u64::from_le_bytes(self.0.clone().finalize()[..8].try_into().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+
+    #[test]
+    fn one_artifact_serves_the_pool_and_the_on_demand_engine() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = HostOptions { cache: Some(dir.path().join("cache")) };
+        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/prebuilt/crossing.wasm");
+        let pooled = Host::new(options.clone()).unwrap();
+        assert!(pooled.load(&guest).unwrap().pooled());
+        let on_demand = Host::with_pool(options.clone(), None).unwrap();
+        assert_eq!(pooled.compatibility, on_demand.compatibility);
+        let component = on_demand.load(&guest).unwrap();
+        assert!(!component.pooled());
+        let limits = Limits::defaults_for(component.bytes());
+        assert_eq!(component.describe(&limits).unwrap().name, "crossing");
+        let entries = std::fs::read_dir(options.cache.unwrap()).unwrap().count();
+        assert_eq!(entries, 1, "the second host compiled nothing of its own");
+    }
+
+    #[test]
+    fn imports_that_no_stage_is_given_are_refused() {
+        let check = |name: &str| check_imports(&[name.to_owned()]).map_err(|e| e.code());
+        assert_eq!(check("wasi:io/poll@0.2.6"), Ok(()));
+        assert_eq!(check("pipe:stage/host@0.1.0"), Ok(()));
+        assert_eq!(check("pipe:stage/host@0.2.0"), Err(Code::W002));
+        assert_eq!(check("acme:secret/vault"), Err(Code::W009));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bind::{Bound, Column};
 use super::lift::{self, Arrays};
@@ -175,6 +175,9 @@ pub(super) fn answer<T>(
 /// What wasmtime's error means. A trap of the guest carries a backtrace; an error without one was found while its
 /// results were lifted.
 pub(super) fn failure(error: &wasmtime::Error) -> CallFailure {
+    if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return CallFailure { kind: FailureKind::OutOfMemory, message: format!("the pool is full: {full}") };
+    }
     let kind = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => FailureKind::Deadline,
         Some(

@@ -4,10 +4,10 @@
 //! Arrow would panic or over-allocate on reaches it; then Arrow validates the rest (offsets' order, UTF-8, keys of
 //! dictionaries, nulls where none may be).
 
-use arrow::array::{Array, ArrayData, ArrayDataBuilder, ArrayRef, make_array};
+use arrow::array::{Array, ArrayData, ArrayDataBuilder, ArrayRef, PrimitiveArray, make_array};
 use arrow::buffer::Buffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, Field};
 
 use super::wit::pipe::stage::arrow::ArrayResult;
 
@@ -37,9 +37,7 @@ pub(super) fn column(field: &Field, rows: usize, arrays: &mut Arrays) -> Result<
     if !field.is_nullable() && data.null_count() > 0 {
         return Err(format!("{} nulls in a column that is not nullable", data.null_count()));
     }
-    let array = make_array(data);
-    check_decimals(&array)?;
-    Ok(array)
+    Ok(make_array(data))
 }
 
 fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, String> {
@@ -111,7 +109,7 @@ fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, S
     if buffers.next().is_some() {
         return Err(format!("an array of type {ty} has too many buffers"));
     }
-    builder.build().map_err(|e| e.to_string())
+    check_decimals(builder.build().map_err(|e| e.to_string())?)
 }
 
 /// A dictionary's values have a length of their own.
@@ -203,20 +201,20 @@ pub(super) fn ones(bitmap: &[u8]) -> usize {
     (words + rest) as usize
 }
 
-/// Decimals beyond their precision would become wrong text in a sink.
-fn check_decimals(array: &ArrayRef) -> Result<(), String> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Decimal128Type, Decimal256Type};
-    let checked = match array.data_type() {
-        DataType::Decimal128(precision, _) => {
-            array.as_primitive::<Decimal128Type>().validate_decimal_precision(*precision)
+/// Decimals beyond their precision would become wrong text in a sink, and Arrow does not look.
+fn check_decimals(data: ArrayData) -> Result<ArrayData, String> {
+    fn check<T: DecimalType>(data: ArrayData, precision: u8) -> Result<ArrayData, String> {
+        let array = PrimitiveArray::<T>::from(data);
+        match array.iter().flatten().find(|&value| !T::is_valid_decimal_precision(value, precision)) {
+            Some(value) => Err(format!("the decimal {value:?} has more than {precision} digits")),
+            None => Ok(array.into_data()),
         }
-        DataType::Decimal256(precision, _) => {
-            array.as_primitive::<Decimal256Type>().validate_decimal_precision(*precision)
-        }
-        _ => Ok(()),
-    };
-    checked.map_err(|e| e.to_string())
+    }
+    match *data.data_type() {
+        DataType::Decimal128(precision, _) => check::<Decimal128Type>(data, precision),
+        DataType::Decimal256(precision, _) => check::<Decimal256Type>(data, precision),
+        _ => Ok(data),
+    }
 }
 
 /// Casts a column to the type in which it crosses, where that differs.

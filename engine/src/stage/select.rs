@@ -177,3 +177,57 @@ fn list_bytes<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>, values: &ArrayRef) 
     let row = |pair: &[O]| sums[pair[1].as_usize()] - sums[pair[0].as_usize()] + size_of::<O>();
     offsets.windows(2).map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
+    use arrow::datatypes::{Field, Int64Type};
+
+    use super::*;
+
+    fn applied(selection: &Selection, column: &ArrayRef, mut budget: usize) -> Result<ArrayRef, String> {
+        Selector::new(selection, 1).apply(column, &mut budget)
+    }
+
+    #[test]
+    fn a_huge_row_is_not_repeated_without_bound() {
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20), "y".to_owned()]));
+        let huge = Selection::Take(UInt32Array::from(vec![0; 1000]));
+        assert!(applied(&huge, &column, 64 << 20).unwrap_err().contains("exceed"));
+        let small = Selection::Take(UInt32Array::from(vec![1; 1000]));
+        assert_eq!(applied(&small, &column, 64 << 20).unwrap().len(), 1000);
+    }
+
+    #[test]
+    fn nested_rows_are_measured() {
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([
+            Some(vec![Some(1); 100]),
+            None,
+            Some(vec![Some(2)]),
+        ]));
+        assert_eq!(row_bytes(&list), [804, 4, 12]);
+        let field = |name: &str, array: &ArrayRef| {
+            Arc::new(Field::new(name.to_owned(), array.data_type().clone(), true))
+        };
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let pair = StructArray::from(vec![
+            (field("l", &list), list.clone()),
+            (field("n", &numbers), numbers.clone()),
+        ]);
+        assert_eq!(row_bytes(&(Arc::new(pair) as ArrayRef)), [812, 12, 20]);
+        assert_eq!(row_bytes(&list.slice(1, 2)), [4, 12]);
+    }
+
+    #[test]
+    fn selections_are_applied() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let (mask, rows) = selection(wit::Selection::Mask(vec![0b101]), 3).unwrap();
+        assert_eq!(rows, 2);
+        let kept: ArrayRef = Arc::new(Int64Array::from(vec![1, 3]));
+        assert_eq!(&applied(&mask, &column, 0).unwrap(), &kept);
+        let (all, rows) = selection(wit::Selection::EveryRow, 3).unwrap();
+        assert_eq!((rows, &applied(&all, &column, 0).unwrap()), (3, &column));
+        let (none, rows) = selection(wit::Selection::Take(vec![]), 0).unwrap();
+        assert_eq!((rows, applied(&none, &column.slice(0, 0), 0).unwrap().len()), (0, 0));
+    }
+}

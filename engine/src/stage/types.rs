@@ -32,6 +32,7 @@ pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
         T::FixedSizeList(f, n) => T::FixedSizeList(field(f)?, *n),
         T::Struct(fields) => T::Struct(fields.iter().map(field).collect::<Option<Fields>>()?),
         T::Map(f, sorted) => T::Map(field(f)?, *sorted),
+        T::Dictionary(_, v) if matches!(**v, T::Dictionary(..)) => return None,
         T::Dictionary(k, v) => T::Dictionary(k.clone(), Box::new(crossing(v)?)),
         T::Interval(_) | T::Union(..) => return None,
         plain => plain.clone(),

@@ -9,7 +9,6 @@ use exports::pipe::stage::transform::{
 
 struct Crossing;
 
-
 impl Guest for Crossing {
     fn describe() -> Description {
         Description {

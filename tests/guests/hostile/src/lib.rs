@@ -67,8 +67,13 @@ fn mode(config: &str) -> String {
 fn columns(mode: &str) -> Vec<OutputColumn> {
     let computed = |fields| vec![OutputColumn::Computed(fields)];
     match mode {
-        "utf8" | "offsets-out-of-range" | "offsets-back" | "offsets-first" | "invalid-utf8"
-        | "split-character" | "offsets-short" => computed(vec![field("c", DataType::Utf8, true, 0)]),
+        "utf8"
+        | "offsets-out-of-range"
+        | "offsets-back"
+        | "offsets-first"
+        | "invalid-utf8"
+        | "split-character"
+        | "offsets-short" => computed(vec![field("c", DataType::Utf8, true, 0)]),
         "list" | "list-child-short" | "list-child-missing" | "aliased" => {
             computed(vec![field("c", DataType::List, true, 1), field("item", DataType::Int64, true, 0)])
         }
@@ -89,11 +94,19 @@ fn columns(mode: &str) -> Vec<OutputColumn> {
             field("c", DataType::FixedSizeList(1 << 30), true, 1),
             field("item", DataType::Null, true, 0),
         ]),
-        "int64" | "length-lies" | "length-short" | "null-count-lies" | "null-count-without-bitmap"
-        | "validity-size" | "validity-bits" | "values-short" | "values-long" | "no-buffers"
-        | "many-buffers" | "array-missing" | "array-extra" => {
-            computed(vec![field("c", DataType::Int64, true, 0)])
-        }
+        "int64"
+        | "length-lies"
+        | "length-short"
+        | "null-count-lies"
+        | "null-count-without-bitmap"
+        | "validity-size"
+        | "validity-bits"
+        | "values-short"
+        | "values-long"
+        | "no-buffers"
+        | "many-buffers"
+        | "array-missing"
+        | "array-extra" => computed(vec![field("c", DataType::Int64, true, 0)]),
         _ => vec![OutputColumn::Passed(Passed { index: 0, name: None })],
     }
 }
@@ -284,7 +297,10 @@ impl Guest for Hostile {
             "log-huge" => log(Level::Debug, &"x".repeat(8 << 20)),
             "huge-reasons" => {
                 let reject = |row| Rejection { row, reason: "r".repeat(8 << 20) };
-                return Ok(Outcome { emissions: vec![], rejections: (0..input.length).map(reject).collect() });
+                return Ok(Outcome {
+                    emissions: vec![],
+                    rejections: (0..input.length).map(reject).collect(),
+                });
             }
             mode => trap_on_value(mode, &input),
         }
