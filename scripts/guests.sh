@@ -80,10 +80,11 @@ build_javascript() {
         command -v npm >/dev/null || packages nodejs npm
         mkdir -p "$folder"
         (cd "$folder" && timeout 600 npm install --silent --no-audit --no-fund --no-save \
-            @bytecodealliance/componentize-js@"${COMPONENTIZE_JS:-latest}") ||
+            @bytecodealliance/componentize-js@0.23.0) ||
             die "please make \`npm install @bytecodealliance/componentize-js\` work (a registry is needed)"
     fi
-    (cd "$folder" && node "$root/$1/build.mjs" "$root/$1/stage.js" "$root/wit/stage.wit" "$2.part")
+    cp "$1/build.mjs" "$folder/build.mjs"
+    (cd "$folder" && node build.mjs "$root/$1/stage.js" "$root/wit/stage.wit" "$2.part")
     mv "$2.part" "$2"
 }
 

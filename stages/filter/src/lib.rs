@@ -84,3 +84,127 @@ impl Stage for FilterStage {
 }
 
 pipe_stage::export!(FilterStage);
+
+#[cfg(test)]
+mod tests {
+    use pipe_stage::testing::{Input, run};
+    use pipe_stage::{ColumnField, DataType, Date, TimeUnit, TimestampMs};
+
+    use super::*;
+
+    fn input() -> Input {
+        let duration = ColumnField::new("took", DataType::Duration(TimeUnit::Second), true);
+        let time = ColumnField::new("clock", DataType::Time32(TimeUnit::Second), true);
+        Input::new()
+            .column::<i64>("n", [Some(1), Some(5), None, Some(i64::MAX), Some(i64::MIN)])
+            .column::<f64>("x", [Some(0.5), Some(f64::NAN), None, Some(f64::INFINITY), Some(-0.0)])
+            .column::<u8>("u", [Some(0), Some(255), None, Some(7), Some(8)])
+            .column::<bool>("b", [Some(true), Some(false), None, Some(true), Some(false)])
+            .column::<str>("s", [Some("GET /a"), Some(""), None, Some("POST /b"), Some("GET")])
+            .column::<TimestampMs>("at", [0, 1, 2, 3, 4].map(|day| Some(TimestampMs(day * 86_400_000))))
+            .column::<Date>("day", [Some(Date(0)), Some(Date(1)), None, Some(Date(3)), Some(Date(4))])
+            .column_as::<i64>(duration, [Some(1), Some(2), None, Some(4), Some(5)])
+            .column_as::<i32>(time, [Some(0), Some(60), None, Some(3_600), Some(86_399)])
+            .column_as::<[u8]>(ColumnField::new("d", DataType::Null, true), [None; 5])
+    }
+
+    fn kept(condition: &str) -> Vec<u32> {
+        let results = run::<FilterStage>(&input(), &format!(r#"{{"all":[{{{condition}}}]}}"#)).unwrap();
+        assert_eq!(results.columns("kept").len(), 10);
+        results.rows("kept").to_vec()
+    }
+
+    #[test]
+    fn numbers_are_compared_to_the_ends_of_their_type() {
+        for (condition, rows) in [
+            (r#""column":"n","op":"eq","value":5"#, &[1][..]),
+            (r#""column":"n","op":"ne","value":5"#, &[0, 3, 4]),
+            (r#""column":"n","op":"lt","value":5"#, &[0, 4]),
+            (r#""column":"n","op":"le","value":5"#, &[0, 1, 4]),
+            (r#""column":"n","op":"gt","value":1"#, &[1, 3]),
+            (r#""column":"n","op":"gt","value":9223372036854775807"#, &[]),
+            (r#""column":"n","op":"lt","value":-9223372036854775808"#, &[]),
+            (r#""column":"n","op":"ge","value":-9223372036854775808"#, &[0, 1, 3, 4]),
+            (r#""column":"n","op":"in","value":[1,5]"#, &[0, 1]),
+            (r#""column":"n","op":"not_in","value":[1,5]"#, &[3, 4]),
+            (r#""column":"u","op":"gt","value":7"#, &[1, 4]),
+            (r#""column":"u","op":"lt","value":0"#, &[]),
+            (r#""column":"x","op":"gt","value":0"#, &[0, 3]),
+            (r#""column":"x","op":"ge","value":0"#, &[0, 3, 4]),
+            (r#""column":"x","op":"lt","value":0.5"#, &[4]),
+            (r#""column":"x","op":"eq","value":0"#, &[4]),
+            (r#""column":"x","op":"ne","value":0.5"#, &[1, 3, 4]),
+        ] {
+            assert_eq!(kept(condition), rows, "{condition}");
+        }
+    }
+
+    #[test]
+    fn other_types_are_compared_in_their_own_words() {
+        for (condition, rows) in [
+            (r#""column":"b","op":"eq","value":true"#, &[0, 3][..]),
+            (r#""column":"b","op":"ne","value":true"#, &[1, 4]),
+            (r#""column":"b","op":"in","value":[true,false]"#, &[0, 1, 3, 4]),
+            (r#""column":"s","op":"starts_with","value":"GET""#, &[0, 4]),
+            (r#""column":"s","op":"ends_with","value":"/b""#, &[3]),
+            (r#""column":"s","op":"contains","value":" /""#, &[0, 3]),
+            (r#""column":"s","op":"eq","value":"""#, &[1]),
+            (r#""column":"s","op":"gt","value":"GET""#, &[0, 3]),
+            (r#""column":"s","op":"not_in","value":["GET",""]"#, &[0, 3]),
+            (r#""column":"s","op":"is_null""#, &[2]),
+            (r#""column":"s","op":"is_not_null""#, &[0, 1, 3, 4]),
+            (r#""column":"at","op":"ge","value":"1970-01-03T01:00:00+01:00""#, &[2, 3, 4]),
+            (r#""column":"at","op":"lt","value":86400000"#, &[0]),
+            (r#""column":"day","op":"eq","value":"1970-01-04""#, &[3]),
+            (r#""column":"took","op":"gt","value":2"#, &[3, 4]),
+            (r#""column":"clock","op":"ge","value":"01:00:00""#, &[3, 4]),
+            (r#""column":"d","op":"is_null""#, &[0, 1, 2, 3, 4]),
+        ] {
+            assert_eq!(kept(condition), rows, "{condition}");
+        }
+    }
+
+    #[test]
+    fn any_is_or_and_all_is_and() {
+        let low = r#"{"column":"n","op":"lt","value":5}"#;
+        let get = r#"{"column":"s","op":"contains","value":"GET"}"#;
+        let rows = |key| {
+            let config = format!(r#"{{"{key}":[{low},{get}]}}"#);
+            run::<FilterStage>(&input(), &config).unwrap().rows("kept").to_vec()
+        };
+        assert_eq!(rows("all"), [0, 4]);
+        assert_eq!(rows("any"), [0, 4]);
+        let none = run::<FilterStage>(&Input::new().column::<i64>("n", []), &format!(r#"{{"all":[{low}]}}"#)).unwrap();
+        assert!(none.rows("kept").is_empty());
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_words() {
+        for (config, word) in [
+            (r#"{}"#, "exactly one"),
+            (r#"{"all":[],"any":[]}"#, "exactly one"),
+            (r#"{"all":[]}"#, "at least one condition"),
+            (r#"{"some":[]}"#, "unknown field `some`"),
+            (r#"{"all":[{"column":"q","op":"eq","value":1}]}"#, "no column `q`; the input has n: int64, x: float64"),
+            (r#"{"all":[{"column":"n","op":"like","value":1}]}"#, "unknown variant"),
+            (r#"{"all":[{"column":"n","op":"eq"}]}"#, "a `value` is needed"),
+            (r#"{"all":[{"column":"n","op":"eq","value":"5"}]}"#, "5\" is not an integer"),
+            (r#"{"all":[{"column":"u","op":"eq","value":256}]}"#, "is uint8; 256"),
+            (r#"{"all":[{"column":"n","op":"contains","value":1}]}"#, "for text"),
+            (r#"{"all":[{"column":"b","op":"lt","value":true}]}"#, "no order"),
+            (r#"{"all":[{"column":"n","op":"in","value":1}]}"#, "must be a list"),
+            (r#"{"all":[{"column":"at","op":"lt","value":"1970-01-01T00:00:00.0001Z"}]}"#, "no finer"),
+            (r#"{"all":[{"column":"n","op":"is_null","value":1}]}"#, "takes no `value`"),
+            (r#"{"all":[{"column":"d","op":"eq","value":1}]}"#, "cannot be compared"),
+        ] {
+            let error = run::<FilterStage>(&input(), config).unwrap_err().to_string();
+            assert!(error.contains(word), "{config}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_schema_is_json() {
+        let schema: Value = serde_json::from_str(&Filter::schema()).unwrap();
+        assert_eq!(schema["type"], "object");
+    }
+}

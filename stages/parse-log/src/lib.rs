@@ -99,3 +99,46 @@ impl Stage for ParseLogStage {
 }
 
 pipe_stage::export!(ParseLogStage);
+
+#[cfg(test)]
+mod tests {
+    use pipe_stage::testing::{Input, run};
+
+    use super::*;
+
+    const GOOD: &str = r#"::1 - - [01/Jan/1970:00:00:01 +0000] "GET /x HTTP/1.1" 200 5 "-" "curl/8""#;
+
+    #[test]
+    fn good_lines_become_columns_and_bad_ones_are_rejected() {
+        let input = Input::new()
+            .column::<[u8]>("value", [Some(GOOD.as_bytes()), Some(b"nonsense"), None, Some(b"\xff"), Some(GOOD.as_bytes())])
+            .column::<i64>("_offset", [1, 2, 3, 4, 5].map(Some));
+        let results = run::<ParseLogStage>(&input, "{}").unwrap();
+        assert_eq!(results.rows("lines"), [0, 4]);
+        assert_eq!(
+            results.columns("lines").join(" "),
+            "_offset host ident user time method path protocol status bytes referer user_agent"
+        );
+        let first = |column: &str| {
+            results.computed::<str, _>("lines", column, |v| v.get(1).map(str::to_owned)).unwrap()
+        };
+        assert_eq!(first("path").as_deref(), Some("/x"));
+        assert_eq!(first("user_agent").as_deref(), Some("curl/8"));
+        assert_eq!(first("referer"), None);
+        assert_eq!(results.computed::<TimestampMs, _>("lines", "time", |v| v.get(0).unwrap().0), Some(1_000));
+        assert_eq!(results.computed::<i32, _>("lines", "status", |v| v.get(0)), Some(Some(200)));
+        let rows: Vec<u32> = results.rejections.iter().map(|(row, _)| *row).collect();
+        assert_eq!(rows, [1, 2, 3]);
+        assert_eq!(results.rejections[2].1, "the line is not UTF-8");
+    }
+
+    #[test]
+    fn the_column_may_be_named_and_must_be_text() {
+        let input = Input::new().column::<str>("message", [Some(GOOD)]).column::<i64>("n", [Some(1)]);
+        assert_eq!(run::<ParseLogStage>(&input, r#"{"column":"message"}"#).unwrap().rows("lines"), [0]);
+        let error = run::<ParseLogStage>(&input, "{}").unwrap_err().to_string();
+        assert!(error.contains("no column `line` or `value`"), "{error}");
+        let error = run::<ParseLogStage>(&input, r#"{"column":"n"}"#).unwrap_err().to_string();
+        assert!(error.contains("is int64; a binary or utf8 column"), "{error}");
+    }
+}

@@ -108,3 +108,44 @@ impl Stage for RouteStage {
 }
 
 pipe_stage::export!(RouteStage);
+
+#[cfg(test)]
+mod tests {
+    use pipe_stage::testing::{Input, run};
+
+    use super::*;
+
+    #[test]
+    fn each_row_goes_to_the_first_route_it_meets() {
+        let input = Input::new().column::<i32>("status", [200, 404, 500, 503, 301].map(Some).into_iter().chain([None]));
+        let routes = r#"{"port":"gone","values":[404,410]},{"port":"bad","op":"ge","value":500},
+            {"port":"gone","op":"eq","value":503},{"port":"unknown","op":"is_null"}"#;
+        let config = format!(r#"{{"column":"status","routes":[{routes}],"default":"fine"}}"#);
+        let results = run::<RouteStage>(&input, &config).unwrap();
+        assert_eq!(results.rows("gone"), [1]);
+        assert_eq!(results.rows("bad"), [2, 3]);
+        assert_eq!(results.rows("unknown"), [5]);
+        assert_eq!(results.rows("fine"), [0, 4]);
+        let config = format!(r#"{{"column":"status","routes":[{routes}]}}"#);
+        let results = run::<RouteStage>(&input, &config).unwrap();
+        assert_eq!(results.rows("gone"), [1]);
+        assert!(results.rejections.is_empty());
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_words() {
+        let input = Input::new().column::<i32>("status", [Some(200)]);
+        for (routes, word) in [
+            (r#""#, "at least one"),
+            (r#"{"port":"a"}"#, "either `values` or `op`"),
+            (r#"{"port":"a","values":[1],"op":"eq","value":1}"#, "either `values` or `op`"),
+            (r#"{"port":"A b","values":[1]}"#, "kebab-case"),
+            (r#"{"port":"a","values":["x"]}"#, "int32"),
+            (r#"{"port":"a","values":[]}"#, "at least one"),
+        ] {
+            let config = format!(r#"{{"column":"status","routes":[{routes}]}}"#);
+            let error = run::<RouteStage>(&input, &config).unwrap_err().to_string();
+            assert!(error.contains(word), "{routes}: {error}");
+        }
+    }
+}

@@ -300,7 +300,7 @@ mod tests {
         let array = Builder::<f64>::from_fn(3, |row| row as f64 / 2.0).finish().unwrap();
         assert_eq!(array.null_count, 0);
         assert!(array.buffers[0].is_empty());
-        assert_eq!(bytemuck::pod_collect_to_vec::<u8, f64>(&array.buffers[1]), [0.0, 0.5, 1.0]);
+        assert_eq!(array.buffers[1], bytemuck::cast_slice::<f64, u8>(&[0.0, 0.5, 1.0]));
     }
 
     #[test]
@@ -313,7 +313,7 @@ mod tests {
         builder.push("");
         builder.push("c");
         let array = builder.finish().unwrap();
-        assert_eq!(bytemuck::pod_collect_to_vec::<u8, i32>(&array.buffers[1]), [0, 2, 2, 2, 3]);
+        assert_eq!(array.buffers[1], bytemuck::cast_slice::<i32, u8>(&[0, 2, 2, 2, 3]));
         assert_eq!(array.buffers[2], b"abc");
         assert_eq!(array.buffers[0], [0b1101]);
     }

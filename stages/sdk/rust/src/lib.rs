@@ -14,6 +14,8 @@ mod read;
 mod row;
 mod schema;
 mod stage;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 pub mod time;
 
 pub use batch::Batch;

@@ -203,6 +203,7 @@ macro_rules! computed {
                 emission: &mut $crate::Emission<'_>,
             ) -> $crate::Result<()> {
                 // Both tuples are taken apart into fields of one struct's shape, because a macro cannot count.
+                #[expect(non_camel_case_types, reason = "a column's type goes by its name")]
                 struct Parts<$($field),*> { $($field: $field),* }
                 let ($($field,)*) = *columns;
                 let columns = Parts { $($field),* };
@@ -415,12 +416,12 @@ impl<S: RowStage> Stage for Rowwise<S> {
 }
 
 /// Makes a function of a row the component's stage: `row_stage! { fn slow(config: &Config, request: Request) -> bool {
-/// request.latency_ms > config.threshold_ms } }`. A type of this module's name, `Stage`, comes with it for tests.
+/// request.latency_ms > config.threshold_ms } }`. In unit tests the stage is `Rowwise<Function>`.
 #[macro_export]
 macro_rules! row_stage {
     ($(#[$meta:meta])* fn $name:ident($config:ident: &$config_type:ty, $row:ident: $row_type:ty) -> $out:ty $body:block) => {
-        /// The stage that the function is.
-        pub struct Function;
+        /// The stage that the function is; it has no values.
+        enum Function {}
         impl $crate::RowStage for Function {
             type Config = $config_type;
             type In = $row_type;
@@ -429,4 +430,87 @@ macro_rules! row_stage {
         }
         $crate::export!($crate::Rowwise<Function>);
     };
+}
+
+#[cfg(test)]
+mod tests {
+    // The macros name the crate as stages do.
+    use crate as pipe_stage;
+    use crate::testing::{Input, run};
+    use crate::{Rowwise, RowStage};
+
+    pipe_stage::columns! { struct Request<'a> { ms: f64, path: Option<&'a str> } }
+    pipe_stage::computed! { struct Added { over: f64, note: Option<String> } }
+    pipe_stage::columns! { struct Number { n: i64 } }
+    pipe_stage::computed! { struct Part { part: i64 } }
+    pipe_stage::ports! { enum Side { Even = "even", Odd = "odd-numbers" } }
+
+    enum Adds {}
+    impl RowStage for Adds {
+        type Config = ();
+        type In = Request<'static>;
+        type Out = Result<Option<Added>, crate::Error>;
+        fn row(_: &(), row: Request<'_>) -> Self::Out {
+            if row.ms < 0.0 {
+                crate::bail!("{} ms", row.ms);
+            }
+            Ok((row.ms > 1.0).then(|| Added { over: row.ms - 1.0, note: row.path.map(str::to_uppercase) }))
+        }
+    }
+
+    enum Explodes {}
+    impl RowStage for Explodes {
+        type Config = ();
+        type In = Number;
+        type Out = Vec<Part>;
+        fn row(_: &(), row: Number) -> Vec<Part> {
+            (0..row.n).map(|part| Part { part }).collect()
+        }
+    }
+
+    enum Sides {}
+    impl RowStage for Sides {
+        type Config = ();
+        type In = Number;
+        type Out = Side;
+        fn row(_: &(), row: Number) -> Side {
+            if row.n % 2 == 0 { Side::Even } else { Side::Odd }
+        }
+    }
+
+    #[test]
+    fn computed_columns_go_with_their_rows_and_errors_reject() {
+        let input = Input::new()
+            .column::<f64>("ms", [Some(3.0), Some(0.0), Some(-1.0), None, Some(2.0)])
+            .column::<str>("path", [Some("a"), Some("b"), None, None, None]);
+        let results = run::<Rowwise<Adds>>(&input, "{}").unwrap();
+        assert_eq!(results.rows("out"), [0, 4]);
+        assert_eq!(results.columns("out"), ["ms", "path", "over", "note"]);
+        let over = results.computed::<f64, _>("out", "over", |v| v.values().to_vec());
+        assert_eq!(over.unwrap(), [2.0, 1.0]);
+        let note = results.computed::<str, _>("out", "note", |v| v.iter().map(|s| s.map(str::to_owned)).collect::<Vec<_>>());
+        assert_eq!(note.unwrap(), [Some("A".to_owned()), None]);
+        assert_eq!(results.rejections, [(2, "-1 ms".to_owned()), (3, "column `ms` is null".to_owned())]);
+    }
+
+    #[test]
+    fn a_row_becomes_many_or_goes_to_a_port() {
+        let input = Input::new().column::<i32>("n", [Some(2), Some(0), Some(1)]);
+        let results = run::<Rowwise<Explodes>>(&input, "{}").unwrap();
+        assert_eq!(results.rows("out"), [0, 0, 2]);
+        assert_eq!(results.computed::<i64, _>("out", "part", |v| v.values().to_vec()).unwrap(), [0, 1, 0]);
+        let results = run::<Rowwise<Sides>>(&input, "{}").unwrap();
+        assert_eq!((results.rows("even"), results.rows("odd-numbers")), (&[0, 1][..], &[2][..]));
+    }
+
+    #[test]
+    fn a_missing_column_or_another_type_is_named_with_what_there_is() {
+        let input = Input::new().column::<str>("n", [Some("x")]).column::<i8>("m", [Some(1)]);
+        let error = run::<Rowwise<Sides>>(&input, "{}").unwrap_err().to_string();
+        assert_eq!(error, "column `n` is utf8; an int64 column (or a smaller integer) is needed");
+        let error = run::<Rowwise<Adds>>(&input, "{}").unwrap_err().to_string();
+        assert_eq!(error, "there is no column `ms`; the input has n: utf8, m: int8");
+        let error = run::<Rowwise<Sides>>(&input, r#"{"a":1}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown key `a`"), "{error}");
+    }
 }

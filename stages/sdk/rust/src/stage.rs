@@ -72,6 +72,11 @@ impl<S: Stage> Instance<S> {
 #[macro_export]
 macro_rules! export {
     ($stage:ty) => {
+        // Natively the stage is only compiled, so that unit tests may run it.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() -> $crate::bindings::exports::pipe::stage::transform::Description =
+            || $crate::Instance::<$stage>::describe("", "", "");
+
         #[cfg(target_family = "wasm")]
         mod pipe_stage_component {
             #![expect(unsafe_code, reason = "generated exports")]
