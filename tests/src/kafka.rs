@@ -266,7 +266,7 @@ impl Broker {
         let mut command = java();
         command.args(["-Xmx256m", "org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server"]);
         command.args([&self.address(), "--topic", topic]);
-        command.args(["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]);
+        command.args(["--property", "parse.key=true", "--property", "key.separator=:"]);
         let output = command.stdin(input).output().expect("java");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -307,7 +307,7 @@ fn a_sink_writes_keys_headers_timestamps_and_tombstones_and_makes_its_topic() {
     assert_eq!((read[1].key.as_deref(), read[1].value.as_deref()), (None, None));
     assert_eq!((read[2].key.as_deref(), read[2].value.as_deref()), (Some(&[0xff][..]), Some(&b""[..])));
     assert_eq!(read.iter().map(|r| r.timestamp).collect::<Vec<_>>(), [1_600_000_000_000, 2, 3]);
-    let text = broker.console(&topic, 3, &["--formatter-property", "print.key=true"]);
+    let text = broker.console(&topic, 3, &["--property", "print.key=true"]);
     assert_eq!(text[0], "a\tone");
 }
 

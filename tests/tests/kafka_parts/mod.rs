@@ -23,7 +23,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
 /// One byte string a record, in the only column.
-pub struct Raw;
+pub(crate) struct Raw;
 
 struct RawEncoder;
 
@@ -61,7 +61,7 @@ impl Encoder for RawEncoder {
 }
 
 /// The source with these options.
-pub fn source(pipeline: &str, options: &Value) -> Box<dyn source::Prepared> {
+pub(crate) fn source(pipeline: &str, options: &Value) -> Box<dyn source::Prepared> {
     let format: Arc<dyn Format> = Arc::new(Raw);
     let settings =
         source::Settings { pipeline, name: "in", base: Path::new("."), options, format: Some(&format) };
@@ -69,7 +69,7 @@ pub fn source(pipeline: &str, options: &Value) -> Box<dyn source::Prepared> {
 }
 
 /// The sinks of a worker with these options over these columns.
-pub fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result<Vec<Box<dyn Sink>>> {
+pub(crate) fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result<Vec<Box<dyn Sink>>> {
     let format: Arc<dyn Format> = Arc::new(Raw);
     let settings = sink::Settings {
         pipeline: "p",
@@ -85,15 +85,15 @@ pub fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result<Vec<Bo
 
 /// Drains by committing everything that was handed out, from another thread as the committer does.
 #[derive(Default)]
-pub struct Fake {
-    pub positions: Arc<Mutex<Positions>>,
-    pub control: OnceLock<Arc<dyn Control>>,
-    pub drains: AtomicUsize,
-    pub rewinds: AtomicUsize,
+pub(crate) struct Fake {
+    pub(crate) positions: Arc<Mutex<Positions>>,
+    pub(crate) control: OnceLock<Arc<dyn Control>>,
+    pub(crate) drains: AtomicUsize,
+    pub(crate) rewinds: AtomicUsize,
 }
 
 impl Fake {
-    pub fn commit(&self) -> Result<()> {
+    pub(crate) fn commit(&self) -> Result<()> {
         let positions = self.positions.lock().unwrap().clone();
         self.control.get().unwrap().commit(&positions)
     }
@@ -109,21 +109,21 @@ impl Runtime for Fake {
     }
 }
 
-pub fn room() -> Room {
+pub(crate) fn room() -> Room {
     Room { rows: 500, bytes: 1 << 20, age: Duration::from_millis(20) }
 }
 
 /// A running source: a thread a lane that sends what it reads, and one that polls the control.
-pub struct Worker {
-    pub fake: Arc<Fake>,
-    pub batches: mpsc::Receiver<SourceBatch>,
+pub(crate) struct Worker {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) batches: mpsc::Receiver<SourceBatch>,
     stop: Arc<AtomicBool>,
     readers: Vec<JoinHandle<Result<()>>>,
     poller: JoinHandle<Result<()>>,
 }
 
 impl Worker {
-    pub fn start(prepared: &dyn source::Prepared, lanes: usize, until_end: bool) -> Result<Self> {
+    pub(crate) fn start(prepared: &dyn source::Prepared, lanes: usize, until_end: bool) -> Result<Self> {
         let fake = Arc::new(Fake::default());
         let opened = prepared.open(Open {
             lanes,
@@ -155,7 +155,7 @@ impl Worker {
     }
 
     /// Waits for the readers' ends (`until_end`), commits, closes, returns what was read.
-    pub fn finish(mut self) -> Result<Vec<SourceBatch>> {
+    pub(crate) fn finish(mut self) -> Result<Vec<SourceBatch>> {
         for reader in self.readers.drain(..) {
             reader.join().unwrap()?;
         }
@@ -163,7 +163,7 @@ impl Worker {
     }
 
     /// Stops, commits what was read, closes.
-    pub fn stop(mut self) -> Result<Vec<SourceBatch>> {
+    pub(crate) fn stop(mut self) -> Result<Vec<SourceBatch>> {
         self.stop.store(true, Ordering::SeqCst);
         for reader in self.readers.drain(..) {
             reader.join().unwrap()?;
@@ -208,17 +208,17 @@ fn read(
 
 /// A record as the tests write and compare it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plain {
-    pub partition: i32,
-    pub offset: i64,
-    pub timestamp: i64,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+pub(crate) struct Plain {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// The records of batches, by topic, partition and offset.
-pub fn plain(batches: &[SourceBatch]) -> BTreeMap<(String, i32, i64), Plain> {
+pub(crate) fn plain(batches: &[SourceBatch]) -> BTreeMap<(String, i32, i64), Plain> {
     let mut all = BTreeMap::new();
     for batch in batches {
         let Payload::Values(values) = &batch.payload else { panic!("bytes were expected") };
@@ -248,26 +248,26 @@ fn headers(headers: &Headers, row: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
 }
 
 /// Writes with rdkafka's own producer, and waits.
-pub struct Writer(BaseProducer);
+pub(crate) struct Writer(BaseProducer);
 
 impl Writer {
-    pub fn new(broker: &Broker) -> Self {
+    pub(crate) fn new(broker: &Broker) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", broker.address()).set("linger.ms", "5");
         Self(config.create().unwrap())
     }
 
-    pub fn transactional(broker: &Broker, id: &str) -> Self {
+    pub(crate) fn transactional(broker: &Broker, id: &str) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", broker.address()).set("transactional.id", id);
         Self(config.create().unwrap())
     }
 
-    pub fn producer(&self) -> &BaseProducer {
+    pub(crate) fn producer(&self) -> &BaseProducer {
         &self.0
     }
 
-    pub fn write(&self, topic: &str, record: &Plain) {
+    pub(crate) fn write(&self, topic: &str, record: &Plain) {
         let mut base: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(record.partition);
         base.key = record.key.as_deref();
         base.payload = record.value.as_deref();
@@ -281,7 +281,7 @@ impl Writer {
         self.0.poll(Duration::ZERO);
     }
 
-    pub fn numbers(&self, topic: &str, partitions: i32, range: std::ops::Range<i64>) {
+    pub(crate) fn numbers(&self, topic: &str, partitions: i32, range: std::ops::Range<i64>) {
         for n in range {
             let partition = (n % i64::from(partitions)) as i32;
             self.write(
@@ -292,13 +292,13 @@ impl Writer {
         self.flush();
     }
 
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.0.flush(Duration::from_secs(30)).unwrap();
     }
 }
 
 /// The numbers that [`Writer::numbers`] wrote, sorted.
-pub fn numbers(batches: &[SourceBatch]) -> Vec<i64> {
+pub(crate) fn numbers(batches: &[SourceBatch]) -> Vec<i64> {
     let text = |v: Vec<u8>| String::from_utf8(v).unwrap().parse().unwrap();
     let mut all: Vec<i64> = plain(batches).into_values().map(|p| text(p.value.unwrap())).collect();
     all.sort_unstable();
@@ -306,14 +306,14 @@ pub fn numbers(batches: &[SourceBatch]) -> Vec<i64> {
 }
 
 /// Everything that a topic holds.
-pub fn drain(broker: &Broker, topic: &str) -> Vec<SourceBatch> {
+pub(crate) fn drain(broker: &Broker, topic: &str) -> Vec<SourceBatch> {
     let options = serde_json::json!({ "brokers": broker.address(), "topics": [topic] });
     let prepared = source(&pipe_tests::kafka::unique("drain"), &options);
     Worker::start(&*prepared, 1, true).unwrap().finish().unwrap()
 }
 
 /// A batch whose originals have these values.
-pub fn batch(columns: Vec<(&str, ArrayRef)>, originals: BinaryArray) -> Batch {
+pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>, originals: BinaryArray) -> Batch {
     let records =
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
     let len = records.num_rows();
@@ -333,7 +333,7 @@ pub fn batch(columns: Vec<(&str, ArrayRef)>, originals: BinaryArray) -> Batch {
 }
 
 /// Calls again while the error is a passing one, as the runtime does.
-pub fn patiently<T>(mut call: impl FnMut() -> Result<T>) -> T {
+pub(crate) fn patiently<T>(mut call: impl FnMut() -> Result<T>) -> T {
     let started = Instant::now();
     loop {
         match call() {
