@@ -59,7 +59,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "offsets are committed when everything before them is durable"),
     ("enable.gapless.guarantee", "the delivery guarantee is `delivery.guarantee`"),
     ("enable.idempotence", "the producer is always idempotent"),
-    ("enable.partition.eof", "the end of a partition is watched always"),
+    ("enable.partition.eof", "`--until-end` finds the end by offsets"),
     ("acks", "the producer always waits for all replicas in sync"),
     ("request.required.acks", "the producer always waits for all replicas in sync"),
     ("compression.codec", "use `compression:` of the sink"),
@@ -219,7 +219,11 @@ impl Voice {
     /// Notes a global error. librdkafka goes on by itself after all but fatal ones.
     pub fn report(&self, error: &KafkaError, reason: &str) {
         tracing::warn!(node = self.node.as_str(), "kafka: {error}: {reason}");
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers are down" follows the error that says why, and would hide it.
+        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *last = Some(reason.to_owned());
+        }
     }
 }
 

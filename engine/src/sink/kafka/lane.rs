@@ -33,6 +33,14 @@ struct Sent {
     done: usize,
 }
 
+impl Sent {
+    /// Bytes of key and value.
+    fn bytes(&self, row: usize) -> u64 {
+        let value = if self.values.is_null(row) { 0 } else { self.values.value(row).len() };
+        (self.parts.key(row).map_or(0, <[u8]>::len) + value) as u64
+    }
+}
+
 /// The sink of one lane.
 pub(super) struct KafkaSink {
     pub(super) lane: usize,
@@ -140,7 +148,7 @@ impl KafkaSink {
         record.payload = value;
         record.timestamp = sent.parts.timestamp(row);
         record.headers = sent.parts.headers(row);
-        let bytes = (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
+        let bytes = sent.bytes(row);
         let error = match self.producer.client.send(record) {
             Ok(()) => {
                 self.state.rows += 1;
@@ -177,19 +185,17 @@ impl KafkaSink {
         Error::passing(Code::K002, format!("topic `{}` on {} {what}{why}", self.topic, self.brokers))
     }
 
-    /// Sorts the failures that the reports told of. Those that lie in a record are sent again alone.
-    fn sort_failures(&mut self) -> Result<()> {
+    /// Sorts the failures that the reports told of. Those that lie in a record are sent again alone; `alone`: the
+    /// failure is that of a record that was.
+    fn sort_failures(&mut self, alone: bool) -> Result<()> {
         for (number, row, code) in self.ledger.failures() {
+            let at = self.find(number);
             self.state.rows -= 1;
-            if is_about_the_record(code) {
-                if self.state.alone_flying {
-                    self.state.alone.pop_front();
-                    let at = self.find(number);
-                    self.refuse(at, row, code);
-                } else {
-                    self.state.alone.push_back((number, row));
-                }
-            } else if meaning(code) == Meaning::Passing {
+            self.state.bytes -= self.state.sent[at].bytes(row);
+            let about_the_record = is_about_the_record(code);
+            if about_the_record && alone {
+                self.refuse(at, row, code);
+            } else if about_the_record || meaning(code) == Meaning::Passing {
                 self.state.alone.push_back((number, row));
             } else {
                 return Err(self.failed(&KafkaError::MessageProduction(code)));
@@ -209,15 +215,12 @@ impl KafkaSink {
             if !self.ledger.settle(deadline.saturating_sub(self.clock.now())) {
                 return Ok(false);
             }
-            let waiting_before = self.state.alone.len();
-            self.sort_failures()?;
-            if self.state.alone_flying {
-                // Delivered: its place is freed here; refused: `sort_failures` did.
-                if self.state.alone.len() == waiting_before {
-                    self.state.alone.pop_front();
-                }
-                self.state.alone_flying = false;
+            // What was sent again is delivered, or among the failures.
+            let alone = std::mem::take(&mut self.state.alone_flying);
+            if alone {
+                self.state.alone.pop_front();
             }
+            self.sort_failures(alone)?;
             let Some(&(number, row)) = self.state.alone.front() else { return Ok(true) };
             let at = self.find(number);
             self.ledger.expect(number, 1);

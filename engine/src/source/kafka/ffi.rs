@@ -16,6 +16,7 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::source::Partition;
 use crate::units::KAFKA_PULL_RECORDS;
@@ -24,10 +25,8 @@ use crate::units::KAFKA_PULL_RECORDS;
 pub(super) enum Item<'a> {
     /// A record.
     Record(Record<'a>),
-    /// The end of what is committed was reached; the next offset.
-    End(i64),
-    /// An error of this partition.
-    Fault(RDKafkaErrorCode, String),
+    /// An error of this partition, and the offset at which it came.
+    Fault(RDKafkaErrorCode, i64, String),
 }
 
 /// A record, borrowed from librdkafka.
@@ -161,7 +160,6 @@ impl Message {
         let message = unsafe { self.0.as_ref() };
         match message.err {
             rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Item::Record(self.record(message)),
-            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => Item::End(message.offset),
             code => {
                 // SAFETY: for a message with an error librdkafka returns a NUL-terminated text that lives as long
                 // as the message.
@@ -172,7 +170,7 @@ impl Message {
                     // SAFETY: as above, and it is not null.
                     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
                 };
-                Item::Fault(code.into(), text)
+                Item::Fault(code.into(), message.offset, text)
             }
         }
     }
@@ -253,4 +251,18 @@ pub(super) fn cached_end<C: ConsumerContext>(
         )
     };
     (found == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// The offset after everything that was taken from the partition's queue, control records included; `None` before
+/// the first record.
+pub(super) fn position<C: ConsumerContext>(consumer: &BaseConsumer<C>, partition: &Partition) -> Option<i64> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&partition.topic, partition.partition);
+    // SAFETY: client and list are alive during the call, which writes only into the list's element.
+    let found = unsafe { rd::rd_kafka_position(consumer.client().native_ptr(), list.ptr()) };
+    let elements = list.elements();
+    match elements.first()?.offset() {
+        Offset::Offset(at) if found == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Some(at),
+        _ => None,
+    }
 }

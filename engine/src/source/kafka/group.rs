@@ -114,10 +114,7 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition comes by the partition's own queue; here it would only be noise.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            self.voice.report(&error, reason);
-        }
+        self.voice.report(&error, reason);
     }
 }
 
@@ -172,7 +169,16 @@ impl Group {
             let target =
                 self.shared.until_end.then(|| self.shared.targets.get(&partition).copied().unwrap_or(0));
             let gather = Gather::default();
-            taps.push(Tap { partition, queue, gather, start, next: start, handed: start, target, end: -1 });
+            taps.push(Tap {
+                partition,
+                queue,
+                gather,
+                start,
+                next: start,
+                handed: start,
+                target,
+                seen: start,
+            });
         }
         let mut owned = lock(&self.shared.owned);
         for tap in taps {
@@ -322,8 +328,10 @@ impl Control for KafkaControl {
         for lane in &self.shared.lanes {
             for tap in &lock(&lane.taps).list {
                 if let Some(high) = super::ffi::cached_end(&consumer, &tap.partition) {
-                    // Control records up to the end that the broker named are nothing to wait for.
-                    let at = if tap.handed == tap.next { tap.handed.max(tap.end) } else { tap.handed };
+                    // Control records are nothing to wait for.
+                    let idle = tap.handed == tap.next && !tap.queue.holds();
+                    let seen = if idle { super::ffi::position(&consumer, &tap.partition) } else { None };
+                    let at = seen.map_or(tap.handed, |seen| seen.max(tap.handed));
                     lags.push((tap.partition.clone(), (high - at).max(0)));
                 }
             }

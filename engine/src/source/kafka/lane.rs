@@ -63,20 +63,26 @@ pub(super) struct Tap {
     pub(super) handed: i64,
     /// Where the log ended when the source was opened.
     pub(super) target: Option<i64>,
-    /// Offset at which the broker said that there is no more.
-    pub(super) end: i64,
+    /// The offset after all that was seen, where that was only control records since `next`.
+    pub(super) seen: i64,
 }
 
 impl Tap {
-    /// Whether all that `--until-end` wants was handed out.
-    fn is_done(&self) -> bool {
-        let target = self.target.unwrap_or(0);
-        self.gather.is_empty() && !self.queue.holds() && self.next.max(self.end) >= target
+    /// Whether all that `--until-end` wants was gathered.
+    fn is_at_target(&self) -> bool {
+        self.target.is_some_and(|target| self.next.max(self.seen) >= target)
+    }
+
+    /// Looks whether control records lie between the last record and the end that `--until-end` wants.
+    fn look_behind(&mut self, consumer: &BaseConsumer<Group>) {
+        if self.target.is_some() && !self.is_at_target() && !self.queue.holds() {
+            self.seen = super::ffi::position(consumer, &self.partition).unwrap_or(self.seen);
+        }
     }
 
     /// Gathers what is there, without waiting.
     fn fill(&mut self, room: &Room, now: Duration) -> Result<()> {
-        let (gather, next, end) = (&mut self.gather, &mut self.next, &mut self.end);
+        let (gather, next) = (&mut self.gather, &mut self.next);
         let mut fault = None;
         self.queue.drain(gather.rows_left(room), |item| match item {
             Item::Record(record) if record.offset < *next => Visit::Taken,
@@ -87,12 +93,8 @@ impl Tap {
                 *next = record.offset + 1;
                 Visit::Taken
             }
-            Item::End(offset) => {
-                *end = offset;
-                Visit::Taken
-            }
-            Item::Fault(code, text) => {
-                fault = Some((code, text));
+            Item::Fault(code, offset, text) => {
+                fault = Some((code, format!("{text} (at offset {offset})")));
                 Visit::Taken
             }
         });
@@ -108,7 +110,7 @@ fn fault_error(partition: &Partition, next: i64, code: RDKafkaErrorCode, text: &
     let place = format!("{}/{}", partition.topic, partition.partition);
     match code {
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-            Err(outside_log(partition, next, None))
+            Err(outside_log(partition, next, None).context(text))
         }
         RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition => {
             Err(Error::external(Code::S003, format!("{place} does not exist any more: {text}")))
@@ -200,11 +202,13 @@ impl KafkaReader {
             let tap = &mut list[at];
             tap.fill(&self.room, now)?;
             if tap.gather.is_empty() {
+                if let Some(consumer) = self.consumer.upgrade() {
+                    tap.look_behind(&consumer);
+                }
                 continue;
             }
             let ready = tap.gather.since() + self.room.age;
-            let at_end = tap.end >= tap.next && !tap.queue.holds() && self.shared.until_end;
-            if tap.gather.is_full(&self.room) || tap.queue.holds() || now >= ready || at_end {
+            if tap.gather.is_full(&self.room) || tap.queue.holds() || now >= ready || tap.is_at_target() {
                 *turn = at + 1;
                 tap.handed = tap.next;
                 let Partition { topic, partition } = &tap.partition;
@@ -212,7 +216,7 @@ impl KafkaReader {
             }
             due = Some(due.map_or(ready, |d: Duration| d.min(ready)));
         }
-        let done = list.iter().all(Tap::is_done);
+        let done = list.iter().all(|tap| tap.gather.is_empty() && !tap.queue.holds() && tap.is_at_target());
         self.lane.done.store(done, Ordering::SeqCst);
         Ok(Sweep::Due(due))
     }
@@ -288,7 +292,7 @@ impl KafkaReader {
             let target = to.get(&tap.partition).copied().unwrap_or(tap.start);
             tap.next = target;
             tap.handed = target;
-            tap.end = tap.end.min(target);
+            tap.seen = target;
         }
         self.lane.done.store(false, Ordering::SeqCst);
         Ok(())

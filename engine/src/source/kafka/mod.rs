@@ -173,7 +173,9 @@ impl Source {
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
             ("partition.assignment.strategy", "cooperative-sticky"),
-            ("enable.partition.eof", "true"),
+            // Not "true": batch consumption takes such an event for a record, so the position that librdkafka
+            // goes back to after a rebalance would be one too far and a record would be lost.
+            ("enable.partition.eof", "false"),
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", &kbytes.to_string()),
             ("queued.min.messages", &records.to_string()),
