@@ -1,6 +1,9 @@
 //! Sinks: where records go. A sink is one file (or folder) here and one line in [`SINKS`].
 
+pub mod blackhole;
 pub mod dead_letter;
+pub mod file;
+pub mod stdout;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use crate::error::Result;
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
-pub static SINKS: &[&SinkKind] = &[];
+pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &stdout::KIND];
 
 /// What a sink can promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
