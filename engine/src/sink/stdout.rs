@@ -33,7 +33,11 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
         return Err(problems);
     };
     if format.layout() == Layout::Container {
-        problems.push(Problem::new(Code::P009, "", "whole files of columns cannot be written to standard output"));
+        problems.push(Problem::new(
+            Code::P009,
+            "",
+            "whole files of columns cannot be written to standard output",
+        ));
     } else if let Err(e) = format.encoder(settings.schema.clone()) {
         problems.push(Problem::new(e.code(), "", e.message()));
     }

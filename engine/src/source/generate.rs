@@ -92,7 +92,11 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
                         part.map(|v| options.bad_rows = v).ok_or("a number from 0 to 1")
                     }
                     _ => {
-                        let problem = Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`"));
+                        let problem = Problem::new(
+                            Code::C003,
+                            format!("/{key}"),
+                            format!("there is no option `{key}`"),
+                        );
                         problems.push(problem.help("it takes seed, count, rate, bad_rows"));
                         Ok(())
                     }
@@ -129,7 +133,8 @@ impl Prepared for Ready {
             let partition = Partition { topic: Arc::clone(&self.node), partition: lane as i32 };
             let found = open.resume.get(&partition).copied().unwrap_or(0);
             // The first lanes take one more where the count does not divide.
-            let count = self.options.count.map(|count| (count / lanes + u64::from(lane < count % lanes)) as i64);
+            let count =
+                self.options.count.map(|count| (count / lanes + u64::from(lane < count % lanes)) as i64);
             let lane = Lane {
                 options: self.options,
                 rate: self.options.rate.map(|rate| rate / lanes as f64),
@@ -199,7 +204,8 @@ const METHODS: [&str; 4] = ["GET", "GET", "POST", "DELETE"];
 const PATHS: [&str; 6] = ["/", "/login", "/search", "/cart", "/api/v1/items", "/static/app.js"];
 const STATUSES: [i64; 8] = [200, 200, 200, 200, 301, 404, 429, 500];
 const COUNTRIES: [&str; 7] = ["AT", "BR", "DE", "IN", "JP", "KE", "US"];
-const AGENTS: [&str; 3] = ["Mozilla/5.0 (X11; Linux x86_64)", "curl/8.5.0", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0)"];
+const AGENTS: [&str; 3] =
+    ["Mozilla/5.0 (X11; Linux x86_64)", "curl/8.5.0", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0)"];
 
 /// Appends a record; returns its time.
 fn record(options: &Generate, partition: i32, number: i64, out: &mut String) -> i64 {
@@ -328,7 +334,9 @@ mod tests {
     #[test]
     fn a_rate_holds_records_back() {
         let mut opened = open(&serde_json::json!({"rate": 0.001}), 1, Positions::new());
-        let Polled::Batch(batch) = opened.readers[0].poll(Duration::ZERO).unwrap() else { panic!("one is due") };
+        let Polled::Batch(batch) = opened.readers[0].poll(Duration::ZERO).unwrap() else {
+            panic!("one is due")
+        };
         assert_eq!(batch.len(), 1);
         assert!(matches!(opened.readers[0].poll(Duration::ZERO).unwrap(), Polled::Idle));
     }
@@ -336,8 +344,13 @@ mod tests {
     #[test]
     fn mistakes_are_all_reported() {
         let options = serde_json::json!({"seed": -1, "rate": 0, "bad_rows": 2, "sed": 1});
-        let settings =
-            Settings { pipeline: "p", name: "n", base: std::path::Path::new(""), options: &options, format: None };
+        let settings = Settings {
+            pipeline: "p",
+            name: "n",
+            base: std::path::Path::new(""),
+            options: &options,
+            format: None,
+        };
         assert_eq!(prepare(&settings).err().unwrap().len(), 4);
     }
 }

@@ -104,7 +104,9 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let path = settings.base.join(&options.path);
     let is_folder = options.path.ends_with('/') || path.extension().is_none();
     let (folder, stem) = match (is_folder, path.parent(), path.file_stem()) {
-        (false, Some(parent), Some(stem)) => (parent.to_owned(), format!("{}.", plain(&stem.to_string_lossy()))),
+        (false, Some(parent), Some(stem)) => {
+            (parent.to_owned(), format!("{}.", plain(&stem.to_string_lossy())))
+        }
         _ => (path.clone(), String::new()),
     };
     Ok(Box::new(Ready {
@@ -136,7 +138,10 @@ impl Prepared for Ready {
 
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         let place = |e: std::io::Error| {
-            Error::external(Code::K001, format!("the folder `{}` cannot be written: {e}", self.folder.display()))
+            Error::external(
+                Code::K001,
+                format!("the folder `{}` cannot be written: {e}", self.folder.display()),
+            )
         };
         std::fs::create_dir_all(&self.folder).map_err(place)?;
         let ours = format!("{}.{}.", self.prefix, plain(&open.worker));
@@ -415,7 +420,8 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
-        let ready = ready(dir.path(), serde_json::json!({"path": "file/x/"})).unwrap_or_else(|p| panic!("{p:?}"));
+        let ready =
+            ready(dir.path(), serde_json::json!({"path": "file/x/"})).unwrap_or_else(|p| panic!("{p:?}"));
         let open = Open { lanes: 1, worker: "w".into() };
         let Err(e) = ready.open(&open) else { panic!("it was opened") };
         assert_eq!(e.code(), Code::K001);

@@ -53,7 +53,13 @@ impl Part {
         Self::over(file, hidden, visible, format, schema)
     }
 
-    fn over(file: File, hidden: PathBuf, visible: PathBuf, format: &dyn Format, schema: &SchemaRef) -> Result<Self> {
+    fn over(
+        file: File,
+        hidden: PathBuf,
+        visible: PathBuf,
+        format: &dyn Format,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
         let waiting = Waiting::default();
         let writer = format.writer(schema.clone(), Box::new(waiting.clone()))?;
         Ok(Self { hidden, visible, file, waiting, writer, finished: false, rows: 0, written: 0 })

@@ -11,6 +11,8 @@ pub(super) struct Frames {
     csv: Option<CsvFields>,
     /// Whether no byte was read yet: a byte order mark may come.
     fresh: bool,
+    /// Whether the last bytes that were there are used up: the next record may have to be waited for.
+    drained: bool,
 }
 
 /// What was read.
@@ -30,7 +32,12 @@ impl Frames {
             Layout::Csv { delimiter, quote, .. } => Some(CsvFields::new(delimiter, quote)),
             Layout::Lines | Layout::Container => None,
         };
-        Self { input, csv, fresh: true }
+        Self { input, csv, fresh: true, drained: false }
+    }
+
+    /// Whether the next record may have to be waited for.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained
     }
 
     /// Appends the next record without its line end. One beyond [`RECORD_BYTES_MAX`] is read through, and its first
@@ -66,6 +73,7 @@ impl Frames {
             let taken = end.unwrap_or(bytes.len());
             let room = (RECORD_BYTES_MAX + 2).saturating_sub(out.len() - start);
             out.extend_from_slice(&bytes[..taken.min(room)]);
+            self.drained = taken == bytes.len();
             self.input.consume(taken);
             if end.is_some() {
                 break;

@@ -75,7 +75,9 @@ struct File {
 
 fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let mut problems = Vec::new();
-    for key in settings.options.as_object().into_iter().flat_map(|map| map.keys()).filter(|key| *key != "path") {
+    for key in
+        settings.options.as_object().into_iter().flat_map(|map| map.keys()).filter(|key| *key != "path")
+    {
         let problem = Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`"));
         problems.push(problem.help("it takes path"));
     }
@@ -102,7 +104,9 @@ fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
         None => Vec::new(),
     };
     if given.is_empty() {
-        problems.push(Problem::new(Code::C004, "/path", "a path was expected").help("for example `path: in.jsonl`"));
+        problems.push(
+            Problem::new(Code::C004, "/path", "a path was expected").help("for example `path: in.jsonl`"),
+        );
     }
     let mut patterns = Vec::new();
     for path in given {
@@ -118,7 +122,9 @@ fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
                 };
                 match glob::Pattern::new(&absolute) {
                     Ok(_) => patterns.push(absolute),
-                    Err(e) => problems.push(Problem::new(Code::C005, "/path", format!("`{path}` is no glob: {e}"))),
+                    Err(e) => {
+                        problems.push(Problem::new(Code::C005, "/path", format!("`{path}` is no glob: {e}")))
+                    }
                 }
             }
             _ => problems.push(Problem::new(Code::C005, "/path", format!("a path was expected, not {path}"))),
@@ -149,7 +155,8 @@ fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem>
 fn problem(e: &Error) -> Problem {
     let full = e.to_string();
     let message = full.strip_prefix(&format!("{}: ", e.code())).unwrap_or(&full);
-    let message = e.help_text().map_or(message, |help| message.strip_suffix(&format!(" ({help})")).unwrap_or(message));
+    let message =
+        e.help_text().map_or(message, |help| message.strip_suffix(&format!(" ({help})")).unwrap_or(message));
     let problem = Problem::new(e.code(), "", message);
     match e.help_text() {
         Some(help) => problem.help(help),
@@ -174,7 +181,9 @@ fn expand(patterns: &[String]) -> Result<Vec<Input>> {
                     continue;
                 }
                 let message = format!("`{}` is a folder", path.display());
-                return Err(Error::user(Code::S001, message).help("name its files, for example by `/*.jsonl`"));
+                return Err(
+                    Error::user(Code::S001, message).help("name its files, for example by `/*.jsonl`")
+                );
             }
             files.push(path);
         }
@@ -203,7 +212,8 @@ impl Prepared for File {
             if let Input::File(path) = input {
                 // A file that cannot be opened stops the worker before the first record, not in the middle.
                 std::fs::File::open(path).map_err(|e| {
-                    Error::external(Code::S001, format!("cannot be opened: {e}")).context(path.display().to_string())
+                    Error::external(Code::S001, format!("cannot be opened: {e}"))
+                        .context(path.display().to_string())
                 })?;
             }
         }
@@ -217,7 +227,8 @@ impl Prepared for File {
             .map(|inputs| {
                 let node = Arc::clone(&self.node);
                 let columns = Arc::clone(&self.schema);
-                let lane = lane::Lane::new(node, inputs, Arc::clone(&self.format), columns, open.room, &open.resume);
+                let lane =
+                    lane::Lane::new(node, inputs, Arc::clone(&self.format), columns, open.room, &open.resume);
                 Box::new(lane) as Box<dyn Reader>
             })
             .collect();
