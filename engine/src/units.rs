@@ -49,6 +49,10 @@ pub const INFER_BYTES_MAX: u64 = 16 << 20;
 pub const PARQUET_GROUP_ROWS: usize = 1 << 17;
 /// Bytes of a Parquet row group under way, for wide rows.
 pub const PARQUET_GROUP_BYTES: usize = 16 << 20;
+/// Bytes after which a file sink begins a new file: large enough for readers of columns, small enough to copy.
+pub const FILE_BYTES: u64 = 128 << 20;
+/// Bytes that are read from a file at once.
+pub const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Bytes a file or the standard output gets in one write.
 pub const WRITE_BUFFER_BYTES: usize = 256 << 10;
 

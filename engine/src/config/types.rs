@@ -299,11 +299,20 @@ fn unknown(name: &str) -> String {
         "object" | "record" => Some("struct"),
         _ => None,
     };
+    let lower = name.to_ascii_lowercase();
+    let signs = |text: &str| {
+        let mut signs: Vec<char> = text.chars().collect();
+        signs.sort_unstable();
+        signs
+    };
+    // Among equals, signs that were swapped are likelier than another sign: `int46` is `int64`, not `int16`.
+    let distance =
+        |candidate: &str| (strsim::damerau_levenshtein(&lower, candidate), signs(&lower) != signs(candidate));
     let near = NAMES
         .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_ascii_lowercase(), candidate), *candidate))
+        .map(|candidate| (distance(candidate), *candidate))
         .min()
-        .filter(|(distance, _)| *distance <= 3)
+        .filter(|((distance, _), _)| *distance <= 3)
         .map(|(_, candidate)| candidate);
     match alias.or(near) {
         Some(near) => format!("there is no type `{name}`; did you mean `{near}`?"),

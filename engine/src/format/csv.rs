@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::columns::{Columns, blame, sentence};
+use super::text::printable;
 use super::{Count, FormatKind, Good, Options, too_large, written};
 use crate::batch::Payload;
 use crate::codec::{BadRow, CsvFields, Decoded, Decoder, Encoder, Format, Layout, RowReader, RowWriter};
@@ -205,7 +206,7 @@ impl Format for Csv {
         flat(&schema)?;
         let mut writer = builder(self.delimiter, self.quote).with_header(self.header).build(Count::new(out));
         // The header is there even when no row follows.
-        written(writer.write(&RecordBatch::new_empty(schema)))?;
+        written(printable(&RecordBatch::new_empty(schema)).and_then(|empty| writer.write(&empty)))?;
         Ok(Box::new(CsvLines { writer, bytes: 0 }))
     }
 
@@ -302,6 +303,7 @@ impl Encoder for CsvEncoder {
         let mut offsets = Vec::with_capacity(records.num_rows() + 1);
         offsets.push(0i32);
         let refused = |e: ArrowError| Error::user(Code::K002, format!("rows cannot be written as CSV: {e}"));
+        let records = printable(records).map_err(refused)?;
         for row in 0..records.num_rows() {
             // Quotes may hold line ends, so rows are written one by one rather than cut apart afterwards.
             let mut writer = builder(self.delimiter, self.quote).build(&mut bytes);
@@ -327,7 +329,7 @@ impl RowWriter for CsvLines {
     fn write(&mut self, records: &RecordBatch) -> Result<()> {
         // arrow-csv does not show its output; memory of the batch is near enough for rolling by size.
         self.bytes += records.get_array_memory_size() as u64;
-        written(self.writer.write(records))
+        written(printable(records).and_then(|records| self.writer.write(&records)))
     }
 
     fn bytes(&self) -> u64 {

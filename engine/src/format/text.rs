@@ -1,11 +1,59 @@
 //! Values out of text: times, decimals, hexadecimal digits; the same spellings that the encoders write.
 
+use std::sync::Arc;
+
 use arrow::array::timezone::Tz;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
 use arrow::compute::kernels::cast_utils::{Parser, parse_decimal, string_to_datetime};
-use arrow::datatypes::{DataType, Date32Type, Date64Type, DecimalType, Time64NanosecondType, TimeUnit};
+use arrow::datatypes::{
+    DataType, Date32Type, Date64Type, DecimalType, Field, FieldRef, Schema, Time64NanosecondType, TimeUnit,
+};
+use arrow::error::ArrowError;
 
 use crate::config::types;
 use crate::error::{Code, Error, Result};
+
+/// UTC as an offset: names of zones need a database that this build leaves out, and UTC needs none.
+fn fixed(zone: &str) -> &str {
+    match zone {
+        "UTC" | "Etc/UTC" | "Z" => "+00:00",
+        other => other,
+    }
+}
+
+/// A type with UTC as an offset wherever it occurs.
+fn printable_type(data_type: &DataType) -> DataType {
+    let field =
+        |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(printable_type(field.data_type())));
+    match data_type {
+        DataType::Timestamp(unit, Some(zone)) => DataType::Timestamp(*unit, Some(fixed(zone).into())),
+        DataType::List(item) => DataType::List(field(item)),
+        DataType::LargeList(item) => DataType::LargeList(field(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(field(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(field(entries), *sorted),
+        DataType::Dictionary(key, value) => {
+            DataType::Dictionary(key.clone(), Box::new(printable_type(value)))
+        }
+        other => other.clone(),
+    }
+}
+
+/// The same rows in types that Arrow's writers of text can print.
+pub(super) fn printable(records: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let old = records.schema();
+    let changed = |field: &FieldRef| printable_type(field.data_type());
+    if old.fields().iter().all(|field| changed(field) == *field.data_type()) {
+        return Ok(records.clone());
+    }
+    let new: Vec<Field> =
+        old.fields().iter().map(|f| f.as_ref().clone().with_data_type(changed(f))).collect();
+    let columns = records.columns().iter().zip(&new).map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(new)), columns, &options)
+}
 
 /// How a column of times is written and what it may hold.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +84,7 @@ impl Temporal {
             DataType::Date64 => Self::Date64,
             DataType::Time32(unit) | DataType::Time64(unit) => Self::Time { per_second: per_second(unit) },
             DataType::Duration(unit) => Self::Duration { per_second: per_second(unit) },
-            DataType::Timestamp(unit, zone) => match zone.as_deref().unwrap_or("UTC").parse() {
+            DataType::Timestamp(unit, zone) => match fixed(zone.as_deref().unwrap_or("UTC")).parse() {
                 Ok(zone) => Self::Timestamp { per_second: per_second(unit), zone },
                 Err(_) => {
                     let message = format!("the time zone of {} is not known here", types::print(data_type));

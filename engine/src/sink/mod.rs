@@ -3,7 +3,6 @@
 pub mod blackhole;
 pub mod dead_letter;
 pub mod file;
-pub mod kafka;
 pub mod stdout;
 
 use std::path::Path;
@@ -19,7 +18,7 @@ use crate::error::Result;
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
-pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &kafka::KIND, &stdout::KIND];
+pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &stdout::KIND];
 
 /// What a sink can promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

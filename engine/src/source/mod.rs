@@ -1,7 +1,7 @@
 //! Sources: where records come from. A source is one file (or folder) here and one line in [`SOURCES`].
 
+pub mod file;
 pub mod generate;
-pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::codec::{Format, Problem};
 use crate::error::Result;
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&SourceKind] = &[&generate::KIND, &kafka::KIND];
+pub static SOURCES: &[&SourceKind] = &[&file::KIND, &generate::KIND];
 
 /// What a restarted worker can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::codec::{Encoder, RowWriter};
 use crate::error::{Code, Error, Result};
+use crate::format::text::printable;
 use crate::format::{Count, written};
 
 fn builder(explicit_nulls: bool) -> WriterBuilder {
@@ -31,7 +32,7 @@ fn probe(schema: &SchemaRef) -> Result<()> {
         schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
     );
     RecordBatch::try_new(Arc::new(nullable), empty)
-        .and_then(|batch| writer.write(&batch))
+        .and_then(|batch| writer.write(&printable(&batch)?))
         .map_err(|e| Error::user(Code::P009, format!("these columns cannot be written as JSON: {e}")))
 }
 
@@ -83,8 +84,8 @@ impl Encoder for JsonEncoder {
     fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
         let mut lines = Vec::with_capacity(self.capacity);
         let mut writer = builder(self.explicit_nulls).build::<_, LineDelimited>(&mut lines);
-        writer
-            .write(records)
+        printable(records)
+            .and_then(|records| writer.write(&records))
             .and_then(|()| writer.finish())
             .map_err(|e| Error::user(Code::K002, format!("rows cannot be written as JSON: {e}")))?;
         drop(writer);
@@ -128,7 +129,7 @@ impl JsonLines {
 
 impl RowWriter for JsonLines {
     fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        written(self.writer.write(records))
+        written(printable(records).and_then(|records| self.writer.write(&records)))
     }
 
     fn bytes(&self) -> u64 {

@@ -2,6 +2,9 @@
 
 mod decode;
 mod encode;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod properties;
 
 use std::fs::File;
 use std::io::{BufReader, Write};

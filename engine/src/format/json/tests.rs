@@ -1,0 +1,291 @@
+//! What the decoder promises: bad rows alone are rejected, whatever they are; what was encoded decodes to itself.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::SchemaRef;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::batch::Payload;
+use crate::codec::Decoded;
+use crate::config::types;
+use crate::units::RECORD_BYTES_MAX;
+
+fn decode_all(columns: &Value, records: Vec<Option<&[u8]>>) -> Decoded {
+    let format = (super::KIND.prepare)(&json!({"columns": columns})).unwrap();
+    let mut decoder = format.decoder(format.schema().unwrap()).unwrap();
+    let decoded = decoder.decode(&Payload::Values(BinaryArray::from_opt_vec(records.clone()))).unwrap();
+    assert_eq!(decoded.records.num_rows() + decoded.bad.len(), records.len());
+    let good = decoded.good.as_ref().map_or(records.len(), |mask| mask.true_count());
+    assert_eq!(good, decoded.records.num_rows());
+    decoded
+}
+
+/// The message with which a record is rejected between two good ones.
+fn reject(columns: &Value, record: &[u8]) -> String {
+    let decoded = decode_all(columns, vec![None, Some(record), None]);
+    assert_eq!(decoded.bad.len(), 1, "{}", String::from_utf8_lossy(record));
+    assert_eq!(decoded.bad[0].row, 1);
+    decoded.bad[0].message.clone()
+}
+
+/// Rows as JSON with explicit nulls.
+fn rows(records: &RecordBatch) -> Vec<Value> {
+    let format = (super::KIND.prepare)(&json!({"explicit_nulls": true})).unwrap();
+    let lines = format.encoder(records.schema()).unwrap().encode(records).unwrap();
+    lines.iter().map(|line| serde_json::from_slice(line.unwrap()).unwrap()).collect()
+}
+
+fn accept(columns: &Value, record: &str) -> Value {
+    let decoded = decode_all(columns, vec![Some(record.as_bytes())]);
+    assert!(decoded.bad.is_empty(), "{record}: {:?}", decoded.bad);
+    rows(&decoded.records).remove(0)
+}
+
+#[test]
+fn every_kind_of_bad_record_is_rejected_alone() {
+    let columns = json!({"a": "int8", "s": "utf8", "t": "list(int64)", "g": {"x": "float32"}, "b": "binary"});
+    let deep = |n: usize| [b"{\"t\":".to_vec(), vec![b'['; n], vec![b']'; n], b"}".to_vec()].concat();
+    for (record, part) in [
+        (&b""[..], "EOF"),
+        (b"{", "EOF"),
+        (b"[]", "a record is a JSON object"),
+        (b"null", "a record is a JSON object"),
+        (b"3", "a record is a JSON object"),
+        (b"{} x", "trailing"),
+        (b"{}{}", "trailing"),
+        (b"{\"a\":\"1\"}", "column `a`: int8 was expected, not the string `1`"),
+        (b"{\"a\":1.0}", "column `a`"),
+        (b"{\"a\":128}", "column `a`: 128 is out of range for int8"),
+        (b"{\"a\":18446744073709551616}", "column `a`"),
+        (b"{\"a\":1,\"a\":1}", "column `a`: the key occurs twice"),
+        (b"{\"a\":null,\"a\":1}", "column `a`: the key occurs twice"),
+        (b"{\"g\":{\"x\":true}}", "column `g.x`"),
+        (b"{\"g\":{\"x\":1e39}}", "column `g.x`: 1"),
+        (b"{\"g\":{\"x\":1e999}}", "column `g.x`"),
+        (b"{\"g\":[]}", "column `g`: struct(x: float32) was expected, not an array"),
+        (b"{\"t\":[1,2,\"x\"]}", "column `t[2]`"),
+        (b"{\"t\":[1,2", "column `t[2]`: EOF"),
+        (b"{\"s\":{}}", "column `s`: utf8 was expected, not an object"),
+        (b"{\"s\":\"\xff\"}", "column `s`"),
+        (b"{\"s\":\"\\ud800\"}", "column `s`"),
+        (b"{\"s\":\"a\nb\"}", "column `s`: control character"),
+        (b"{\"b\":\"0\"}", "column `b`: an odd number"),
+        (b"{\"b\":\"0g\"}", "column `b`: hexadecimal"),
+        (b"{\"a\":NaN}", "column `a`"),
+        (&deep(10_000), "column `t[0]`: int64 was expected, not an array"),
+        (&vec![b'['; 10_000], "a record is a JSON object"),
+    ] {
+        let message = reject(&columns, record);
+        assert!(
+            message.contains(part),
+            "{}: {message}",
+            String::from_utf8_lossy(&record[..record.len().min(80)])
+        );
+    }
+    let message = reject(&columns, &vec![b' '; RECORD_BYTES_MAX + 1]);
+    assert!(message.starts_with("D002"), "{message}");
+    let message = reject(&json!({"a": "map(utf8, int64!)"}), b"{\"a\":{\"k\":null}}");
+    assert!(message.contains("`a.value`"), "{message}");
+}
+
+#[test]
+fn unknown_fields_are_skipped_however_deep() {
+    let columns = json!({"a": "int64"});
+    let nested =
+        format!("{{\"u\":{}1{},\"a\":7,\"v\":\"\\ud83d\\ude00\"}}", "[".repeat(10_000), "]".repeat(10_000));
+    assert_eq!(accept(&columns, &nested), json!({"a": 7}));
+    assert_eq!(accept(&columns, "{\"u\":1,\"u\":2}"), json!({"a": null}));
+}
+
+#[test]
+fn values_keep_their_meaning() {
+    let columns = json!({
+        "i": "int64", "u": "uint64", "f": "float64", "s": "utf8", "ts": "timestamp(ms, UTC)", "d": "date32",
+        "dec": "decimal128(30, 2)", "m": "map(utf8, int64)", "w": "dictionary(int8, utf8)", "t": "time64(us)",
+    });
+    let record = r#"{"u":18446744073709551615,"i":-9223372036854775808,"f":0.1,"s":"\u0000\"","ts":1500,
+        "d":"2026-02-28","dec":"1234567890123456789012345678.05","m":{"a":1,"b":2},"w":"x","t":"01:02:03.5"}"#;
+    let expected = json!({
+        "i": i64::MIN, "u": u64::MAX, "f": 0.1, "s": "\0\"", "ts": "1970-01-01T00:00:01.500Z", "d": "2026-02-28",
+        "dec": "1234567890123456789012345678.05", "m": {"a": 1, "b": 2}, "w": "x", "t": "01:02:03.500",
+    });
+    let got = accept(&columns, record);
+    for (key, value) in expected.as_object().unwrap() {
+        if key != "t" {
+            assert_eq!(&got[key], value, "{key}");
+        }
+    }
+    assert!(got["t"].as_str().unwrap().starts_with("01:02:03.5"));
+    assert_eq!(accept(&json!({"x": "decimal128(5, 2)"}), "{\"x\":1.25}")["x"], "1.25");
+    assert!(reject(&json!({"x": "decimal128(5, 2)"}), b"{\"x\":1.255}").contains("column `x`"));
+    assert!(
+        reject(&json!({"x": "decimal128(38, 0)"}), b"{\"x\":12345678901234567890123}")
+            .contains("as a string")
+    );
+}
+
+#[test]
+fn required_columns_reject_what_lacks_them() {
+    let format = (super::KIND.prepare)(&json!({"columns": {"a": "int64!"}})).unwrap();
+    let mut decoder = format.decoder(format.schema().unwrap()).unwrap();
+    let values =
+        BinaryArray::from_opt_vec(vec![Some(b"{}"), None, Some(b"{\"a\":null}"), Some(b"{\"a\":1}")]);
+    let decoded = decoder.decode(&Payload::Values(values)).unwrap();
+    assert_eq!(decoded.bad.iter().map(|b| b.row).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(decoded.bad[0].message, "column `a`: the column is required but missing");
+    assert_eq!(decoded.records.num_rows(), 1);
+}
+
+#[test]
+fn a_full_dictionary_rejects_rows_and_the_next_batch_starts_anew() {
+    let format = (super::KIND.prepare)(&json!({"columns": {"w": "dictionary(int8, utf8)"}})).unwrap();
+    let mut decoder = format.decoder(format.schema().unwrap()).unwrap();
+    let records: Vec<String> = (0..130).map(|i| format!("{{\"w\":\"{i}\"}}")).collect();
+    let values = || Payload::Values(BinaryArray::from_iter_values(records.iter()));
+    for _ in 0..2 {
+        let decoded = decoder.decode(&values()).unwrap();
+        assert_eq!(decoded.records.num_rows(), 128);
+        assert!(decoded.bad[0].message.contains("more distinct words"));
+    }
+}
+
+/// A type of every shape, each with values that any text of its kind spells.
+fn shapes() -> Vec<(&'static str, fn(u64) -> Value)> {
+    vec![
+        ("null", |_| Value::Null),
+        ("boolean", |n| json!(n % 2 == 0)),
+        ("int8", |n| json!(n as i8)),
+        ("int16", |n| json!(n as i16)),
+        ("int32", |n| json!(n as i32)),
+        ("int64", |n| json!(n as i64)),
+        ("uint8", |n| json!(n as u8)),
+        ("uint16", |n| json!(n as u16)),
+        ("uint32", |n| json!(n as u32)),
+        ("uint64", |n| json!(n)),
+        ("float16", |n| json!(f64::from((n % 2048) as u32))),
+        ("float32", |n| json!(f64::from(f32::from_bits(n as u32 & 0xff7f_ffff)))),
+        ("float64", |n| json!(f64::from_bits(n & 0xffef_ffff_ffff_ffff))),
+        ("utf8", |n| json!(char::from_u32(n as u32 % 0xd800).map(|c| format!("{c}\"\\\n{n}")))),
+        ("large_utf8", |n| json!(n.to_string())),
+        ("binary", |n| json!(format!("{n:016x}"))),
+        ("large_binary", |n| json!(format!("{:02x}", n as u8))),
+        ("fixed_size_binary(8)", |n| json!(format!("{n:016x}"))),
+        ("date32", |n| json!((n % 100_000) as i32)),
+        ("date64", |n| json!((n % 100_000) as i64 * 86_400_000)),
+        ("time32(s)", |n| json!(n % 86_400)),
+        ("time32(ms)", |n| json!(n % 86_400_000)),
+        ("time64(us)", |n| json!(n % 86_400_000_000)),
+        ("time64(ns)", |n| json!(n % 86_400_000_000_000)),
+        ("timestamp(s)", |n| json!((n % 4_000_000_000) as i64 - 1_000_000_000)),
+        ("timestamp(ms, UTC)", |n| json!((n % 4_000_000_000_000) as i64 - 1_000_000_000_000)),
+        ("timestamp(us, +05:30)", |n| json!((n % 4_000_000_000_000_000) as i64 - 1_000_000_000_000_000)),
+        ("timestamp(ns)", |n| json!(n as i64 / 2)),
+        ("duration(s)", |n| json!(n as i32)),
+        ("duration(ms)", |n| json!((n as i64) / 1_000_000)),
+        ("duration(us)", |n| json!((n as i64) / 1_000)),
+        ("duration(ns)", |n| json!((n as i64) / 2)),
+        ("decimal128(38, 5)", |n| json!(format!("-{n}.{:05}", n % 100_000))),
+        ("decimal256(70, 0)", |n| json!(format!("{n}{n}{n}"))),
+        ("list(int64)", |n| (0..n % 4).map(|i| if i == 1 { Value::Null } else { json!(i) }).collect()),
+        ("large_list(utf8)", |n| (0..n % 3).map(|i| json!(i.to_string())).collect()),
+        ("fixed_size_list(int8, 2)", |n| json!([n as i8, null])),
+        ("map(utf8, list(int64))", |n| json!({ n.to_string(): [n % 7], "k": [] })),
+        ("dictionary(int16, utf8)", |n| json!((n % 5).to_string())),
+        (
+            "struct(x: int64!, y: list(struct(z: utf8)))",
+            |n| json!({"x": n as i32, "y": [{"z": "s"}, null, {}]}),
+        ),
+    ]
+}
+
+fn columns() -> Value {
+    let named = shapes().into_iter().enumerate();
+    named.map(|(i, (text, _))| (format!("c{i}"), json!(text))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// A record: some columns are missing, some null.
+fn record(seed: &[u64]) -> Vec<u8> {
+    let mut record = serde_json::Map::new();
+    for ((i, (_, make)), n) in shapes().into_iter().enumerate().zip(seed) {
+        match n % 5 {
+            0 => {}
+            1 => drop(record.insert(format!("c{i}"), Value::Null)),
+            _ => drop(record.insert(format!("c{i}"), make(*n))),
+        }
+    }
+    Value::Object(record).to_string().into_bytes()
+}
+
+fn seeds(rows: usize) -> impl Strategy<Value = Vec<Vec<u64>>> {
+    let columns = shapes().len();
+    prop::collection::vec(prop::collection::vec(any::<u64>(), columns..=columns), 0..rows)
+}
+
+fn schema() -> SchemaRef {
+    types::columns(&columns()).unwrap()
+}
+
+fn decode(records: &[Vec<u8>]) -> Decoded {
+    decode_all(&columns(), records.iter().map(|r| Some(r.as_slice())).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn decode_of_encode_is_the_same(seeds in seeds(12)) {
+        let records: Vec<Vec<u8>> = seeds.iter().map(|s| record(s)).collect();
+        let first = decode(&records);
+        prop_assert!(first.bad.is_empty(), "{:?}", first.bad);
+        for explicit_nulls in [false, true] {
+            let format = (super::KIND.prepare)(&json!({"explicit_nulls": explicit_nulls})).unwrap();
+            let encoded = format.encoder(schema()).unwrap().encode(&first.records).unwrap();
+            prop_assert_eq!(encoded.null_count(), 0);
+            let lines: Vec<Vec<u8>> = encoded.iter().map(|line| line.unwrap().to_vec()).collect();
+            let second = decode(&lines);
+            prop_assert!(second.bad.is_empty(), "{:?}", second.bad);
+            prop_assert_eq!(&first.records, &second.records);
+        }
+    }
+
+    /// A record broken anywhere is rejected or not, and its neighbours decode as they do alone.
+    #[test]
+    fn a_broken_record_never_touches_its_neighbours(
+        seeds in seeds(8),
+        cut in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        which in any::<prop::sample::Index>(),
+    ) {
+        prop_assume!(!seeds.is_empty());
+        let mut records: Vec<Vec<u8>> = seeds.iter().map(|s| record(s)).collect();
+        let at = which.index(records.len());
+        let place = cut.index(records[at].len());
+        if byte.is_multiple_of(2) { records[at].truncate(place) } else { records[at][place] = byte }
+        let together = decode(&records);
+        let alone: Vec<RecordBatch> = records.iter().map(|r| decode(std::slice::from_ref(r)).records).collect();
+        let alone = concat_batches(&schema(), &alone).unwrap();
+        prop_assert_eq!(rows(&together.records), rows(&alone));
+        prop_assert!(together.bad.iter().all(|bad| bad.row as usize == at));
+        for column in together.records.columns() {
+            column.to_data().validate_full().unwrap();
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}:,\"\\\\a-c0-9.e-]{0,40}") {
+        decode(&[bytes, text.into_bytes()]);
+    }
+}
+
+#[test]
+fn a_slice_encodes_as_its_own_rows() {
+    let batch = decode(&(0..9).map(|i| record(&vec![i * 7 + 2; shapes().len()])).collect::<Vec<_>>()).records;
+    let all = rows(&batch);
+    assert_eq!(rows(&batch.slice(3, 4)), all[3..7]);
+    let mask: ArrayRef = Arc::new((0..9).map(|i| Some(i % 2 == 0)).collect::<arrow::array::BooleanArray>());
+    let even = filter_record_batch(&batch, mask.as_boolean()).unwrap();
+    assert_eq!(rows(&even), all.into_iter().step_by(2).collect::<Vec<_>>());
+}

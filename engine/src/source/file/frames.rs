@@ -1,0 +1,151 @@
+//! Cuts records out of bytes: lines, or CSV records whose quotes may hold line ends.
+
+use std::io::{self, BufRead};
+
+use crate::codec::{CsvFields, Layout};
+use crate::units::RECORD_BYTES_MAX;
+
+/// Records of one input.
+pub(super) struct Frames {
+    input: Box<dyn BufRead + Send>,
+    csv: Option<CsvFields>,
+    /// Whether no byte was read yet: a byte order mark may come.
+    fresh: bool,
+    /// Whether the last bytes that were there are used up: the next record may have to be waited for.
+    drained: bool,
+}
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// A record was appended.
+    Record,
+    /// A blank line: nothing was appended, no record.
+    Blank,
+    /// The input is at its end.
+    End,
+}
+
+impl Frames {
+    pub(super) fn new(input: Box<dyn BufRead + Send>, layout: Layout) -> Self {
+        let csv = match layout {
+            Layout::Csv { delimiter, quote, .. } => Some(CsvFields::new(delimiter, quote)),
+            Layout::Lines | Layout::Container => None,
+        };
+        Self { input, csv, fresh: true, drained: false }
+    }
+
+    /// Whether the next record may have to be waited for.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// Appends the next record without its line end. One beyond [`RECORD_BYTES_MAX`] is read through, and its first
+    /// `RECORD_BYTES_MAX + 1` bytes are appended: the decoder refuses it by that length, so it is counted and goes
+    /// to the dead letters.
+    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> io::Result<Frame> {
+        let start = out.len();
+        let mut any = false;
+        loop {
+            let bytes = match self.input.fill_buf() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if bytes.is_empty() {
+                if let Some(csv) = &mut self.csv {
+                    csv.reset();
+                }
+                if !any {
+                    return Ok(Frame::End);
+                }
+                break;
+            }
+            let mark = std::mem::take(&mut self.fresh) && bytes.starts_with(b"\xef\xbb\xbf");
+            if mark {
+                self.input.consume(3);
+                continue;
+            }
+            any = true;
+            let end = match &mut self.csv {
+                Some(csv) => csv.end_of_record(bytes),
+                None => memchr(b'\n', bytes).map(|at| at + 1),
+            };
+            let taken = end.unwrap_or(bytes.len());
+            let room = (RECORD_BYTES_MAX + 2).saturating_sub(out.len() - start);
+            out.extend_from_slice(&bytes[..taken.min(room)]);
+            self.drained = taken == bytes.len();
+            self.input.consume(taken);
+            if end.is_some() {
+                break;
+            }
+        }
+        for sign in [b'\n', b'\r'] {
+            if out.len() > start && out.last() == Some(&sign) {
+                out.pop();
+            }
+        }
+        out.truncate(start + RECORD_BYTES_MAX + 1);
+        Ok(if out[start..].trim_ascii().is_empty() {
+            out.truncate(start);
+            Frame::Blank
+        } else {
+            Frame::Record
+        })
+    }
+}
+
+/// The first place of a byte; the standard library searches a slice by words.
+fn memchr(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let mut reader = bytes;
+    match reader.skip_until(byte) {
+        Ok(n) if n > 0 && bytes[n - 1] == byte => Some(n - 1),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Cursor};
+
+    use super::*;
+
+    fn all(text: &[u8], layout: Layout, buffer: usize) -> Vec<Vec<u8>> {
+        let input = BufReader::with_capacity(buffer, Cursor::new(text.to_vec()));
+        let mut frames = Frames::new(Box::new(input), layout);
+        let mut records = Vec::new();
+        loop {
+            let mut out = Vec::new();
+            match frames.next(&mut out).unwrap() {
+                Frame::Record => records.push(out),
+                Frame::Blank => assert!(out.is_empty()),
+                Frame::End => return records,
+            }
+        }
+    }
+
+    #[test]
+    fn lines_with_any_ends() {
+        for buffer in [3, 4, 7, 64] {
+            let text = b"\xef\xbb\xbfa\r\n\n  \r\nb\xff\n\nc\0d";
+            assert_eq!(all(text, Layout::Lines, buffer), [&b"a"[..], b"b\xff", b"c\0d"]);
+        }
+        assert!(all(b"", Layout::Lines, 8).is_empty());
+    }
+
+    #[test]
+    fn quotes_of_csv_hold_line_ends() {
+        let layout = Layout::Csv { header: false, delimiter: b',', quote: b'"' };
+        for buffer in [1, 2, 5, 64] {
+            let text = b"a,\"b\r\n\"\"c\"\r\nd\"x,e\n\"open\n";
+            assert_eq!(all(text, layout, buffer), [&b"a,\"b\r\n\"\"c\""[..], b"d\"x,e", b"\"open"]);
+        }
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_and_the_next_one_stands() {
+        let mut text = vec![b'x'; RECORD_BYTES_MAX + 1_000];
+        text.extend_from_slice(b"\nnext\n");
+        let records = all(&text, Layout::Lines, 1 << 20);
+        assert_eq!(records.iter().map(Vec::len).collect::<Vec<_>>(), [RECORD_BYTES_MAX + 1, 4]);
+    }
+}
