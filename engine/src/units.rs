@@ -85,3 +85,12 @@ pub const STAGE_TICK: Duration = Duration::from_millis(5);
 pub const DEAD_LETTER_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Lanes of a worker.
 pub const LANES_MAX: usize = 256;
+
+/// Bytes of a pipeline file: two orders above the largest that a person would write.
+pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// Depth of nesting of a pipeline file: twice that of a schema.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+/// Nodes of a pipeline file after its aliases are resolved, so that a few nested anchors cannot fill the memory.
+pub const CONFIG_NODES_MAX: usize = 100_000;
+/// Bytes of a file named by `${file:..}`: secrets and certificates are smaller.
+pub const CONFIG_SECRET_BYTES_MAX: u64 = 64 << 10;
