@@ -1,6 +1,240 @@
-//! The pipeline file: text to [`Spec`], with every mistake placed by line and column.
+//! The pipeline file: text to [`Draft`], with every mistake placed by line and column.
+//!
+//! [`load`] parses, expands variables, applies overrides, checks against the schema and deserialises. A part with a
+//! mistake is left out, so that planning can go on and report what else is wrong.
 
+mod document;
+mod expand;
+mod overrides;
+mod suggest;
+mod yaml;
+
+pub mod check;
+pub mod report;
 pub mod spec;
 pub mod types;
 
+pub use document::{At, Diagnostic, Document, Severity, is_within, step};
+pub use expand::Variables;
 pub use spec::Spec;
+pub use suggest::{help as suggestion, nearest};
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::codec::Problem;
+use crate::error::{Code, Result};
+use crate::units::CONFIG_BYTES_MAX;
+use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, SourceSpec, StageSpec};
+
+/// A pipeline as far as it could be read: what had a mistake is `None`, and the names are all there.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// Name of the pipeline; empty when it is missing or wrong.
+    pub name: String,
+    /// Sources.
+    pub sources: IndexMap<String, Option<SourceSpec>>,
+    /// Stages.
+    pub stages: IndexMap<String, Option<StageSpec>>,
+    /// Sinks.
+    pub sinks: IndexMap<String, Option<SinkSpec>>,
+    /// What each stage and sink reads: pointer and name, as far as `from` could be read.
+    pub inputs: IndexMap<String, Vec<(String, String)>>,
+    /// Delivery.
+    pub delivery: DeliverySpec,
+    /// Dead letters.
+    pub dead_letters: Option<KindSpec>,
+    /// Batches.
+    pub batch: BatchSpec,
+    /// Lanes.
+    pub lanes: Option<usize>,
+}
+
+/// A file that was read, and its mistakes so far (not yet those of the plan).
+#[derive(Debug)]
+pub struct Loaded {
+    /// Text, value and places.
+    pub document: Document,
+    /// What could be read of it.
+    pub draft: Draft,
+    /// Mistakes with a place of their own, found before there was a value.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Mistakes by pointer.
+    pub problems: Vec<Problem>,
+}
+
+impl Loaded {
+    /// All mistakes and warnings in the order of the text.
+    pub fn diagnose(&self, planned: &[Problem], warnings: &[Problem]) -> Vec<Diagnostic> {
+        let document = &self.document;
+        let mut all = self.diagnostics.clone();
+        all.extend(self.problems.iter().chain(planned).map(|p| document.diagnose(p, Severity::Error)));
+        all.extend(warnings.iter().map(|p| document.diagnose(p, Severity::Warning)));
+        all.sort_by_key(|d| d.at.map_or((usize::MAX, d.code), |at| (at.start, d.code)));
+        all
+    }
+}
+
+/// Reads a file. It may hold anything: mistakes are in the result.
+pub fn load(path: &Path, schema: &Value, overrides: &[String]) -> Result<Loaded> {
+    let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let get = |name: &str| std::env::var(name).ok();
+    match read(path) {
+        Ok(text) => load_text(path, &text, schema, overrides, &Variables { get: &get, base }),
+        Err(message) => {
+            let document = Document { path: path.to_owned(), ..Document::default() };
+            let message = format!("`{}` cannot be read: {message}", path.display());
+            let help = Some("check the path and its permissions".into());
+            let diagnostic = Diagnostic { severity: Severity::Error, code: Code::C001, at: None, message, help };
+            Ok(Loaded { document, draft: Draft::default(), diagnostics: vec![diagnostic], problems: Vec::new() })
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(format!("it is larger than {CONFIG_BYTES_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|e| format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+}
+
+/// Reads a text, as [`load`] does a file.
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    schema: &Value,
+    overrides: &[String],
+    variables: &Variables<'_>,
+) -> Result<Loaded> {
+    let (root, mut faults) = yaml::parse(text);
+    let mut document = Document { path: path.to_owned(), text: text.to_owned(), ..Document::default() };
+    let mut problems = Vec::new();
+    let mut draft = Draft::default();
+    match root {
+        Some(root) if matches!(root.kind, yaml::Kind::Mapping(_)) => {
+            let (parsed, more) = Document::new(path, text, root, variables);
+            document = parsed;
+            problems = overrides::apply(&mut document, overrides);
+            // A variable that an override replaces need not be set.
+            faults.extend(more.into_iter().filter(|f| {
+                document.failed.iter().any(|p| document.place(p, f.code) == Some(f.at))
+            }));
+            problems.extend(check::check(&document.value, schema)?.into_iter().filter(|p| !follows(&document, p)));
+            draft = sift(&document, &mut problems);
+        }
+        Some(root) => {
+            faults.push(yaml::Fault::new(Code::C002, root.at, "a pipeline is a mapping that begins with `name:`"));
+        }
+        None if faults.is_empty() => {
+            let at = At { start: 0, end: 1, line: 1, column: 1 };
+            faults.push(yaml::Fault::new(Code::C002, at, "the file is empty"));
+        }
+        None => {}
+    }
+    let diagnostics = faults.into_iter().map(|fault| Diagnostic {
+        severity: Severity::Error,
+        code: fault.code,
+        at: Some(fault.at),
+        message: fault.message,
+        help: fault.help,
+    });
+    Ok(Loaded { diagnostics: diagnostics.collect(), document, draft, problems })
+}
+
+/// Whether a problem only says that a variable is missing, which was said already.
+fn follows(document: &Document, problem: &Problem) -> bool {
+    document.failed.iter().any(|failed| is_within(&problem.pointer, failed))
+}
+
+/// Deserialises the parts without mistakes.
+fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
+    let mut value = document.value.clone();
+    // Unknown keys are left out; the part they stand in is judged without them.
+    for problem in problems.iter().filter(|p| p.code == Code::C003) {
+        if let Some((parent, key)) = problem.pointer.rsplit_once('/') {
+            let key = key.replace("~1", "/").replace("~0", "~");
+            if let Some(Value::Object(map)) = value.pointer_mut(parent) {
+                map.shift_remove(&key);
+            }
+        }
+    }
+    let wrong: BTreeSet<String> = problems.iter().filter(|p| p.code != Code::C003).map(|p| p.pointer.clone()).collect();
+    let wrong: BTreeSet<String> = wrong.into_iter().chain(document.failed.iter().cloned()).collect();
+    let mut sieve = Sieve { wrong, found: Vec::new() };
+    let mut draft = Draft {
+        name: sieve.part(&value, "/name").unwrap_or_default(),
+        sources: sieve.nodes(&value, "sources"),
+        stages: sieve.nodes(&value, "stages"),
+        sinks: sieve.nodes(&value, "sinks"),
+        inputs: IndexMap::new(),
+        delivery: sieve.part(&value, "/delivery").unwrap_or_default(),
+        dead_letters: sieve.part(&value, "/dead_letters"),
+        batch: sieve.part(&value, "/batch").unwrap_or_default(),
+        lanes: sieve.part(&value, "/lanes"),
+    };
+    for section in ["stages", "sinks"] {
+        for (name, node) in value.get(section).and_then(Value::as_object).into_iter().flatten() {
+            let from = step(&step(&format!("/{section}"), name), "from");
+            let inputs = match node.get("from") {
+                Some(Value::String(input)) => vec![(from, input.clone())],
+                Some(Value::Array(all)) => {
+                    let each = all.iter().enumerate();
+                    each.filter_map(|(i, v)| Some((format!("{from}/{i}"), v.as_str()?.to_owned()))).collect()
+                }
+                _ => Vec::new(),
+            };
+            draft.inputs.entry(name.clone()).or_default().extend(inputs);
+        }
+    }
+    problems.extend(sieve.found);
+    draft
+}
+
+struct Sieve {
+    wrong: BTreeSet<String>,
+    found: Vec<Problem>,
+}
+
+impl Sieve {
+    /// A part; `None` where it is absent, has a mistake, or turns out to have one.
+    fn part<T: DeserializeOwned>(&mut self, value: &Value, pointer: &str) -> Option<T> {
+        let part = value.pointer(pointer).filter(|part| !part.is_null())?;
+        if self.wrong.iter().any(|wrong| is_within(wrong, pointer)) {
+            return None;
+        }
+        // The schema has seen it: what is left is rare (a duration that overflows), so the part's place must do.
+        serde_json::from_value(part.clone()).map_err(|e| self.found.push(late(pointer, &e))).ok()
+    }
+
+    fn nodes<T: DeserializeOwned>(&mut self, value: &Value, section: &str) -> IndexMap<String, Option<T>> {
+        let empty = Map::new();
+        let map = value.get(section).and_then(Value::as_object).unwrap_or(&empty);
+        let mut nodes = IndexMap::new();
+        for name in map.keys() {
+            let pointer = step(&format!("/{section}"), name);
+            let before = self.found.len();
+            let node = self.part(value, &pointer);
+            // A misspelled kind was taken out with its unknown key: that it is missing now is no news.
+            if self.found.len() > before && self.found.last().is_some_and(|p| p.message.contains("the kind is missing")) {
+                self.found.pop();
+            }
+            nodes.insert(name.clone(), node);
+        }
+        nodes
+    }
+}
+
+fn late(pointer: &str, error: &serde_json::Error) -> Problem {
+    Problem::new(Code::C005, pointer, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
