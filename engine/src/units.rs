@@ -109,3 +109,43 @@ pub const CONFIG_DEPTH_MAX: usize = 64;
 pub const CONFIG_NODES_MAX: usize = 100_000;
 /// Bytes of a file named by `${file:..}`: secrets and certificates are smaller.
 pub const CONFIG_SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// Opening a Kafka source or sink waits this long for a broker: longer than any healthy cluster takes, short enough
+/// that a wrong address is seen at once.
+pub const KAFKA_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two questions to a broker that did not have the answer yet.
+pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// An assignment looks up committed offsets for at most this long; below Kafka's `max.poll.interval.ms` (5 min).
+pub const KAFKA_ASSIGN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes that a worker's consumer fetches ahead, over all its partitions.
+pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;
+
+/// Records that it fetches ahead over all its partitions: librdkafka spends about 400 bytes on each beside its data.
+pub const KAFKA_PREFETCH_RECORDS: usize = 100_000;
+
+/// Partition's share of the prefetch in bytes, however many there are: one full fetch.
+pub const KAFKA_PREFETCH_PARTITION_BYTES_MIN: usize = 1 << 20;
+
+/// Its share in records.
+pub const KAFKA_PREFETCH_PARTITION_RECORDS_MIN: usize = 1_000;
+
+/// Records taken from librdkafka at once: few enough that a change of record size cannot pile up memory.
+pub const KAFKA_PULL_RECORDS: usize = 1_024;
+
+/// A reader without records looks up this often even if nothing woke it.
+pub const KAFKA_IDLE: Duration = Duration::from_millis(100);
+
+/// A seek waits this long for the fetcher.
+pub const KAFKA_SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
+pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
+
+/// Records that a worker's producer holds.
+pub const KAFKA_QUEUE_RECORDS: usize = 200_000;
+
+/// Bytes that a worker's producer holds.
+pub const KAFKA_QUEUE_BYTES: usize = 64 << 20;

@@ -1,60 +1,63 @@
-//! `blackhole`: counts rows and forgets them, for measuring what comes before a sink.
+//! Takes rows, counts them and forgets them: for benchmarks and for ports that nobody wants.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::batch::Batch;
-use crate::codec::Problem;
-use crate::error::{Code, Result};
-use crate::sink::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
+use crate::codec::{self, Problem};
+use crate::error::Result;
 use crate::units::Epoch;
 
-/// Counts rows and forgets them.
+/// The kind.
 pub static KIND: SinkKind = SinkKind {
     name: "blackhole",
-    summary: "Counts rows and forgets them.",
+    summary: "Takes rows, counts them and forgets them.",
     example: "from: requests\nblackhole: {}\n",
-    options: |_| schemars::json_schema!({ "type": "object", "additionalProperties": false }),
+    options: |generator| generator.subschema_for::<Options>(),
     delivery: Delivery::AtLeastOnce,
     default_format: None,
+    needs_format: false,
     durable_on_close: false,
     prepare,
 };
 
-fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
-    let unknown = settings.options.as_object().into_iter().flat_map(|map| map.keys());
-    let problems: Vec<Problem> = unknown
-        .map(|key| Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`")))
-        .collect();
-    if problems.is_empty() { Ok(Box::new(Ready)) } else { Err(problems) }
+/// Options of `blackhole`: none.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Options {}
+
+struct Blackhole {
+    rows: u64,
 }
 
-struct Ready;
+fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
+    let Options {} = codec::options(settings.options)?;
+    Ok(Box::new(Blackhole { rows: 0 }))
+}
 
-impl Prepared for Ready {
+impl Prepared for Blackhole {
     fn describe(&self) -> String {
-        "blackhole".to_owned()
+        "nowhere; rows are counted".to_owned()
     }
 
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
-        Ok((0..open.lanes).map(|_| Box::new(Blackhole::default()) as Box<dyn Sink>).collect())
+        Ok((0..open.lanes).map(|_| Box::new(Self { rows: 0 }) as Box<dyn Sink>).collect())
     }
 }
 
-/// What came since the last prepare.
-#[derive(Default)]
-struct Blackhole(Prepare);
-
 impl Sink for Blackhole {
     fn write(&mut self, batch: &Batch, _: &mut Vec<Refused>) -> Result<()> {
-        self.0.rows += batch.len() as u64;
-        self.0.bytes += batch.records.get_array_memory_size() as u64;
+        self.rows += batch.len() as u64;
         Ok(())
     }
 
     fn prepare(&mut self, _: Epoch, _: &mut Vec<Refused>) -> Result<Prepare> {
-        Ok(std::mem::take(&mut self.0))
+        Ok(Prepare { rows: std::mem::take(&mut self.rows), bytes: 0 })
     }
 
     fn abort(&mut self) -> Result<()> {
-        self.0 = Prepare::default();
+        self.rows = 0;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 pub mod blackhole;
 pub mod dead_letter;
 pub mod file;
+pub mod kafka;
 pub mod stdout;
 
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::error::Result;
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
-pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &stdout::KIND];
+pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &kafka::KIND, &stdout::KIND];
 
 /// What a sink can promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,128 +1,97 @@
-//! `stdout`: records on standard output, one a line. A reader that goes away (`| head`) ends nothing but the output.
+//! Writes rows to standard output, one a line.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
+use super::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::batch::Batch;
-use crate::codec::{Encoder, Format, Layout, Problem};
+use crate::codec::{self, Encoder, Format, Problem};
 use crate::error::{Code, Error, Result};
-use crate::sink::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::units::Epoch;
 
-/// Records on standard output.
+/// The kind.
 pub static KIND: SinkKind = SinkKind {
     name: "stdout",
-    summary: "Records on standard output, one a line.",
-    example: "from: requests\nstdout: {}\nformat: json\n",
-    options: |_| schemars::json_schema!({ "type": "object", "additionalProperties": false }),
+    summary: "Writes rows to standard output, one a line; JSON unless another format is named.",
+    example: "from: requests\nstdout: {}\n",
+    options: |generator| generator.subschema_for::<Options>(),
     delivery: Delivery::AtLeastOnce,
     default_format: Some("json"),
+    needs_format: true,
     durable_on_close: false,
     prepare,
 };
 
-fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
-    let unknown = settings.options.as_object().into_iter().flat_map(|map| map.keys());
-    let mut problems: Vec<Problem> = unknown
-        .map(|key| Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`")))
-        .collect();
-    let Some(format) = settings.format else {
-        problems.push(Problem::new(Code::C004, "", "the format is missing"));
-        return Err(problems);
-    };
-    if format.layout() == Layout::Container {
-        problems.push(Problem::new(
-            Code::P009,
-            "",
-            "whole files of columns cannot be written to standard output",
-        ));
-    } else if let Err(e) = format.encoder(settings.schema.clone()) {
-        problems.push(Problem::new(e.code(), "", e.message()));
-    }
-    if problems.is_empty() {
-        Ok(Box::new(Ready { format: Arc::clone(format), schema: settings.schema.clone() }))
-    } else {
-        Err(problems)
-    }
-}
+/// Options of `stdout`: none.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Options {}
 
-struct Ready {
+struct Stdout {
     format: Arc<dyn Format>,
-    schema: arrow::datatypes::SchemaRef,
+    schema: SchemaRef,
 }
 
-impl Prepared for Ready {
+fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
+    let Options {} = codec::options(settings.options)?;
+    let Some(format) = settings.format else {
+        return Err(vec![Problem::new(Code::C004, "", "`stdout` needs a format")]);
+    };
+    let (format, schema) = (Arc::clone(format), Arc::clone(settings.schema));
+    // A container has no lines: the encoder says so now rather than at the first row.
+    format.encoder(Arc::clone(&schema)).map_err(|e| vec![Problem::new(e.code(), "", e.message())])?;
+    Ok(Box::new(Stdout { format, schema }))
+}
+
+impl Prepared for Stdout {
     fn describe(&self) -> String {
-        "stdout".to_owned()
+        "standard output".to_owned()
     }
 
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
-        let out = Arc::new(Mutex::new(Out { to: Box::new(io::stdout()), gone: false }));
-        sinks(self, open.lanes, &out)
-    }
-}
-
-fn sinks(ready: &Ready, lanes: usize, out: &Arc<Mutex<Out>>) -> Result<Vec<Box<dyn Sink>>> {
-    (0..lanes)
-        .map(|_| {
-            let encoder = ready.format.encoder(ready.schema.clone())?;
-            Ok(Box::new(Lines { encoder, out: Arc::clone(out), since: Prepare::default() }) as Box<dyn Sink>)
-        })
-        .collect()
-}
-
-/// The output that the lanes share: a batch is written under its lock, so that lines never mix.
-struct Out {
-    to: Box<dyn Write + Send>,
-    /// Its reader went away: the rest is taken and forgotten, as the reader wished.
-    gone: bool,
-}
-
-impl Out {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.gone {
-            return Ok(());
-        }
-        match self.to.write_all(bytes).and_then(|()| self.to.flush()) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                self.gone = true;
-                Ok(())
-            }
-            Err(e) => Err(Error::external(Code::K002, format!("standard output cannot be written: {e}"))),
-            Ok(()) => Ok(()),
-        }
+        let lane = || -> Result<Box<dyn Sink>> {
+            let encoder = self.format.encoder(Arc::clone(&self.schema))?;
+            Ok(Box::new(Lines { encoder, text: Vec::new(), rows: 0, bytes: 0 }))
+        };
+        (0..open.lanes).map(|_| lane()).collect()
     }
 }
 
 struct Lines {
     encoder: Box<dyn Encoder>,
-    out: Arc<Mutex<Out>>,
-    since: Prepare,
+    text: Vec<u8>,
+    rows: u64,
+    bytes: u64,
 }
 
 impl Sink for Lines {
     fn write(&mut self, batch: &Batch, _: &mut Vec<Refused>) -> Result<()> {
-        let values = self.encoder.encode(&batch.records)?;
-        let mut lines = Vec::with_capacity(values.value_data().len() + values.len());
-        for value in &values {
-            lines.extend_from_slice(value.unwrap_or_default());
-            lines.push(b'\n');
+        let lines = self.encoder.encode(&batch.records)?;
+        self.text.clear();
+        for row in 0..lines.len() {
+            self.text.extend_from_slice(if lines.is_valid(row) { lines.value(row) } else { b"" });
+            self.text.push(b'\n');
         }
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).write(&lines)?;
-        self.since.rows += batch.len() as u64;
-        self.since.bytes += lines.len() as u64;
+        // One write a batch, so that lanes do not tear each other's lines.
+        io::stdout().lock().write_all(&self.text).map_err(|e| failed(&e))?;
+        self.rows += batch.len() as u64;
+        self.bytes += self.text.len() as u64;
         Ok(())
     }
 
     fn prepare(&mut self, _: Epoch, _: &mut Vec<Refused>) -> Result<Prepare> {
-        Ok(std::mem::take(&mut self.since))
+        io::stdout().flush().map_err(|e| failed(&e))?;
+        Ok(Prepare { rows: std::mem::take(&mut self.rows), bytes: std::mem::take(&mut self.bytes) })
     }
 
+    /// What was printed cannot be taken back: it comes again.
     fn abort(&mut self) -> Result<()> {
-        // What was printed stays printed; the rows come again.
-        self.since = Prepare::default();
+        (self.rows, self.bytes) = (0, 0);
         Ok(())
     }
 
@@ -131,28 +100,11 @@ impl Sink for Lines {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Broken;
-
-    impl Write for Broken {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+fn failed(e: &io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::BrokenPipe => {
+            Error::external(Code::K002, "the reader of standard output has gone away")
         }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_reader_that_went_away_is_no_error_and_a_full_device_is_one() {
-        let mut out = Out { to: Box::new(Broken), gone: false };
-        out.write(b"x").unwrap();
-        assert!(out.gone);
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut out = Out { to: Box::new(full), gone: false };
-        assert_eq!(out.write(b"x").unwrap_err().code(), Code::K002);
+        _ => Error::external(Code::K002, format!("standard output: {e}")),
     }
 }

@@ -1,263 +1,153 @@
-//! `generate`: made-up web requests, the same for the same seed.
-//!
-//! Each record depends on the seed, its partition (the lane) and its number alone, so that a run resumes anywhere.
-//! They are made as JSON bytes: decoding is exercised too, and bad records on demand are broken JSON.
+//! Makes web requests up: seeded, so that every run gives the same records; at a rate; some of them broken on demand.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::BinaryArray;
-use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::BinaryBuilder;
+use arrow::datatypes::SchemaRef;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::batch::{Payload, SourceBatch};
-use crate::clock::{Clock, SystemClock};
-use crate::codec::Problem;
-use crate::error::{Code, Result};
-use crate::source::{
+use super::{
     Control, Open, Opened, Partition, Polled, Positions, Prepared, Reader, Replay, Room, Settings, SourceKind,
 };
+use crate::batch::{Payload, SourceBatch};
+use crate::clock::{Clock, SystemClock};
+use crate::codec::{self, Problem};
+use crate::error::{Code, Error, Result};
 
-/// Made-up web requests.
+/// The kind.
 pub static KIND: SourceKind = SourceKind {
     name: "generate",
-    summary: "Made-up web requests as JSON records, the same for the same seed.",
-    example: "generate: { seed: 7, count: 100000, rate: 5000, bad_rows: 0.01 }\n",
-    options: |_| {
-        schemars::json_schema!({
-            "type": "object",
-            "additionalProperties": false,
-            "properties": {
-                "seed": { "description": "What the records depend on.", "type": "integer", "minimum": 0, "default": 0 },
-                "count": { "description": "Records over all lanes; endless by default.", "type": "integer", "minimum": 0 },
-                "rate": { "description": "Records a second over all lanes; as fast as possible by default.", "type": "number", "exclusiveMinimum": 0 },
-                "bad_rows": { "description": "Part of the records that are broken JSON.", "type": "number", "minimum": 0, "maximum": 1, "default": 0 },
-            },
-        })
-    },
+    summary: "Makes web requests up: the same ones for the same seed, at a rate, some broken on demand.",
+    example: "generate: { seed: 7, count: 1000, rate: 500, bad_rows: 0.01 }\n",
+    options: |generator| generator.subschema_for::<Options>(),
     replay: Replay::State,
-    metadata: &["topic", "partition", "offset", "timestamp"],
-    needs_format: false,
+    metadata: &["key", "offset", "partition", "timestamp", "topic"],
+    needs_format: true,
+    default_format: Some(default_format),
     prepare,
 };
 
-/// The columns of the records.
-pub fn columns() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    Arc::new(Schema::new(vec![
-        Field::new("ts", time, true),
-        Field::new("user_id", DataType::Int64, true),
-        Field::new("method", DataType::Utf8, true),
-        Field::new("path", DataType::Utf8, true),
-        Field::new("status", DataType::Int64, true),
-        Field::new("latency_ms", DataType::Float64, true),
-        Field::new("country", DataType::Utf8, true),
-        Field::new("ua", DataType::Utf8, true),
-    ]))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Generate {
+/// Options of `generate`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// Other seeds give other records.
+    #[serde(default = "default_seed")]
     seed: u64,
+    /// Records over all partitions; without it there is no end.
+    #[serde(default)]
     count: Option<u64>,
+    /// Records a second over all partitions; without it as fast as they are taken.
+    #[serde(default)]
+    #[schemars(range(min = 0.001))]
     rate: Option<f64>,
+    /// Share of records that are broken JSON.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
     bad_rows: f64,
+    /// Partitions, spread over the lanes.
+    #[serde(default = "default_partitions")]
+    #[schemars(range(min = 1, max = 1024))]
+    partitions: i32,
 }
 
-struct Ready {
-    options: Generate,
+fn default_seed() -> u64 {
+    1
+}
+
+fn default_partitions() -> i32 {
+    1
+}
+
+/// The records are JSON with these columns; another format or other columns may be declared over them.
+fn default_format() -> (&'static str, Value) {
+    let columns = json!({
+        "ts": "timestamp(ms, UTC)", "user_id": "utf8", "method": "utf8", "path": "utf8", "status": "int32",
+        "latency_ms": "float64", "bytes": "int64", "country": "utf8", "ua": "utf8",
+    });
+    ("json", json!({ "columns": columns }))
+}
+
+struct Generate {
+    options: Options,
+    name: Arc<str>,
     schema: SchemaRef,
-    node: Arc<str>,
 }
 
 fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
+    let options: Options = codec::options(settings.options)?;
     let mut problems = Vec::new();
-    let mut options = Generate { seed: 0, count: None, rate: None, bad_rows: 0.0 };
-    match settings.options {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let expected = match key.as_str() {
-                    "seed" => value.as_u64().map(|v| options.seed = v).ok_or("a number from 0"),
-                    "count" => value.as_u64().map(|v| options.count = Some(v)).ok_or("a number from 0"),
-                    "rate" => {
-                        let rate = value.as_f64().filter(|v| *v > 0.0);
-                        rate.map(|v| options.rate = Some(v)).ok_or("a number above 0")
-                    }
-                    "bad_rows" => {
-                        let part = value.as_f64().filter(|v| (0.0..=1.0).contains(v));
-                        part.map(|v| options.bad_rows = v).ok_or("a number from 0 to 1")
-                    }
-                    _ => {
-                        let problem = Problem::new(
-                            Code::C003,
-                            format!("/{key}"),
-                            format!("there is no option `{key}`"),
-                        );
-                        problems.push(problem.help("it takes seed, count, rate, bad_rows"));
-                        Ok(())
-                    }
-                };
-                if let Err(expected) = expected {
-                    let message = format!("{expected} was expected, not {value}");
-                    problems.push(Problem::new(Code::C005, format!("/{key}"), message));
-                }
-            }
-        }
-        _ => problems.push(Problem::new(Code::C005, "", "options are a mapping")),
+    if !(0.0..=1.0).contains(&options.bad_rows) {
+        problems.push(Problem::new(Code::C005, "/bad_rows", "a share lies between 0 and 1"));
     }
-    if !problems.is_empty() {
+    if options.rate.is_some_and(|rate| rate <= 0.0 || !rate.is_finite()) {
+        problems.push(Problem::new(Code::C005, "/rate", "a rate is greater than 0"));
+    }
+    if !(1..=1024).contains(&options.partitions) {
+        problems.push(Problem::new(Code::C005, "/partitions", "1 to 1024 partitions"));
+    }
+    let schema = settings.format.and_then(|format| format.schema());
+    let Some(schema) = schema else {
+        problems.push(Problem::new(Code::C004, "", "the format must declare its columns, or be left out"));
         return Err(problems);
+    };
+    match problems.is_empty() {
+        true => Ok(Box::new(Generate { options, name: Arc::from(settings.name), schema })),
+        false => Err(problems),
     }
-    // Records are JSON whatever is done with them: another format (`raw`) may look at their bytes.
-    let schema = settings.format.and_then(|format| format.schema()).unwrap_or_else(columns);
-    Ok(Box::new(Ready { options, schema, node: settings.name.into() }))
 }
 
-impl Prepared for Ready {
+impl Prepared for Generate {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        Arc::clone(&self.schema)
     }
 
     fn describe(&self) -> String {
-        let count = self.options.count.map_or("endless".to_owned(), |count| format!("{count} records"));
-        format!("generate, seed {}, {count}", self.options.seed)
+        let count = self.options.count.map_or("endless".to_owned(), |count| format!("{count}"));
+        let rate = self.options.rate.map_or(String::new(), |rate| format!(", {rate} a second"));
+        format!("{count} web requests from seed {}{rate}", self.options.seed)
     }
 
     fn open(&self, open: Open) -> Result<Opened> {
-        let lanes = open.lanes.max(1) as u64;
-        let readers = (0..lanes).map(|lane| {
-            let partition = Partition { topic: Arc::clone(&self.node), partition: lane as i32 };
-            let found = open.resume.get(&partition).copied().unwrap_or(0);
-            // The first lanes take one more where the count does not divide.
-            let count =
-                self.options.count.map(|count| (count / lanes + u64::from(lane < count % lanes)) as i64);
-            let lane = Lane {
-                options: self.options,
-                rate: self.options.rate.map(|rate| rate / lanes as f64),
-                partition,
-                count,
-                found,
-                next: found,
+        if open.until_end && self.options.count.is_none() {
+            let error = Error::user(Code::S001, "records without a `count` have no end");
+            return Err(error.help("give `count`, or leave `--until-end` out"));
+        }
+        let clock = Arc::new(SystemClock::default());
+        let reader = |lane: usize| -> Box<dyn Reader> {
+            let partitions = (0..self.options.partitions)
+                .filter(|partition| *partition as usize % open.lanes == lane)
+                .map(|number| self.partition(number, &open.resume))
+                .collect();
+            Box::new(Lane {
+                options: self.options.clone(),
+                name: Arc::clone(&self.name),
+                partitions,
                 room: open.room,
-                clock: Box::new(SystemClock::default()),
-                started: None,
-            };
-            Box::new(lane) as Box<dyn Reader>
-        });
-        Ok(Opened { readers: readers.collect(), control: Arc::new(NoControl) })
+                clock: Arc::clone(&clock),
+                turn: 0,
+            })
+        };
+        Ok(Opened { readers: (0..open.lanes).map(reader).collect(), control: Arc::new(NoControl) })
     }
 }
 
-struct Lane {
-    options: Generate,
-    rate: Option<f64>,
-    partition: Partition,
-    count: Option<i64>,
-    found: i64,
-    next: i64,
-    room: Room,
-    clock: Box<dyn Clock>,
-    /// When the rate began to count, and at which record.
-    started: Option<(Duration, i64)>,
-}
-
-impl Lane {
-    /// Records that the rate allows now.
-    fn due(&mut self) -> i64 {
-        let Some(rate) = self.rate else { return i64::MAX };
-        let now = self.clock.now();
-        let (start, first) = *self.started.get_or_insert((now, self.next));
-        // The first record is due at once.
-        first + ((now - start).as_secs_f64() * rate) as i64 + 1 - self.next
-    }
-
-    fn batch(&mut self, rows: i64) -> SourceBatch {
-        let from = self.next;
-        let mut data = String::new();
-        let mut offsets = vec![0i32];
-        let mut timestamps = Vec::new();
-        while self.next < from + rows && data.len() < self.room.bytes {
-            timestamps.push(record(&self.options, self.partition.partition, self.next, &mut data));
-            offsets.push(data.len() as i32);
-            self.next += 1;
-        }
-        let values = Buffer::from_vec(data.into_bytes());
-        SourceBatch {
-            source: Arc::clone(&self.partition.topic),
-            topic: Arc::clone(&self.partition.topic),
-            partition: self.partition.partition,
-            offsets: (from..self.next).collect(),
-            timestamps: Some(timestamps.into()),
-            keys: None,
-            headers: None,
-            payload: Payload::Values(BinaryArray::new(OffsetBuffer::new(offsets.into()), values, None)),
-            next: self.next,
-        }
+impl Generate {
+    fn partition(&self, number: i32, resume: &Positions) -> Numbered {
+        let id = Partition { topic: Arc::clone(&self.name), partition: number };
+        let next = resume.get(&id).copied().unwrap_or(0);
+        let (all, share) = (self.options.partitions as u64, number as u64);
+        let end = self.options.count.map(|count| (count / all + u64::from(share < count % all)) as i64);
+        Numbered { id, found: next, next, end }
     }
 }
 
-const METHODS: [&str; 4] = ["GET", "GET", "POST", "DELETE"];
-const PATHS: [&str; 6] = ["/", "/login", "/search", "/cart", "/api/v1/items", "/static/app.js"];
-const STATUSES: [i64; 8] = [200, 200, 200, 200, 301, 404, 429, 500];
-const COUNTRIES: [&str; 7] = ["AT", "BR", "DE", "IN", "JP", "KE", "US"];
-const AGENTS: [&str; 3] =
-    ["Mozilla/5.0 (X11; Linux x86_64)", "curl/8.5.0", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0)"];
-
-/// Appends a record; returns its time.
-fn record(options: &Generate, partition: i32, number: i64, out: &mut String) -> i64 {
-    /// Spreads neighbouring numbers over all seeds (the odd constant nearest to 2^64 divided by the golden ratio).
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let place = (partition as u64) << 48 ^ number as u64;
-    let mut rng = SmallRng::seed_from_u64(options.seed ^ place.wrapping_mul(SPREAD));
-    let mut pick = |words: &[&'static str]| words[rng.random_range(0..words.len())];
-    let (method, path, country, agent) = (pick(&METHODS), pick(&PATHS), pick(&COUNTRIES), pick(&AGENTS));
-    let status = STATUSES[rng.random_range(0..STATUSES.len())];
-    let user = rng.random_range(1..100_000);
-    // Long tails, as real latencies have them, in steps of a hundredth.
-    let latency = (5.0 / (1.0 - rng.random_range(0.0..0.999_f64)) * 100.0).round() / 100.0;
-    // Ten a second since the first of January 2026.
-    let time = 1_767_225_600_000 + number * 100 + rng.random_range(0..100);
-    let bad = options.bad_rows > 0.0 && rng.random_bool(options.bad_rows);
-    // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "{{\"ts\":{time},\"user_id\":{user},\"method\":\"{method}\",\"path\":\"{path}\",\"status\":{status},\
-         \"latency_ms\":{latency},\"country\":\"{country}\",\"ua\":\"{agent}\"{}",
-        if bad { "" } else { "}" }
-    );
-    time
-}
-
-impl Reader for Lane {
-    fn poll(&mut self, wait: Duration) -> Result<Polled> {
-        let left = self.count.map_or(i64::MAX, |count| count - self.next);
-        if left <= 0 {
-            return Ok(Polled::End);
-        }
-        let rows = self.room.rows.max(1) as i64;
-        let due = self.due();
-        if due <= 0 || (due < rows.min(left) && self.rate.is_some_and(|rate| rate > rows as f64)) {
-            // Sleeping in short steps keeps the lane ready for barriers.
-            std::thread::sleep(wait.min(self.room.age).max(Duration::from_millis(1)));
-        }
-        match self.due().min(rows).min(left) {
-            ..=0 => Ok(Polled::Idle),
-            rows => Ok(Polled::Batch(self.batch(rows))),
-        }
-    }
-
-    fn rewind(&mut self, to: &Positions) -> Result<()> {
-        self.next = to.get(&self.partition).copied().unwrap_or(self.found);
-        self.started = None;
-        Ok(())
-    }
-}
-
-/// Nothing is shared: the worker's state folder keeps the positions.
+/// There is no group.
 struct NoControl;
 
 impl Control for NoControl {
@@ -275,82 +165,228 @@ impl Control for NoControl {
     }
 }
 
+struct Numbered {
+    id: Partition,
+    /// Where the lane found it.
+    found: i64,
+    next: i64,
+    end: Option<i64>,
+}
+
+struct Lane {
+    options: Options,
+    name: Arc<str>,
+    partitions: Vec<Numbered>,
+    room: Room,
+    clock: Arc<SystemClock>,
+    turn: usize,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    ts: i64,
+    user_id: &'a str,
+    method: &'static str,
+    path: &'a str,
+    status: i32,
+    latency_ms: f64,
+    bytes: i64,
+    country: &'static str,
+    ua: &'static str,
+}
+
+/// 2026-01-01T00:00:00Z; a record a millisecond follows, with up to 2 s of disorder.
+const FIRST_TS: i64 = 1_767_225_600_000;
+const METHODS: [&str; 5] = ["GET", "GET", "GET", "POST", "PUT"];
+const COUNTRIES: [&str; 12] = ["DE", "US", "FR", "GB", "PL", "CZ", "AT", "CH", "NL", "ES", "JP", "BR"];
+const AGENTS: [&str; 4] = [
+    "Mozilla/5.0 (X11; Linux x86_64) Firefox/146.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/143.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) Mobile",
+    "curl/8.17.0",
+];
+
+impl Lane {
+    /// How many records may be made now, so that the rate holds over the time since the start.
+    fn allowance(&self, partition: &Numbered) -> i64 {
+        let Some(rate) = self.options.rate else { return i64::MAX };
+        let due = self.clock.now().as_secs_f64() * rate / f64::from(self.options.partitions);
+        due as i64 - (partition.next - partition.found)
+    }
+
+    fn batch(&self, partition: &Numbered, rows: i64) -> SourceBatch {
+        let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
+        let mut times = Vec::new();
+        let mut at = partition.next;
+        let (mut json, mut path, mut user) = (Vec::with_capacity(256), String::new(), String::new());
+        let mut bytes = 0;
+        while at < partition.next + rows && bytes < self.room.bytes {
+            let mut random = SmallRng::seed_from_u64(mix(self.options.seed, partition.id.partition, at));
+            json.clear();
+            let ts = self.record(&mut random, at, &mut json, &mut path, &mut user);
+            if random.random_bool(self.options.bad_rows) {
+                json.truncate(json.len() / 2);
+            }
+            bytes += json.len() + user.len();
+            keys.append_value(&user);
+            values.append_value(&json);
+            times.push(ts);
+            at += 1;
+        }
+        SourceBatch {
+            source: Arc::clone(&self.name),
+            topic: Arc::clone(&partition.id.topic),
+            partition: partition.id.partition,
+            offsets: (partition.next..at).collect::<Vec<_>>().into(),
+            timestamps: Some(times.into()),
+            keys: Some(keys.finish()),
+            headers: None,
+            payload: Payload::Values(values.finish()),
+            next: at,
+        }
+    }
+
+    fn record(
+        &self,
+        random: &mut SmallRng,
+        at: i64,
+        json: &mut Vec<u8>,
+        path: &mut String,
+        user: &mut String,
+    ) -> i64 {
+        use std::fmt::Write;
+        path.clear();
+        user.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(path, "/p/{}", random.random_range(0..10_000));
+        let _ = write!(user, "u-{:06}", random.random_range(0..100_000));
+        let status = match random.random_range(0..100) {
+            0..=3 => 500,
+            4..=8 => 404,
+            9..=10 => 302,
+            _ => 200,
+        };
+        let slow = random.random_range(0..100) < 6;
+        let tenths = if slow { random.random_range(1_000..5_000) } else { random.random_range(1..1_000) };
+        let request = Request {
+            ts: FIRST_TS + at + random.random_range(0..2_000),
+            user_id: user,
+            method: METHODS[random.random_range(0..METHODS.len())],
+            path,
+            status,
+            latency_ms: f64::from(tenths) / 10.0,
+            bytes: random.random_range(0..50_000),
+            country: COUNTRIES[random.random_range(0..COUNTRIES.len())],
+            ua: AGENTS[random.random_range(0..AGENTS.len())],
+        };
+        // A struct of numbers and text always serialises.
+        let _ = serde_json::to_writer(json, &request);
+        request.ts
+    }
+}
+
+/// One seed a record, so that reading can go on anywhere (SplitMix64's finaliser).
+fn mix(seed: u64, partition: i32, at: i64) -> u64 {
+    let mut x = seed ^ (u64::from(partition as u32) << 40) ^ (at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+impl Reader for Lane {
+    fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        let partitions = self.partitions.len();
+        for i in 0..partitions {
+            let index = (self.turn + i) % partitions;
+            let partition = &self.partitions[index];
+            let left = partition.end.map_or(i64::MAX, |end| end - partition.next);
+            let rows = left.min(self.allowance(partition)).min(self.room.rows as i64);
+            if rows <= 0 {
+                continue;
+            }
+            let batch = self.batch(partition, rows);
+            self.partitions[index].next = batch.next;
+            self.turn = index + 1;
+            return Ok(Polled::Batch(batch));
+        }
+        if self.partitions.iter().all(|p| p.end.is_some_and(|end| p.next >= end)) {
+            return Ok(Polled::End);
+        }
+        std::thread::sleep(wait);
+        Ok(Polled::Idle)
+    }
+
+    fn rewind(&mut self, to: &Positions) -> Result<()> {
+        for partition in &mut self.partitions {
+            partition.next = to.get(&partition.id).copied().unwrap_or(partition.found);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Runtime;
 
-    struct Alone;
-
-    impl Runtime for Alone {
-        fn drain(&self, _: Duration) -> bool {
-            true
-        }
-        fn rewind(&self, _: &str) {}
+    fn lane(options: &Options, room_rows: usize) -> Lane {
+        let schema = Arc::new(arrow::datatypes::Schema::empty());
+        let generate = Generate { options: options.clone(), name: Arc::from("g"), schema };
+        let partitions = (0..options.partitions).map(|n| generate.partition(n, &Positions::new())).collect();
+        let room = Room { rows: room_rows, bytes: 1 << 20, age: Duration::from_millis(1) };
+        let clock = Arc::new(SystemClock::default());
+        Lane { options: options.clone(), name: Arc::from("g"), partitions, room, clock, turn: 0 }
     }
 
-    fn open(options: &Value, lanes: usize, resume: Positions) -> Opened {
-        let base = std::path::Path::new("");
-        let settings = Settings { pipeline: "p", name: "made", base, options, format: None };
-        let room = Room { rows: 64, bytes: 4096, age: Duration::from_millis(1) };
-        let runtime = Arc::new(Alone);
-        let open = Open { lanes, worker: "w".into(), until_end: true, room, resume, runtime };
-        prepare(&settings).unwrap_or_else(|p| panic!("{p:?}")).open(open).unwrap()
+    fn options() -> Options {
+        Options { seed: 7, count: Some(1_001), rate: None, bad_rows: 0.0, partitions: 2 }
     }
 
-    fn drain(reader: &mut dyn Reader) -> Vec<(i64, Vec<u8>)> {
+    /// Values by partition, in order.
+    fn all(lane: &mut Lane) -> Vec<(i32, i64, Vec<u8>)> {
         let mut records = Vec::new();
-        loop {
-            match reader.poll(Duration::from_millis(1)).unwrap() {
-                Polled::End => return records,
-                Polled::Idle => {}
-                Polled::Batch(batch) => {
-                    assert!(!batch.is_empty());
-                    let Payload::Values(values) = &batch.payload else { panic!("values") };
-                    records.extend((0..batch.len()).map(|i| (batch.offsets[i], values.value(i).to_vec())));
-                }
-            }
+        while let Polled::Batch(batch) = lane.poll(Duration::ZERO).unwrap() {
+            let Payload::Values(values) = &batch.payload else { panic!("bytes") };
+            assert_eq!(batch.next, batch.offsets[batch.len() - 1] + 1);
+            records.extend(
+                (0..batch.len()).map(|i| (batch.partition, batch.offsets[i], values.value(i).to_vec())),
+            );
         }
+        records.sort();
+        records
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_records_from_any_position() {
-        let options = serde_json::json!({"seed": 3, "count": 501, "bad_rows": 0.2});
-        let mut lanes = open(&options, 2, Positions::new());
-        let first = drain(lanes.readers[0].as_mut());
-        let second = drain(lanes.readers[1].as_mut());
-        assert_eq!((first.len(), second.len()), (251, 250));
-        let good = first.iter().filter(|(_, r)| serde_json::from_slice::<Value>(r).is_ok()).count();
-        assert!((150..251).contains(&good), "{good} of 251 are good");
-        let partition = Partition { topic: "made".into(), partition: 1 };
-        let mut resumed = open(&options, 2, Positions::from([(partition.clone(), 100)]));
-        assert_eq!(drain(resumed.readers[1].as_mut()), second[100..]);
-        resumed.readers[1].rewind(&Positions::from([(partition, 249)])).unwrap();
-        assert_eq!(drain(resumed.readers[1].as_mut()), second[249..]);
-        resumed.readers[1].rewind(&Positions::new()).unwrap();
-        assert_eq!(drain(resumed.readers[1].as_mut()), second[100..]);
+    fn the_same_seed_gives_the_same_records_whatever_the_batches() {
+        let records = all(&mut lane(&options(), 10));
+        assert_eq!(records.len(), 1_001);
+        assert_eq!(records, all(&mut lane(&options(), 777)));
+        assert_ne!(records, all(&mut lane(&Options { seed: 8, ..options() }, 10)));
+        assert!(records.iter().all(|(_, _, json)| serde_json::from_slice::<Value>(json).is_ok()));
     }
 
     #[test]
-    fn a_rate_holds_records_back() {
-        let mut opened = open(&serde_json::json!({"rate": 0.001}), 1, Positions::new());
-        let Polled::Batch(batch) = opened.readers[0].poll(Duration::ZERO).unwrap() else {
-            panic!("one is due")
-        };
-        assert_eq!(batch.len(), 1);
-        assert!(matches!(opened.readers[0].poll(Duration::ZERO).unwrap(), Polled::Idle));
+    fn reading_goes_on_where_it_is_told() {
+        let mut lane = lane(&options(), 10);
+        let first = all(&mut lane);
+        let id = Partition { topic: Arc::from("g"), partition: 1 };
+        lane.rewind(&Positions::from([(id, 490)])).unwrap();
+        let again = all(&mut lane);
+        let expected: Vec<_> = first.into_iter().filter(|(p, at, _)| *p == 0 || *at >= 490).collect();
+        assert_eq!(again, expected);
     }
 
     #[test]
-    fn mistakes_are_all_reported() {
-        let options = serde_json::json!({"seed": -1, "rate": 0, "bad_rows": 2, "sed": 1});
-        let settings = Settings {
-            pipeline: "p",
-            name: "n",
-            base: std::path::Path::new(""),
-            options: &options,
-            format: None,
-        };
-        assert_eq!(prepare(&settings).err().unwrap().len(), 4);
+    fn about_the_asked_share_is_broken() {
+        let records = all(&mut lane(&Options { bad_rows: 0.2, ..options() }, 100));
+        let bad =
+            records.iter().filter(|(_, _, json)| serde_json::from_slice::<Value>(json).is_err()).count();
+        assert!((120..280).contains(&bad), "{bad} of 1001");
+    }
+
+    #[test]
+    fn a_rate_holds_back() {
+        let mut lane = lane(&Options { rate: Some(2.0), ..options() }, 100);
+        assert!(matches!(lane.poll(Duration::ZERO).unwrap(), Polled::Idle));
+        assert_eq!(lane.allowance(&lane.partitions[0]), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod generate;
+pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::codec::{Format, Problem};
 use crate::error::Result;
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&SourceKind] = &[&file::KIND, &generate::KIND];
+pub static SOURCES: &[&SourceKind] = &[&file::KIND, &generate::KIND, &kafka::KIND];
 
 /// What a restarted worker can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,6 +34,7 @@ pub static KIND: SinkKind = SinkKind {
     options: |generator| generator.subschema_for::<Options>(),
     delivery: Delivery::AtLeastOnce,
     default_format: None,
+    needs_format: true,
     durable_on_close: true,
     prepare,
 };

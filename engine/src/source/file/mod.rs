@@ -45,6 +45,7 @@ pub static KIND: SourceKind = SourceKind {
     replay: Replay::State,
     metadata: &["topic", "partition", "offset"],
     needs_format: true,
+    default_format: None,
     prepare,
 };
 
