@@ -9,6 +9,7 @@ use serde_json::Value;
 use wasmtime::Store;
 
 use super::component::{Component, refused};
+use super::declared;
 use super::instance::{CallFailure, Instance, answer, arm};
 use super::limits::Limits;
 use super::log::cut;
@@ -251,7 +252,7 @@ fn port(columns: Vec<wit::OutputColumn>, input: &Schema) -> Result<(Schema, Vec<
             wit::OutputColumn::Computed(tree) => {
                 let at = fields.len();
                 let count = tree.len();
-                let field = types::field_from_wit(tree).map_err(|e| format!("column {at}: {e}"))?;
+                let field = declared::field_from_wit(tree).map_err(|e| format!("column {at}: {e}"))?;
                 (field, Column::Computed, count)
             }
         };

@@ -34,7 +34,7 @@ pub struct Host {
     /// What compiled code depends on besides the component.
     compatibility: [u8; 32],
     /// Dropped with the host, which ends the ticker.
-    _ticker: mpsc::Sender<()>,
+    _ticker: mpsc::SyncSender<()>,
 }
 
 /// An engine and what is linked to its components.
@@ -98,7 +98,8 @@ impl Host {
         let mut hasher = ShaHasher(Sha256::new());
         on_demand.engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = hasher.0.finalize().into();
-        let cache = options.cache.as_deref().and_then(Cache::open);
+        let HostOptions { cache } = options;
+        let cache = cache.and_then(|folder| Cache::open(&folder));
         let engines = pooled.iter().chain([&on_demand]).map(|e| e.engine.clone()).collect();
         let ticker = tick(engines)?;
         Ok(Arc::new(Self { pooled, on_demand, cache, compatibility, _ticker: ticker }))
@@ -119,7 +120,7 @@ impl Host {
         let key = Key::new(&digest, &self.compatibility);
         let cached = self.cache.as_ref().and_then(|cache| cache.get(&key));
         if let Some((component, engines)) = cached.and_then(|artifact| self.deserialize(&artifact).ok()) {
-            return self.link(component, engines, &digest, bytes.len());
+            return self.link(&component, engines, &digest, bytes.len());
         }
         let artifact = self.on_demand.engine.precompile_component(bytes).map(Artifact::compiled);
         let artifact = artifact.map_err(|e| {
@@ -133,7 +134,7 @@ impl Host {
         if let Some(cache) = &self.cache {
             cache.put(&key, &artifact);
         }
-        self.link(component, engines, &digest, bytes.len())
+        self.link(&component, engines, &digest, bytes.len())
     }
 
     /// Into the pool if it fits there; the code is the same for both engines.
@@ -152,7 +153,7 @@ impl Host {
 
     fn link(
         self: &Arc<Self>,
-        component: wasmtime::component::Component,
+        component: &wasmtime::component::Component,
         engines: &Engines,
         digest: &[u8; 32],
         bytes: usize,
@@ -161,7 +162,7 @@ impl Host {
         let imports: Vec<String> = ty.imports(&engines.engine).map(|(name, _)| name.to_owned()).collect();
         check_exports(ty.exports(&engines.engine).map(|(name, _)| name))?;
         check_imports(&imports)?;
-        let instance_pre = engines.linker.instantiate_pre(&component).map_err(|e| {
+        let instance_pre = engines.linker.instantiate_pre(component).map_err(|e| {
             Error::user(Code::W009, format!("the component's imports cannot be satisfied: {e:#}"))
         })?;
         let pre = StagePre::new(instance_pre).map_err(|e| {
@@ -174,8 +175,8 @@ impl Host {
 }
 
 /// Advances the epochs of both engines until the host is gone.
-fn tick(engines: Vec<Engine>) -> Result<mpsc::Sender<()>> {
-    let (alive, gone) = mpsc::channel::<()>();
+fn tick(engines: Vec<Engine>) -> Result<mpsc::SyncSender<()>> {
+    let (alive, gone) = mpsc::sync_channel::<()>(0);
     thread::Builder::new()
         .name("pipe-wasm-epoch".to_owned())
         .spawn(move || {

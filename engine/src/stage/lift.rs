@@ -186,7 +186,7 @@ pub(super) fn check_bits(bitmap: &[u8], rows: usize, what: &str) -> Result<(), S
         return Err(format!("the {what} has {} bytes instead of {wanted}", bitmap.len()));
     }
     match bitmap.last() {
-        Some(last) if rows % 8 != 0 && last >> (rows % 8) != 0 => {
+        Some(last) if !rows.is_multiple_of(8) && last >> (rows % 8) != 0 => {
             Err(format!("the {what} has bits set past row {rows}"))
         }
         _ => Ok(()),

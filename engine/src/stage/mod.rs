@@ -8,6 +8,7 @@ mod aot;
 mod bind;
 mod cache;
 mod component;
+mod declared;
 mod host;
 mod instance;
 mod lift;

@@ -1,7 +1,8 @@
 //! The checked-in guests, loaded once a test process.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -14,8 +15,11 @@ pub(super) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/guests/prebuilt/{name}.wasm"))
 }
 
-pub(super) fn load(name: &str) -> Component {
-    HOST.load(&path(name)).unwrap()
+/// A guest, compiled once a test process.
+pub(super) fn load(name: &'static str) -> Component {
+    static LOADED: LazyLock<Mutex<HashMap<&str, Component>>> = LazyLock::new(Mutex::default);
+    let mut loaded = LOADED.lock().unwrap();
+    loaded.entry(name).or_insert_with(|| HOST.load(&path(name)).unwrap()).clone()
 }
 
 pub(super) fn limits() -> Limits {
