@@ -221,7 +221,10 @@ fn write(out: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: &std::io::Error| Error::external(Code::P004, format!("{}: {e}", out.display()));
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
+    // A component is read by workers of other users too; a temporary file is its owner's alone by default.
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.tempfile_in(folder).map_err(|e| failed(&e))?;
     std::io::Write::write_all(&mut file, bytes).map_err(|e| failed(&e))?;
     file.persist(out).map_err(|e| failed(&e.error))?;
     Ok(())
