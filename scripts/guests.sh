@@ -46,7 +46,7 @@ choose_route() {
 
 # One number for everything that a guest is made of.
 stamp() {
-    { find "$@" -type f -not -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum; echo "${route:-}"; } |
+    { find "$@" -type f -not -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum; echo "${made_by:-}"; } |
         sha256sum | cut -d' ' -f1
 }
 
@@ -92,9 +92,11 @@ build() {
     local dir=$1 name language now
     name=$(basename "$dir")
     language=$(sed -n 's/^language = "\(.*\)"/\1/p' "$dir/stage.toml")
+    local made_by=""
     local inputs=("$dir" wit scripts/guests.sh)
     if [ "$language" = rust ]; then
         [ -n "${route:-}" ] || choose_route
+        made_by="$route $(rustc --version)"
         inputs+=(stages/sdk/rust stages/conditions stages/Cargo.toml stages/Cargo.lock engine/src/cli/stage.rs)
     fi
     now=$(stamp "${inputs[@]}")

@@ -57,8 +57,11 @@ pub fn build(args: &BuildArgs) -> Result<()> {
         None => match manifest.language.as_str() {
             "rust" => cargo_build(&args.dir)?,
             other => {
-                return Err(Error::user(Code::P004, format!("`{}` is no language that is built here", other))
-                    .help("`rust` is; a component built by other tools can be used as it is, with `wasm:`"));
+                return Err(Error::user(
+                    Code::P004,
+                    format!("`{}` is no language that is built here", other),
+                )
+                .help("`rust` is; a component built by other tools can be used as it is, with `wasm:`"));
             }
         },
     };
@@ -75,13 +78,16 @@ pub fn build(args: &BuildArgs) -> Result<()> {
 fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join("stage.toml");
     let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
-    let manifest: Manifest = toml::from_str(&text).map_err(|e| {
-        Error::user(Code::P004, format!("{}: {}", path.display(), e.message()))
-    })?;
+    let manifest: Manifest = toml::from_str(&text)
+        .map_err(|e| Error::user(Code::P004, format!("{}: {}", path.display(), e.message())))?;
     if manifest.world != WORLD {
         return Err(Error::user(
             Code::W002,
-            format!("{}: world `{}` is not known; this engine knows `{WORLD}`", path.display(), manifest.world),
+            format!(
+                "{}: world `{}` is not known; this engine knows `{WORLD}`",
+                path.display(),
+                manifest.world
+            ),
         ));
     }
     Ok(manifest)
@@ -150,7 +156,8 @@ fn printed(program: &str, args: &[&str]) -> Option<String> {
 }
 
 fn target_installed() -> bool {
-    printed("rustc", &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| Path::new(&dir).is_dir())
+    printed("rustc", &["--print", "target-libdir", "--target", TARGET])
+        .is_some_and(|dir| Path::new(&dir).is_dir())
 }
 
 /// The linker of the rustup toolchain: Debian's compiler has none of its own for Wasm.
@@ -178,9 +185,19 @@ fn cargo_build(dir: &Path) -> Result<PathBuf> {
     // Wasm's own 128-bit vectors, which every host of this world has, make loops over columns several times faster.
     let flags = "-C target-feature=+simd128";
     command.current_dir(dir).env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags);
-    command.args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+    command.args([
+        "build",
+        "--release",
+        "--lib",
+        "--target",
+        TARGET,
+        "--message-format=json-render-diagnostics",
+    ]);
     let output = command.stderr(std::process::Stdio::inherit()).output().map_err(|e| {
-        Error::external(Code::P004, format!("{} cannot be started: {e}", command.get_program().to_string_lossy()))
+        Error::external(
+            Code::P004,
+            format!("{} cannot be started: {e}", command.get_program().to_string_lossy()),
+        )
     })?;
     if !output.status.success() {
         return Err(Error::user(Code::P004, format!("{}: the build failed, see above", dir.display())));
@@ -204,7 +221,10 @@ fn write(out: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: &std::io::Error| Error::external(Code::P004, format!("{}: {e}", out.display()));
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
+    // A component is read by workers of other users too; a temporary file is its owner's alone by default.
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.tempfile_in(folder).map_err(|e| failed(&e))?;
     std::io::Write::write_all(&mut file, bytes).map_err(|e| failed(&e))?;
     file.persist(out).map_err(|e| failed(&e.error))?;
     Ok(())

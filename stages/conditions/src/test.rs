@@ -40,8 +40,12 @@ impl Test {
         let name = field.name();
         let constants = match (op, value) {
             (Op::IsNull | Op::IsNotNull, None) => Vec::new(),
-            (Op::IsNull | Op::IsNotNull, Some(_)) => bail!("column `{name}`: a test of null takes no `value`"),
-            (_, None | Some(Value::Null)) => bail!("column `{name}`: a `value` is needed (for nulls: `is_null`)"),
+            (Op::IsNull | Op::IsNotNull, Some(_)) => {
+                bail!("column `{name}`: a test of null takes no `value`")
+            }
+            (_, None | Some(Value::Null)) => {
+                bail!("column `{name}`: a `value` is needed (for nulls: `is_null`)")
+            }
             (Op::In | Op::NotIn, Some(Value::Array(values))) if !values.is_empty() => {
                 values.iter().map(|value| constant(field, value)).collect::<Result<_>>()?
             }
@@ -75,9 +79,11 @@ impl Test {
             Any::Int8(v) => self.integers(v),
             Any::Int16(v) => self.integers(v),
             Any::Int32(v) | Any::Date32(v) | Any::Time32(v, _) => self.integers(v),
-            Any::Int64(v) | Any::Date64(v) | Any::Time64(v, _) | Any::Timestamp(v, _) | Any::Duration(v, _) => {
-                self.integers(v)
-            }
+            Any::Int64(v)
+            | Any::Date64(v)
+            | Any::Time64(v, _)
+            | Any::Timestamp(v, _)
+            | Any::Duration(v, _) => self.integers(v),
             Any::Uint8(v) => self.integers(v),
             Any::Uint16(v) => self.integers(v),
             Any::Uint32(v) => self.integers(v),
@@ -133,7 +139,9 @@ impl Test {
         };
         let mut mask = match (range, self.op) {
             (Some((low, high)), _) => column.mask(|v| (v >= low) & (v <= high)),
-            (None, Op::In | Op::NotIn) => Mask::from_fn(column.len(), |row| list.contains(&column.values()[row])),
+            (None, Op::In | Op::NotIn) => {
+                Mask::from_fn(column.len(), |row| list.contains(&column.values()[row]))
+            }
             // Nothing lies beyond the end of the type.
             (None, _) => Mask::none(column.len()),
         };

@@ -174,7 +174,8 @@ mod tests {
         };
         assert_eq!(rows("all"), [0, 4]);
         assert_eq!(rows("any"), [0, 4]);
-        let none = run::<FilterStage>(&Input::new().column::<i64>("n", []), &format!(r#"{{"all":[{low}]}}"#)).unwrap();
+        let none = run::<FilterStage>(&Input::new().column::<i64>("n", []), &format!(r#"{{"all":[{low}]}}"#))
+            .unwrap();
         assert!(none.rows("kept").is_empty());
     }
 
@@ -185,7 +186,10 @@ mod tests {
             (r#"{"all":[],"any":[]}"#, "exactly one"),
             (r#"{"all":[]}"#, "at least one condition"),
             (r#"{"some":[]}"#, "unknown field `some`"),
-            (r#"{"all":[{"column":"q","op":"eq","value":1}]}"#, "no column `q`; the input has n: int64, x: float64"),
+            (
+                r#"{"all":[{"column":"q","op":"eq","value":1}]}"#,
+                "no column `q`; the input has n: int64, x: float64",
+            ),
             (r#"{"all":[{"column":"n","op":"like","value":1}]}"#, "unknown variant"),
             (r#"{"all":[{"column":"n","op":"eq"}]}"#, "a `value` is needed"),
             (r#"{"all":[{"column":"n","op":"eq","value":"5"}]}"#, "5\" is not an integer"),

@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn good_lines_become_columns_and_bad_ones_are_rejected() {
         let input = Input::new()
-            .column::<[u8]>("value", [Some(GOOD.as_bytes()), Some(b"nonsense"), None, Some(b"\xff"), Some(GOOD.as_bytes())])
+            .column::<[u8]>(
+                "value",
+                [Some(GOOD.as_bytes()), Some(b"nonsense"), None, Some(b"\xff"), Some(GOOD.as_bytes())],
+            )
             .column::<i64>("_offset", [1, 2, 3, 4, 5].map(Some));
         let results = run::<ParseLogStage>(&input, "{}").unwrap();
         assert_eq!(results.rows("lines"), [0, 4]);

@@ -33,7 +33,8 @@ pub fn parse(line: &str) -> Result<Line<'_>, &'static str> {
     rest = after.strip_prefix(' ').ok_or("there is no request")?;
     let request = quoted(&mut rest).ok_or("the request is not in quotes")?;
     let status = word(&mut rest).ok_or("there is no status")?;
-    let status = number(status).filter(|_| status.len() == 3).ok_or("the status is not a number of three digits")?;
+    let status =
+        number(status).filter(|_| status.len() == 3).ok_or("the status is not a number of three digits")?;
     let bytes = match word(&mut rest).ok_or("there is no size")? {
         "-" => None,
         size => Some(number(size).ok_or("the size is not a number")?),
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn escapes_odd_requests_and_users_with_spaces_are_read() {
-        let line = parse(r#"h i a b [01/Jan/1970:00:00:01 +0000] "\x16\x03 \\ \"q\"" 400 0 "-" "\xff""#).unwrap();
+        let line =
+            parse(r#"h i a b [01/Jan/1970:00:00:01 +0000] "\x16\x03 \\ \"q\"" 400 0 "-" "\xff""#).unwrap();
         let found = texts(&line);
         assert_eq!(found[2], Some("a b"));
         assert_eq!(found[3..6], [None, Some("\x16\x03 \\ \"q\""), None]);

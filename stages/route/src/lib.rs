@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn each_row_goes_to_the_first_route_it_meets() {
-        let input = Input::new().column::<i32>("status", [200, 404, 500, 503, 301].map(Some).into_iter().chain([None]));
+        let input = Input::new()
+            .column::<i32>("status", [200, 404, 500, 503, 301].map(Some).into_iter().chain([None]));
         let routes = r#"{"port":"gone","values":[404,410]},{"port":"bad","op":"ge","value":500},
             {"port":"gone","op":"eq","value":503},{"port":"unknown","op":"is_null"}"#;
         let config = format!(r#"{{"column":"status","routes":[{routes}],"default":"fine"}}"#);

@@ -44,7 +44,10 @@ impl<'a> Batch<'a> {
         let end = read.start + read.field.fields().len();
         let any = column::view(&read.field, self.arrays.get(read.start..end).unwrap_or_default())?;
         if view_len(&any).is_some_and(|len| len != self.len) {
-            return Err(Error::new(format!("column `{}` has another length than its batch", read.field.name())));
+            return Err(Error::new(format!(
+                "column `{}` has another length than its batch",
+                read.field.name()
+            )));
         }
         T::view(any).ok_or_else(|| Error::new(format!("column `{}` changed its type", read.field.name())))
     }
@@ -58,11 +61,9 @@ fn view_len(any: &Any<'_>) -> Option<usize> {
         Any::Int8(v) => v.len(),
         Any::Int16(v) => v.len(),
         Any::Int32(v) | Any::Date32(v) | Any::Time32(v, _) => v.len(),
-        Any::Int64(v)
-        | Any::Date64(v)
-        | Any::Time64(v, _)
-        | Any::Timestamp(v, _)
-        | Any::Duration(v, _) => v.len(),
+        Any::Int64(v) | Any::Date64(v) | Any::Time64(v, _) | Any::Timestamp(v, _) | Any::Duration(v, _) => {
+            v.len()
+        }
         Any::Uint8(v) => v.len(),
         Any::Uint16(v) => v.len(),
         Any::Uint32(v) => v.len(),

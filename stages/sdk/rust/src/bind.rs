@@ -144,7 +144,9 @@ impl Binder {
             })
             && !name.ends_with('-');
         if !kebab {
-            return Err(Error::new(format!("`{name}` is no name for a port; kebab-case such as `slow-requests` is")));
+            return Err(Error::new(format!(
+                "`{name}` is no name for a port; kebab-case such as `slow-requests` is"
+            )));
         }
         if self.ports.iter().any(|port| port.name == name) {
             return Err(Error::new(format!("there are two ports `{name}`")));
@@ -183,7 +185,9 @@ impl Binder {
             let (mut columns, mut computed) = (Vec::new(), Vec::new());
             for shape in port.columns {
                 columns.push(match shape {
-                    Shape::Passed { index, name } => OutputColumn::Passed(Passed { index: index as u32, name }),
+                    Shape::Passed { index, name } => {
+                        OutputColumn::Passed(Passed { index: index as u32, name })
+                    }
                     Shape::Computed { number, field } => {
                         let fields = field.fields().to_vec();
                         computed.push((number, field));

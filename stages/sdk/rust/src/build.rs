@@ -126,7 +126,12 @@ impl<T: Number> Builder<T> {
         for (row, bytes) in data.chunks_exact_mut(size_of::<T>()).enumerate() {
             bytes.copy_from_slice(bytemuck::bytes_of(&value(row)));
         }
-        Self { raw: Raw { data, offsets: Vec::new(), len }, validity: Vec::new(), nulls: 0, kind: PhantomData }
+        Self {
+            raw: Raw { data, offsets: Vec::new(), len },
+            validity: Vec::new(),
+            nulls: 0,
+            kind: PhantomData,
+        }
     }
 
     /// A column without nulls from another's values, computed in one loop that the compiler vectorises.
@@ -137,7 +142,12 @@ impl<T: Number> Builder<T> {
         for (bytes, &value) in data.chunks_exact_mut(size_of::<T>()).zip(values) {
             bytes.copy_from_slice(bytemuck::bytes_of(&convert(value)));
         }
-        Self { raw: Raw { data, offsets: Vec::new(), len }, validity: Vec::new(), nulls: 0, kind: PhantomData }
+        Self {
+            raw: Raw { data, offsets: Vec::new(), len },
+            validity: Vec::new(),
+            nulls: 0,
+            kind: PhantomData,
+        }
     }
 }
 

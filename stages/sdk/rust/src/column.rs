@@ -76,7 +76,10 @@ impl<'a, T: Copy> Values<'a, T> {
 
     /// The same rows with every value converted.
     pub(crate) fn map<U: Copy>(&self, convert: impl Fn(T) -> U) -> Values<'a, U> {
-        Values { values: Cow::Owned(self.values.iter().map(|&v| convert(v)).collect()), validity: self.validity }
+        Values {
+            values: Cow::Owned(self.values.iter().map(|&v| convert(v)).collect()),
+            validity: self.validity,
+        }
     }
 }
 

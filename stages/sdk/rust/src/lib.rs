@@ -29,6 +29,6 @@ pub use output::{Emission, Output, Rows};
 pub use read::{AnyType, Date, Read, TimestampMs, TimestampNs, TimestampSec, TimestampUs, convert_unit};
 pub use row::{Emit, FieldIn, FieldOut, Ports, RowIn, RowOut, RowStage, Rowwise};
 pub use schema::{ColumnField, DataType, DecimalType, Field, IndexType, Schema, TimeUnit, TimestampType};
-pub use stage::{Instance, Stage};
 #[doc(hidden)]
 pub use serde;
+pub use stage::{Instance, Stage};

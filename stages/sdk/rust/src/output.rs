@@ -95,7 +95,9 @@ impl<'a> Output<'a> {
             let rows = match draft.rows {
                 Rows::Every => Selection::EveryRow,
                 // The host can then skip its own selection.
-                Rows::Mask(mask) if mask.len() == self.len && draft.selected == self.len => Selection::EveryRow,
+                Rows::Mask(mask) if mask.len() == self.len && draft.selected == self.len => {
+                    Selection::EveryRow
+                }
                 Rows::Mask(mask) => Selection::Mask(mask.to_bytes()),
                 Rows::Take(rows) => Selection::Take(rows),
             };

@@ -137,7 +137,11 @@ pub trait RowOut {
     /// Adds a row.
     fn push(self, builders: &mut Self::Builders);
     /// Hands the columns over.
-    fn finish(columns: &Self::Columns, builders: Self::Builders, emission: &mut crate::Emission<'_>) -> Result<()>;
+    fn finish(
+        columns: &Self::Columns,
+        builders: Self::Builders,
+        emission: &mut crate::Emission<'_>,
+    ) -> Result<()>;
 }
 
 /// Declares the columns that a row stage reads, by name: `columns! { struct Request<'a> { latency_ms: f64, path:
@@ -437,7 +441,7 @@ mod tests {
     // The macros name the crate as stages do.
     use crate as pipe_stage;
     use crate::testing::{Input, run};
-    use crate::{Rowwise, RowStage};
+    use crate::{RowStage, Rowwise};
 
     pipe_stage::columns! { struct Request<'a> { ms: f64, path: Option<&'a str> } }
     pipe_stage::computed! { struct Added { over: f64, note: Option<String> } }
@@ -488,7 +492,9 @@ mod tests {
         assert_eq!(results.columns("out"), ["ms", "path", "over", "note"]);
         let over = results.computed::<f64, _>("out", "over", |v| v.values().to_vec());
         assert_eq!(over.unwrap(), [2.0, 1.0]);
-        let note = results.computed::<str, _>("out", "note", |v| v.iter().map(|s| s.map(str::to_owned)).collect::<Vec<_>>());
+        let note = results.computed::<str, _>("out", "note", |v| {
+            v.iter().map(|s| s.map(str::to_owned)).collect::<Vec<_>>()
+        });
         assert_eq!(note.unwrap(), [Some("A".to_owned()), None]);
         assert_eq!(results.rejections, [(2, "-1 ms".to_owned()), (3, "column `ms` is null".to_owned())]);
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-pub use crate::bindings::pipe::stage::arrow::{DataType, DecimalType, Field, IndexType, TimeUnit, TimestampType};
+pub use crate::bindings::pipe::stage::arrow::{
+    DataType, DecimalType, Field, IndexType, TimeUnit, TimestampType,
+};
 
 /// The columns of an input, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,8 +167,12 @@ fn write_type(fields: &[Field], at: usize, out: &mut String) -> usize {
             let zone = t.timezone.as_ref().map(|zone| format!(", {zone}")).unwrap_or_default();
             return leaf(out, &format!("timestamp({}{zone})", unit(t.unit)), at);
         }
-        DataType::Decimal128(d) => return leaf(out, &format!("decimal128({}, {})", d.precision, d.scale), at),
-        DataType::Decimal256(d) => return leaf(out, &format!("decimal256({}, {})", d.precision, d.scale), at),
+        DataType::Decimal128(d) => {
+            return leaf(out, &format!("decimal128({}, {})", d.precision, d.scale), at);
+        }
+        DataType::Decimal256(d) => {
+            return leaf(out, &format!("decimal256({}, {})", d.precision, d.scale), at);
+        }
         DataType::Dictionary(_) => "dictionary",
     };
     out.push_str(simple);

@@ -58,7 +58,8 @@ pub fn parse_date(text: &str) -> Option<i32> {
 
 /// Reads `23:59:59` with up to nine digits of a second: seconds of the day and nanoseconds.
 pub fn parse_time(text: &str) -> Option<(u32, u32)> {
-    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) =
+        text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
     let mut parts = whole.split(':');
     let (hour, minute) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
     let second = digits(parts.next()?, 2)?;
@@ -141,8 +142,17 @@ mod tests {
         assert_eq!(read("1970-01-01T00:00:00Z"), Some((0, 0)));
         assert_eq!(read("2026-11-24T02:30:00.25+01:00"), Some((1_795_483_800, 250_000_000)));
         assert_eq!(read("1969-12-31 23:59:59-00:00"), Some((-1, 0)));
-        for bad in ["", "2026-11-24", "2026-13-01T00:00:00Z", "2026-11-24T24:00:00Z", "2026-11-24T00:00:00",
-            "2026-11-24T00:00:00.Z", "2026-11-24T00:00:00ZZ", "2026-11-24T00:00:00+1:00", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}T"] {
+        for bad in [
+            "",
+            "2026-11-24",
+            "2026-13-01T00:00:00Z",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T00:00:00",
+            "2026-11-24T00:00:00.Z",
+            "2026-11-24T00:00:00ZZ",
+            "2026-11-24T00:00:00+1:00",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}T",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }
