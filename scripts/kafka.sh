@@ -62,6 +62,7 @@ transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 num.partitions=4
 auto.create.topics.enable=false
+log.retention.ms=-1
 X
   if [ ! -e "$dir/data/meta.properties" ]; then
     java -Xmx256m -cp "$jars/*" kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw -c "$dir/server.properties" >"$dir/format.log" 2>&1 ||

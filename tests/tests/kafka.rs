@@ -370,6 +370,39 @@ fn only_the_record_that_is_too_large_is_refused() {
 }
 
 #[test]
+fn a_full_queue_holds_the_lane_back_and_keeps_the_order() {
+    let broker = kafka::shared();
+    let topic = unique("full");
+    broker.topic(&topic, 1);
+    let options = json!({ "brokers": broker.address(), "topic": topic,
+        "properties": { "queue.buffering.max.messages": 100 } });
+    let mut lanes = sinks(&options, &value_schema(), 2).unwrap();
+    let mut refused = Vec::new();
+    patiently(|| lanes[0].write(&values(0..5_000), &mut refused));
+    assert_eq!(patiently(|| lanes[0].prepare(Epoch(1), &mut refused)).rows, 5_000);
+    let read =
+        plain(&drain(broker, &topic)).into_values().map(|r| String::from_utf8(r.value.unwrap()).unwrap());
+    assert!(read.eq((0..5_000).map(|n| n.to_string())));
+    // Nothing answers: the calls come back with a passing error, and go on where they stopped.
+    let own = kafka::own();
+    own.topic(&topic, 1);
+    let options = json!({ "brokers": own.address(), "topic": topic,
+        "properties": { "queue.buffering.max.messages": 100 } });
+    let mut lanes = sinks(&options, &value_schema(), 1).unwrap();
+    patiently(|| lanes[0].write(&values(0..10), &mut refused));
+    own.freeze();
+    let part = values(10..1_000);
+    let started = Instant::now();
+    let error = lanes[0].write(&part, &mut refused).err().unwrap();
+    assert!(error.is_passing() && started.elapsed() < Duration::from_secs(3), "{error}");
+    own.thaw();
+    patiently(|| lanes[0].write(&part, &mut refused));
+    assert_eq!(patiently(|| lanes[0].prepare(Epoch(1), &mut refused)).rows, 1_000);
+    assert_eq!(numbers(&drain(&own, &topic)), (0..1_000).collect::<Vec<_>>());
+    assert!(refused.is_empty());
+}
+
+#[test]
 fn a_row_of_nulls_is_a_tombstone_only_where_the_original_was_one() {
     let broker = kafka::shared();
     let topic = unique("tombstones");

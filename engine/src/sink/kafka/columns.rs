@@ -88,6 +88,11 @@ impl Columns {
 }
 
 impl Parts {
+    /// Whether the records are key and value and nothing else.
+    pub(super) fn is_bare(&self) -> bool {
+        self.headers.is_none() && self.timestamp.is_none()
+    }
+
     pub(super) fn key(&self, row: usize) -> Option<&[u8]> {
         self.key.as_ref().filter(|k| k.is_valid(row)).map(|k| k.value(row))
     }

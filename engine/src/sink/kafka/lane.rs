@@ -13,8 +13,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
 
 use super::columns::{Columns, Parts};
+use super::ffi::{self, Topic};
 use super::ledger::{BATCH_ROWS_MAX, Ledger, Ticket};
-use super::producer::Producer;
+use super::producer::{Producer, Reports};
 use crate::batch::{Batch, Origins};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Encoder;
@@ -34,6 +35,13 @@ struct Sent {
 }
 
 impl Sent {
+    /// The record's value; `None` is a tombstone.
+    fn value(&self, row: usize, tombstones: bool) -> Option<&[u8]> {
+        let null =
+            self.values.is_null(row) || (tombstones && self.parts.is_tombstone(row, &self.origins.get(row)));
+        (!null).then(|| self.values.value(row))
+    }
+
     /// Bytes of key and value.
     fn bytes(&self, row: usize) -> u64 {
         let value = if self.values.is_null(row) { 0 } else { self.values.value(row).len() };
@@ -49,6 +57,8 @@ pub(super) struct KafkaSink {
     pub(super) columns: Arc<Columns>,
     pub(super) tombstones: bool,
     pub(super) encoder: Box<dyn Encoder>,
+    /// Declared before `producer`: its handle is given back first.
+    pub(super) batches: Topic<Reports>,
     pub(super) producer: Arc<Producer>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) state: State,
@@ -110,6 +120,9 @@ impl KafkaSink {
     /// Gives the rest of the newest batch to the producer; returns whether all of it was taken.
     fn give_rest(&mut self) -> Result<bool> {
         let Some(at) = self.state.sent.len().checked_sub(1) else { return Ok(true) };
+        if self.state.sent[at].parts.is_bare() {
+            return self.give_batch(at);
+        }
         let (number, len) = (self.state.sent[at].number, self.state.sent[at].values.len());
         let from = self.state.sent[at].done;
         self.ledger.expect(number, len - from);
@@ -134,12 +147,49 @@ impl KafkaSink {
         outcome
     }
 
+    /// The same in one call, where records are key and value only.
+    fn give_batch(&mut self, at: usize) -> Result<bool> {
+        let sent = &self.state.sent[at];
+        let (number, from, len) = (sent.number, sent.done, sent.values.len());
+        let (lane, tombstones) = (self.lane, self.tombstones);
+        self.ledger.expect(number, len - from);
+        let mut outcomes = Vec::with_capacity(len - from);
+        let records = (from..len).map(|row| ffi::Record {
+            key: sent.parts.key(row),
+            value: sent.value(row, tombstones),
+            opaque: Ticket { lane, batch: number, row }.pack(),
+        });
+        self.batches.produce(records, |outcome| outcomes.push(outcome));
+        let (mut full, mut failed) = (None, None);
+        for (row, outcome) in (from..).zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    assert!(full.is_none(), "librdkafka took a record after one that it did not");
+                    self.state.rows += 1;
+                    self.state.bytes += self.state.sent[at].bytes(row);
+                    continue;
+                }
+                Err(RDKafkaErrorCode::QueueFull) => full = full.or(Some(row)),
+                Err(code) if is_about_the_record(code) && full.is_none() => self.refuse(at, row, code),
+                Err(code) => failed = Some(code),
+            }
+            self.ledger.unexpect(number, 1);
+        }
+        self.state.sent[at].done = full.unwrap_or(len);
+        match failed {
+            // Final whatever the code: records after it may have been taken, so this batch cannot be given again.
+            Some(code) => {
+                let message = format!("topic `{}` on {} cannot be written: {code}", self.topic, self.brokers);
+                Err(self.producer.fatal().unwrap_or_else(|| Error::external(Code::K002, message)))
+            }
+            None => Ok(full.is_none()),
+        }
+    }
+
     /// Gives one record to the producer.
     fn give(&mut self, at: usize, row: usize) -> Result<Given> {
         let sent = &self.state.sent[at];
-        let null = sent.values.is_null(row)
-            || (self.tombstones && sent.parts.is_tombstone(row, &sent.origins.get(row)));
-        let value = (!null).then(|| sent.values.value(row));
+        let value = sent.value(row, self.tombstones);
         let ticket = Ticket { lane: self.lane, batch: sent.number, row };
         let key = sent.parts.key(row);
         let mut record: BaseRecord<'_, [u8], [u8], usize> =

@@ -1,9 +1,10 @@
 //! The Kafka sink: rows to records of one topic.
 //!
 //! `columns` says what of a row is key, headers, timestamp and value; `producer` is the client that the lanes of a
-//! worker share; `ledger` counts its reports; `lane` writes the rows of one lane.
+//! worker share, `ffi` its batch interface; `ledger` counts its reports; `lane` writes the rows of one lane.
 
 mod columns;
+mod ffi;
 mod lane;
 mod ledger;
 mod producer;
@@ -191,6 +192,8 @@ impl Target {
                 columns: Arc::clone(&self.columns),
                 tombstones: self.options.tombstones,
                 encoder: self.format.encoder(Arc::clone(&self.columns.value_schema))?,
+                batches: ffi::Topic::new(&producer.client, &topic)
+                    .ok_or_else(|| Error::external(Code::K001, format!("topic `{topic}` is not taken")))?,
                 producer: Arc::clone(&producer),
                 ledger,
                 state: State::default(),

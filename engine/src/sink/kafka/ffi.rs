@@ -1,0 +1,101 @@
+//! Batch production: the only `unsafe` code of the Kafka sink.
+//!
+//! One call for many records saves a look-up of the topic and a lock for each. `rd_kafka_produce_batch` knows neither
+//! headers nor timestamps; records that have them go one by one through rdkafka.
+
+#![expect(unsafe_code, reason = "librdkafka produces batches only through its C interface")]
+
+use std::ffi::{CString, c_int};
+use std::ptr;
+use std::sync::Arc;
+
+use rdkafka::bindings as rd;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, PARTITION_UA, Producer, ProducerContext};
+use rdkafka::util::IntoOpaque;
+
+/// A topic's handle of one producer.
+pub(super) struct Topic<C: ProducerContext + 'static> {
+    topic: ptr::NonNull<rd::rd_kafka_topic_t>,
+    /// Keeps the client alive; dropped after `topic` was given back.
+    _producer: Arc<BaseProducer<C>>,
+}
+
+// SAFETY: librdkafka's topic handles are counted and locked, for use from any thread.
+unsafe impl<C: ProducerContext + 'static> Send for Topic<C> {}
+
+/// A record to produce, borrowed.
+pub(super) struct Record<'a> {
+    pub(super) key: Option<&'a [u8]>,
+    /// `None`: a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    /// Comes back with the delivery report.
+    pub(super) opaque: usize,
+}
+
+impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> Topic<C> {
+    /// The handle of a topic; `None` when librdkafka refuses the name.
+    pub(super) fn new(producer: &Arc<BaseProducer<C>>, name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the client is alive as `producer` is, the name is copied, and a null configuration stands for the
+        // producer's own.
+        let topic =
+            unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        Some(Self { topic: ptr::NonNull::new(topic)?, _producer: Arc::clone(producer) })
+    }
+
+    /// Gives records to the producer, which copies them, and shows the outcome of each in order.
+    pub(super) fn produce<'a>(
+        &self,
+        records: impl Iterator<Item = Record<'a>>,
+        mut show: impl FnMut(Result<(), RDKafkaErrorCode>),
+    ) {
+        let mut messages: Vec<rd::rd_kafka_message_t> = records
+            .map(|record| {
+                let (payload, len) = parts(record.value);
+                let (key, key_len) = parts(record.key);
+                rd::rd_kafka_message_t {
+                    err: rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+                    rkt: ptr::null_mut(),
+                    partition: PARTITION_UA,
+                    payload,
+                    len,
+                    key,
+                    key_len,
+                    offset: 0,
+                    _private: record.opaque.into_ptr(),
+                }
+            })
+            .collect();
+        let count = c_int::try_from(messages.len()).unwrap_or(c_int::MAX);
+        // SAFETY: topic and client are alive; with `F_COPY` librdkafka copies key and payload during the call and
+        // frees neither; it writes only the `err` of the `count` messages.
+        unsafe {
+            rd::rd_kafka_produce_batch(
+                self.topic.as_ptr(),
+                PARTITION_UA,
+                rd::RD_KAFKA_MSG_F_COPY,
+                messages.as_mut_ptr(),
+                count,
+            );
+        }
+        for message in &messages {
+            show(match message.err {
+                rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+                code => Err(code.into()),
+            });
+        }
+    }
+}
+
+impl<C: ProducerContext + 'static> Drop for Topic<C> {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from `rd_kafka_topic_new`, is given back once, and the client is still alive.
+        unsafe { rd::rd_kafka_topic_destroy(self.topic.as_ptr()) }
+    }
+}
+
+/// Pointer and length; null where there is nothing.
+fn parts(bytes: Option<&[u8]>) -> (*mut std::ffi::c_void, usize) {
+    bytes.map_or((ptr::null_mut(), 0), |b| (b.as_ptr().cast_mut().cast(), b.len()))
+}
