@@ -206,7 +206,7 @@ fn records(frames: &mut Frames, room: Room, partition: &Partition) -> Result<Opt
         }
         match frames.next(&mut data).map_err(|e| failed(Code::S002, partition, &e))? {
             Frame::Record => {
-                offsets.push(i32::try_from(data.len()).map_err(|_| Error::internal("a batch beyond 2 GiB"))?)
+                offsets.push(i32::try_from(data.len()).map_err(|_| Error::internal("a batch beyond 2 GiB"))?);
             }
             Frame::Blank => {}
             Frame::End => break,
