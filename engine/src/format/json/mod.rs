@@ -118,7 +118,7 @@ fn infer(path: &Path) -> Result<SchemaRef> {
     if shape.is_empty() {
         let message = "holds no JSON object with a field, so its columns cannot be inferred";
         return Err(
-            Error::user(Code::S002, message).help("declare them under `format: { json: { columns: … } }`")
+            Error::user(Code::S002, message).help("declare them under `format: { json: { columns: ... } }`")
         );
     }
     Ok(Arc::new(Schema::new(known(&shape))))

@@ -206,7 +206,7 @@ fn records(frames: &mut Frames, room: Room, partition: &Partition) -> Result<Opt
         }
         match frames.next(&mut data).map_err(|e| failed(Code::S002, partition, &e))? {
             Frame::Record => {
-                offsets.push(i32::try_from(data.len()).map_err(|_| Error::internal("a batch beyond 2 GiB"))?)
+                offsets.push(i32::try_from(data.len()).map_err(|_| Error::internal("a batch beyond 2 GiB"))?);
             }
             Frame::Blank => {}
             Frame::End => break,
@@ -221,10 +221,18 @@ fn records(frames: &mut Frames, room: Room, partition: &Partition) -> Result<Opt
 impl Reader for Lane {
     fn poll(&mut self, _: Duration) -> Result<Polled> {
         loop {
-            if let Some(batch) = self.batch()? {
-                return Ok(Polled::Batch(batch));
+            match self.batch() {
+                Ok(Some(batch)) => return Ok(Polled::Batch(batch)),
+                Ok(None) => self.current = None,
+                Err(e) => {
+                    // What was read of the batch is lost with it: the file is opened again at its position.
+                    let name = self.current.take().map(|current| current.partition.topic);
+                    let input = self.inputs.iter().find(|input| Some(input.name()) == name);
+                    self.waiting.extend(input.cloned());
+                    self.waiting.rotate_right(usize::from(input.is_some()));
+                    return Err(e);
+                }
             }
-            self.current = None;
             let Some(input) = self.waiting.pop_front() else { return Ok(Polled::End) };
             match self.open(&input) {
                 Ok(current) => self.current = Some(current),

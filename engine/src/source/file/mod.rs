@@ -176,7 +176,7 @@ fn expand(patterns: &[String]) -> Result<Vec<Input>> {
         let found = glob::glob(pattern).map_err(|e| Error::user(Code::C005, format!("`{pattern}`: {e}")))?;
         let magic = pattern.contains(['*', '?', '[']);
         for path in found {
-            let path = path.map_err(|e| Error::external(Code::S001, format!("{}", e)))?;
+            let path = path.map_err(|e| Error::external(Code::S001, e.to_string()))?;
             if path.is_dir() {
                 if magic {
                     continue;
