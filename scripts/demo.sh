@@ -23,7 +23,7 @@ say "pipe check pipelines/flights.yaml"
 
 say "pipe run --until-end pipelines/flights.yaml ($(wc -l <pipelines/data/flights.jsonl) records)"
 # In the output folder, because dead letters go to the working folder.
-(cd "$OUT" && "$pipe" run --until-end --fresh --state "$OUT/state" "$root/pipelines/flights.yaml" >"$OUT/board.jsonl")
+(cd "$OUT" && "$pipe" run --until-end --fresh --log-format text --state "$OUT/state" "$root/pipelines/flights.yaml" >"$OUT/board.jsonl")
 
 say "The first of $(wc -l <"$OUT/board.jsonl") late departures from the hubs, as the sink \`board\` printed them"
 head -n 8 "$OUT/board.jsonl"

@@ -67,7 +67,7 @@ echo "topic flights: $(count flights) records"
 
 say "pipe run --until-end pipelines/flights-kafka.yaml"
 export OUT=$work/out
-"$pipe" run --until-end --state "$work/state" pipelines/flights-kafka.yaml
+"$pipe" run --until-end --log-format text --state "$work/state" pipelines/flights-kafka.yaml
 
 say "What arrived, by Kafka's console consumer"
 total=0
