@@ -9,9 +9,9 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 scripts/setup.sh demo
 say "Building the engine (the first time takes some minutes) and the stages"
 cargo build --locked --workspace --bins
-scripts/guests.sh filter route
 target=${CARGO_TARGET_DIR:-$root/target}
 pipe=$target/debug/pipe
+PIPE_BIN=$pipe scripts/guests.sh filter route
 
 # Made anew each time; what the run leaves stays here to be looked at.
 export OUT=$target/demo

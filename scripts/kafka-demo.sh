@@ -11,8 +11,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 scripts/setup.sh kafka
 say "Building the engine (the first time takes some minutes) and the stages"
 cargo build --locked --workspace --bins
-scripts/guests.sh filter route
 pipe=${CARGO_TARGET_DIR:-$root/target}/debug/pipe
+PIPE_BIN=$pipe scripts/guests.sh filter route
 
 say "Fetching Apache Kafka"
 scripts/kafka.sh fetch
