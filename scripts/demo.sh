@@ -9,7 +9,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 scripts/setup.sh demo
 say "Building the engine (the first time takes some minutes) and the stages"
 cargo build --locked --workspace --bins
-target=${CARGO_TARGET_DIR:-$root/target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 pipe=$target/debug/pipe
 PIPE_BIN=$pipe scripts/guests.sh filter route
 

@@ -11,7 +11,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 scripts/setup.sh kafka
 say "Building the engine (the first time takes some minutes) and the stages"
 cargo build --locked --workspace --bins
-pipe=${CARGO_TARGET_DIR:-$root/target}/debug/pipe
+pipe=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/pipe
 PIPE_BIN=$pipe scripts/guests.sh filter route
 
 say "Fetching Apache Kafka"
