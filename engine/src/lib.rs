@@ -24,3 +24,5 @@ pub mod stage;
 pub mod plan;
 // Rank 5
 pub mod run;
+// Rank 6
+pub mod cli;

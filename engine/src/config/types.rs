@@ -17,10 +17,38 @@ use crate::units::{SCHEMA_DEPTH_MAX, SCHEMA_FIELDS_MAX};
 
 /// Every type name, for suggestions and the manual.
 pub const NAMES: &[&str] = &[
-    "binary", "boolean", "date32", "date64", "decimal128", "decimal256", "dictionary", "duration", "fixed_size_binary",
-    "fixed_size_list", "float16", "float32", "float64", "int16", "int32", "int64", "int8", "large_binary",
-    "large_list", "large_utf8", "list", "map", "null", "struct", "time32", "time64", "timestamp", "uint16", "uint32",
-    "uint64", "uint8", "utf8",
+    "binary",
+    "boolean",
+    "date32",
+    "date64",
+    "decimal128",
+    "decimal256",
+    "dictionary",
+    "duration",
+    "fixed_size_binary",
+    "fixed_size_list",
+    "float16",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "large_binary",
+    "large_list",
+    "large_utf8",
+    "list",
+    "map",
+    "null",
+    "struct",
+    "time32",
+    "time64",
+    "timestamp",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+    "utf8",
 ];
 
 /// Types without parameters.
@@ -365,7 +393,11 @@ fn mapping(value: &Value, at: &str, depth: usize, left: &mut usize, problems: &m
     let mut fields = Vec::with_capacity(map.len());
     for (name, value) in map {
         if *left == 0 {
-            problems.push(Problem::new(Code::C005, at, format!("there are more than {SCHEMA_FIELDS_MAX} columns")));
+            problems.push(Problem::new(
+                Code::C005,
+                at,
+                format!("there are more than {SCHEMA_FIELDS_MAX} columns"),
+            ));
             break;
         }
         *left -= 1;
@@ -482,7 +514,8 @@ mod tests {
                 item.clone().prop_map(DataType::LargeList),
                 (item.clone(), 0i32..9).prop_map(|(item, n)| DataType::FixedSizeList(item, n)),
                 prop::collection::btree_map(name, (inner.clone(), any::<bool>()), 0..4).prop_map(|fields| {
-                    let fields = fields.into_iter().map(|(name, (t, nullable))| Field::new(name, t, nullable));
+                    let fields =
+                        fields.into_iter().map(|(name, (t, nullable))| Field::new(name, t, nullable));
                     DataType::Struct(fields.collect())
                 }),
                 (inner, item).prop_map(|(key, value)| {

@@ -26,8 +26,9 @@ pub static KIND: FormatKind = FormatKind {
 struct ArrowIpc;
 
 fn open(path: &Path) -> Result<FileReader<BufReader<File>>> {
-    let file = File::open(path)
-        .map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")).context(path.display().to_string()))?;
+    let file = File::open(path).map_err(|e| {
+        Error::external(Code::S001, format!("cannot be opened: {e}")).context(path.display().to_string())
+    })?;
     FileReader::try_new(BufReader::new(file), None).map_err(|e| {
         Error::user(Code::S002, format!("is not a whole Arrow file: {e}")).context(path.display().to_string())
     })

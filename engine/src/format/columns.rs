@@ -10,11 +10,13 @@
 use std::collections::HashMap;
 
 use arrow::array::{
-    ArrayData, ArrayRef, ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch, RecordBatchOptions,
-    make_array,
+    ArrayData, ArrayRef, ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch,
+    RecordBatchOptions, make_array,
 };
 use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, Fields, Float16Type, SchemaRef, i256};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, Field, Fields, Float16Type, SchemaRef, i256,
+};
 use arrow::error::ArrowError;
 
 use super::text;
@@ -63,14 +65,33 @@ pub(super) enum Values {
     Decimal128(Vec<i128>, u8, i8),
     Decimal256(Vec<i256>, u8, i8),
     /// UTF-8 as it is, or binary from hexadecimal digits.
-    Bytes { offsets: Vec<i32>, data: Vec<u8>, hex: bool },
+    Bytes {
+        offsets: Vec<i32>,
+        data: Vec<u8>,
+        hex: bool,
+    },
     FixedBinary(Vec<u8>, usize),
-    List { offsets: Vec<i32>, item: Box<Column> },
-    FixedList { size: usize, item: Box<Column> },
+    List {
+        offsets: Vec<i32>,
+        item: Box<Column>,
+    },
+    FixedList {
+        size: usize,
+        item: Box<Column>,
+    },
     Struct(Columns),
-    Map { offsets: Vec<i32>, key: Box<Column>, value: Box<Column> },
+    Map {
+        offsets: Vec<i32>,
+        key: Box<Column>,
+        value: Box<Column>,
+    },
     /// Keys into `words`, which may hold words of rows that were taken back.
-    Dictionary { keys: Vec<i64>, max: i64, index: HashMap<Box<str>, i64>, words: Box<Column> },
+    Dictionary {
+        keys: Vec<i64>,
+        max: i64,
+        index: HashMap<Box<str>, i64>,
+        words: Box<Column>,
+    },
 }
 
 /// Calls a macro with each variant of numbers that a Rust vector holds.
@@ -109,7 +130,9 @@ macro_rules! push_integer {
             Values::UInt16(v) => value.try_into().map(|x| v.push(x)).is_ok(),
             Values::UInt32(v) => value.try_into().map(|x| v.push(x)).is_ok(),
             Values::UInt64(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => return $self.push_f64(value as f64),
+            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => {
+                return $self.push_f64(value as f64);
+            }
             Values::Temporal(v, temporal) => {
                 i64::try_from(value).ok().filter(|x| temporal.holds(*x)).map(|x| v.push(x)).is_some()
             }
@@ -158,7 +181,8 @@ impl Columns {
     /// The rows so far; the columns are empty again.
     pub(super) fn finish(&mut self, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
         let broken = |e: ArrowError| Error::internal(format!("decoded columns do not fit: {e}"));
-        let arrays = self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let arrays =
+            self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>().map_err(broken)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(broken)
     }
@@ -273,14 +297,18 @@ impl Column {
             Err(format!("`{}` does not fit {}", text::short(value), types::print(data_type)))
         };
         match &mut self.values {
-            Values::Decimal128(v, precision, scale) => match text::decimal::<Decimal128Type>(value, *precision, *scale) {
-                Some(parsed) => v.push(parsed),
-                None => return outside(&self.data_type),
-            },
-            Values::Decimal256(v, precision, scale) => match text::decimal::<Decimal256Type>(value, *precision, *scale) {
-                Some(parsed) => v.push(parsed),
-                None => return outside(&self.data_type),
-            },
+            Values::Decimal128(v, precision, scale) => {
+                match text::decimal::<Decimal128Type>(value, *precision, *scale) {
+                    Some(parsed) => v.push(parsed),
+                    None => return outside(&self.data_type),
+                }
+            }
+            Values::Decimal256(v, precision, scale) => {
+                match text::decimal::<Decimal256Type>(value, *precision, *scale) {
+                    Some(parsed) => v.push(parsed),
+                    None => return outside(&self.data_type),
+                }
+            }
             _ => return Err(self.wrong(&format!("`{}`", text::short(value)))),
         }
         self.nulls.append_non_null();
@@ -316,7 +344,10 @@ impl Column {
                 let key = match index.get(value) {
                     Some(key) => *key,
                     None if index.len() as i64 > *max => {
-                        return Err(format!("more distinct words in a batch than {} holds", types::print(&self.data_type)));
+                        return Err(format!(
+                            "more distinct words in a batch than {} holds",
+                            types::print(&self.data_type)
+                        ));
                     }
                     None => {
                         words.push_str(value)?;
@@ -342,10 +373,12 @@ impl Column {
                 "false" | "FALSE" | "False" => self.push_bool(false),
                 _ => wrong(self),
             },
-            Values::Int8(_) | Values::Int16(_) | Values::Int32(_) | Values::Int64(_) => match value.parse::<i64>() {
-                Ok(number) => self.push_i64(number),
-                Err(_) => wrong(self),
-            },
+            Values::Int8(_) | Values::Int16(_) | Values::Int32(_) | Values::Int64(_) => {
+                match value.parse::<i64>() {
+                    Ok(number) => self.push_i64(number),
+                    Err(_) => wrong(self),
+                }
+            }
             Values::UInt8(_) | Values::UInt16(_) | Values::UInt32(_) | Values::UInt64(_) => {
                 match value.parse::<u64>() {
                     Ok(number) => self.push_u64(number),
@@ -357,7 +390,9 @@ impl Column {
                 Err(_) => wrong(self),
             },
             Values::Temporal(..) => match self.push_str(value) {
-                Err(fault) => value.parse::<i64>().map_err(|_| fault).and_then(|number| self.push_i64(number)),
+                Err(fault) => {
+                    value.parse::<i64>().map_err(|_| fault).and_then(|number| self.push_i64(number))
+                }
                 done => done,
             },
             _ => self.push_str(value),
@@ -494,7 +529,9 @@ impl Values {
             DataType::List(field) | DataType::LargeList(field) => {
                 Self::List { offsets: vec![0], item: item(field)? }
             }
-            DataType::FixedSizeList(field, size) => Self::FixedList { size: *size as usize, item: item(field)? },
+            DataType::FixedSizeList(field, size) => {
+                Self::FixedList { size: *size as usize, item: item(field)? }
+            }
             DataType::Struct(fields) => Self::Struct(Columns::new(fields)?),
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(parts) if parts.len() == 2 => {

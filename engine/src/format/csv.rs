@@ -88,10 +88,12 @@ impl Csv {
 
     /// The header of a file, and the types that its first records have.
     fn look(&self, path: &Path) -> Result<(Vec<String>, Vec<DataType>)> {
-        let file = File::open(path).map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")))?;
+        let file =
+            File::open(path).map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")))?;
         let mut lines = super::sample::Lines::new(BufReader::new(file), INFER_BYTES_MAX);
         let mut next = || {
-            let line = lines.next().map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?;
+            let line =
+                lines.next().map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?;
             let mut fields = Vec::new();
             let Some(line) = line else { return Ok(None) };
             // A quote that stays open holds a line end: such a record says nothing about types.
@@ -128,7 +130,9 @@ fn widen(so_far: &DataType, text: &str, quoted: bool) -> DataType {
         "" if !quoted => return so_far.clone(),
         "true" | "false" | "TRUE" | "FALSE" | "True" | "False" => DataType::Boolean,
         _ if text.parse::<i64>().is_ok() => DataType::Int64,
-        _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) && text.parse::<f64>().is_ok() => {
+        _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
+            && text.parse::<f64>().is_ok() =>
+        {
             DataType::Float64
         }
         _ => DataType::Utf8,
@@ -162,13 +166,16 @@ impl Format for Csv {
                 return Err(place(Error::user(Code::S002, format!("its header names `{}` twice", twice.1))));
             }
             let guesses = guesses.into_iter().map(|g| if g == DataType::Null { DataType::Utf8 } else { g });
-            let fields: Vec<Field> = names.iter().zip(guesses).map(|(name, t)| Field::new(name, t, true)).collect();
+            let fields: Vec<Field> =
+                names.iter().zip(guesses).map(|(name, t)| Field::new(name, t, true)).collect();
             return Ok(Arc::new(Schema::new(fields)));
         };
         for field in columns.fields() {
             if names.iter().filter(|name| *name == field.name()).count() != 1 {
                 let message = format!("its header must name the declared column `{}` once", field.name());
-                return Err(place(Error::user(Code::P008, message).help(format!("it has {}", names.join(", ")))));
+                return Err(place(
+                    Error::user(Code::P008, message).help(format!("it has {}", names.join(", "))),
+                ));
             }
         }
         // The decoder is made from this format later; files with another header are refused by the source.
@@ -211,7 +218,8 @@ fn flat(schema: &SchemaRef) -> Result<()> {
     match schema.fields().iter().find(|field| field.data_type().is_nested()) {
         None => Ok(()),
         Some(field) => {
-            let message = format!("column `{}`: CSV cannot hold {}", field.name(), types::print(field.data_type()));
+            let message =
+                format!("column `{}`: CSV cannot hold {}", field.name(), types::print(field.data_type()));
             Err(Error::user(Code::P009, message))
         }
     }
@@ -302,7 +310,9 @@ impl Encoder for CsvEncoder {
             while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
                 bytes.pop();
             }
-            offsets.push(i32::try_from(bytes.len()).map_err(|_| Error::user(Code::K002, "a batch beyond 2 GiB"))?);
+            offsets.push(
+                i32::try_from(bytes.len()).map_err(|_| Error::user(Code::K002, "a batch beyond 2 GiB"))?,
+            );
         }
         Ok(BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None))
     }
@@ -343,8 +353,17 @@ mod tests {
     #[test]
     fn bad_records_are_rejected_alone() {
         let options = serde_json::json!({"columns": {"a": "int64", "b": "utf8", "c": "float64"}});
-        let records: &[&[u8]] =
-            &[b"1,x,1.5", b"1,x", b"1,x,2,3", b"z,x,1", b",\"a\"\"b,\nc\",", b"1,\xff,2", b"1,\"x", b"", b"-2,\"\",1e3"];
+        let records: &[&[u8]] = &[
+            b"1,x,1.5",
+            b"1,x",
+            b"1,x,2,3",
+            b"z,x,1",
+            b",\"a\"\"b,\nc\",",
+            b"1,\xff,2",
+            b"1,\"x",
+            b"",
+            b"-2,\"\",1e3",
+        ];
         let decoded = decode(&options, records);
         let bad: Vec<u32> = decoded.bad.iter().map(|b| b.row).collect();
         assert_eq!(bad, [1, 2, 3, 5, 6, 7]);

@@ -1,8 +1,8 @@
 //! Formats: how the bytes of a record, or a whole file, become columns and back. One file here and one line in
 //! [`FORMATS`] each.
 
-mod columns;
 pub mod arrow_ipc;
+mod columns;
 pub mod csv;
 pub mod json;
 pub mod parquet;
@@ -58,8 +58,13 @@ impl<'a> Options<'a> {
             Value::Object(map) => {
                 for key in map.keys().filter(|key| !keys.contains(&key.as_str())) {
                     let known = keys.join(", ");
-                    let problem = Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`"));
-                    let help = if known.is_empty() { "it takes no options".into() } else { format!("it takes {known}") };
+                    let problem =
+                        Problem::new(Code::C003, format!("/{key}"), format!("there is no option `{key}`"));
+                    let help = if known.is_empty() {
+                        "it takes no options".into()
+                    } else {
+                        format!("it takes {known}")
+                    };
                     problems.push(problem.help(help));
                 }
             }
@@ -88,7 +93,11 @@ impl<'a> Options<'a> {
             None | Some(Value::Null) => default,
             Some(Value::Bool(flag)) => *flag,
             Some(other) => {
-                self.problem(&format!("/{key}"), Code::C005, &format!("true or false was expected, not {other}"));
+                self.problem(
+                    &format!("/{key}"),
+                    Code::C005,
+                    &format!("true or false was expected, not {other}"),
+                );
                 default
             }
         }
@@ -111,9 +120,15 @@ impl<'a> Options<'a> {
     fn sign(&mut self, key: &str, default: u8) -> u8 {
         match self.value.get(key) {
             None | Some(Value::Null) => default,
-            Some(Value::String(text)) if text.len() == 1 && !matches!(text.as_str(), "\n" | "\r") => text.as_bytes()[0],
+            Some(Value::String(text)) if text.len() == 1 && !matches!(text.as_str(), "\n" | "\r") => {
+                text.as_bytes()[0]
+            }
             Some(other) => {
-                self.problem(&format!("/{key}"), Code::C005, &format!("one ASCII sign was expected, not {other}"));
+                self.problem(
+                    &format!("/{key}"),
+                    Code::C005,
+                    &format!("one ASCII sign was expected, not {other}"),
+                );
                 default
             }
         }

@@ -8,7 +8,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
@@ -52,10 +54,12 @@ struct Parquet {
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = File::open(path)
-        .map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")).context(path.display().to_string()))?;
+    let file = File::open(path).map_err(|e| {
+        Error::external(Code::S001, format!("cannot be opened: {e}")).context(path.display().to_string())
+    })?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| {
-        Error::user(Code::S002, format!("is not a whole Parquet file: {e}")).context(path.display().to_string())
+        Error::user(Code::S002, format!("is not a whole Parquet file: {e}"))
+            .context(path.display().to_string())
     })
 }
 
@@ -85,7 +89,8 @@ impl Format for Parquet {
         let builder = open(path)?.with_batch_size(rows.max(1));
         let total = builder.metadata().file_metadata().num_rows().max(0) as u64;
         let from = from_row.min(total) as usize;
-        let selection = RowSelection::from(vec![RowSelector::skip(from), RowSelector::select(total as usize - from)]);
+        let selection =
+            RowSelection::from(vec![RowSelector::skip(from), RowSelector::select(total as usize - from)]);
         let input = builder
             .with_row_selection(selection)
             .build()
@@ -98,7 +103,9 @@ impl Format for Parquet {
             .set_compression(self.compression)
             .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS))
             .build();
-        let writer = written(ArrowWriter::try_new(Count::new(out), schema, Some(properties)).map_err(ArrowError::from))?;
+        let writer = written(
+            ArrowWriter::try_new(Count::new(out), schema, Some(properties)).map_err(ArrowError::from),
+        )?;
         Ok(Box::new(Writer(writer)))
     }
 

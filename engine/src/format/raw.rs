@@ -89,7 +89,8 @@ fn one_column(schema: &SchemaRef) -> Result<()> {
         fields => {
             let found: Vec<String> =
                 fields.iter().map(|f| format!("{}: {}", f.name(), types::print(f.data_type()))).collect();
-            let message = format!("raw writes exactly one column of binary or utf8, not {}", found.join(", "));
+            let message =
+                format!("raw writes exactly one column of binary or utf8, not {}", found.join(", "));
             Err(Error::user(Code::P009, message))
         }
     }

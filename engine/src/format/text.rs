@@ -40,7 +40,9 @@ impl Temporal {
                 Ok(zone) => Self::Timestamp { per_second: per_second(unit), zone },
                 Err(_) => {
                     let message = format!("the time zone of {} is not known here", types::print(data_type));
-                    return Some(Err(Error::user(Code::C009, message).help("use UTC or an offset such as +01:00")));
+                    return Some(Err(
+                        Error::user(Code::C009, message).help("use UTC or an offset such as +01:00")
+                    ));
                 }
             },
             _ => return None,
@@ -175,13 +177,15 @@ mod tests {
 
     #[test]
     fn times() {
-        let ms = Temporal::new(&DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))).unwrap().unwrap();
+        let ms =
+            Temporal::new(&DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))).unwrap().unwrap();
         assert_eq!(ms.parse("1970-01-01T00:00:01.5Z"), Some(1_500));
         assert_eq!(ms.parse("1970-01-01T01:00:00+01:00"), Some(0));
         assert_eq!(ms.parse("1969-12-31T23:59:59.999Z"), Some(-1));
         assert_eq!(ms.parse("yesterday"), None);
         assert_eq!(ms.parse(""), None);
-        let east = Temporal::new(&DataType::Timestamp(TimeUnit::Second, Some("+02:00".into()))).unwrap().unwrap();
+        let east =
+            Temporal::new(&DataType::Timestamp(TimeUnit::Second, Some("+02:00".into()))).unwrap().unwrap();
         assert_eq!(east.parse("1970-01-01T02:00:00"), Some(0));
         let time = Temporal::new(&DataType::Time32(TimeUnit::Second)).unwrap().unwrap();
         assert_eq!(time.parse("01:00:00"), Some(3_600));

@@ -3,8 +3,8 @@
 pub mod blackhole;
 pub mod dead_letter;
 pub mod file;
-pub mod stdout;
 pub mod kafka;
+pub mod stdout;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -25,7 +25,8 @@ fn builder(explicit_nulls: bool) -> WriterBuilder {
 /// Writes an empty batch, so that a type without a JSON spelling is refused before the first row.
 fn probe(schema: &SchemaRef) -> Result<()> {
     let mut writer = builder(true).build::<_, LineDelimited>(std::io::sink());
-    let empty: Vec<_> = schema.fields().iter().map(|f| arrow::array::new_null_array(f.data_type(), 1)).collect();
+    let empty: Vec<_> =
+        schema.fields().iter().map(|f| arrow::array::new_null_array(f.data_type(), 1)).collect();
     let nullable = arrow::datatypes::Schema::new(
         schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
     );
@@ -101,7 +102,8 @@ fn split(lines: &mut Vec<u8>, rows: usize) -> Result<BinaryArray> {
         lines.copy_within(read..read + len, write);
         write += len;
         read += len + 1;
-        let end = i32::try_from(write).map_err(|_| Error::user(Code::K002, "a batch is larger than 2 GiB as JSON"))?;
+        let end = i32::try_from(write)
+            .map_err(|_| Error::user(Code::K002, "a batch is larger than 2 GiB as JSON"))?;
         offsets.push(end);
     }
     if offsets.len() != rows + 1 {

@@ -99,7 +99,9 @@ fn infer(path: &Path) -> Result<SchemaRef> {
     let mut lines = super::sample::Lines::new(BufReader::new(file), INFER_BYTES_MAX);
     let mut records = Vec::new();
     while records.len() < INFER_RECORDS {
-        let Some(line) = lines.next().map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))? else {
+        let Some(line) =
+            lines.next().map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?
+        else {
             break;
         };
         if let Ok(Value::Object(record)) = serde_json::from_slice(line) {
@@ -112,7 +114,9 @@ fn infer(path: &Path) -> Result<SchemaRef> {
     }
     if shape.is_empty() {
         let message = "holds no JSON object with a field, so its columns cannot be inferred";
-        return Err(Error::user(Code::S002, message).help("declare them under `format: { json: { columns: … } }`"));
+        return Err(
+            Error::user(Code::S002, message).help("declare them under `format: { json: { columns: … } }`")
+        );
     }
     Ok(Arc::new(Schema::new(known(&shape))))
 }
@@ -163,7 +167,8 @@ fn merge(so_far: &DataType, value: &Value, depth: usize) -> DataType {
     match (so_far, found) {
         (DataType::Null, found) => found,
         (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => DataType::Float64,
-        (DataType::List(_), found @ DataType::List(_)) | (DataType::Struct(_), found @ DataType::Struct(_)) => found,
+        (DataType::List(_), found @ DataType::List(_))
+        | (DataType::Struct(_), found @ DataType::Struct(_)) => found,
         (so_far, found) if *so_far == found => found,
         // Fields of two types keep the first: the records of the other are rejected and seen, not bent.
         (so_far, _) => so_far.clone(),

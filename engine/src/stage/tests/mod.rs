@@ -1,4 +1,8 @@
 //! Tests of the host through real guests (`tests/guests`, checked in as components).
 
+mod cached;
+mod contract;
 mod guests;
+mod hostile;
 mod identity;
+mod loading;

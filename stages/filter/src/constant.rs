@@ -1,0 +1,82 @@
+//! The value of a condition, made comparable with its column when the stage is bound.
+
+use pipe_stage::time::{parse_date, parse_rfc3339, parse_time};
+use pipe_stage::{ColumnField, DataType, Result, TimeUnit, bail};
+use serde_json::Value;
+
+/// A constant of a column's type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Constant {
+    /// For `bool`.
+    Bool(bool),
+    /// For every integer type (`i128` holds them all), and for dates, times, timestamps and durations as counts.
+    Int(i128),
+    /// For the floats.
+    Float(f64),
+    /// For text and bytes.
+    Bytes(Vec<u8>),
+}
+
+/// The constant that a JSON value is for a column; the error says what the column wants.
+pub(crate) fn constant(field: &ColumnField, value: &Value) -> Result<Constant> {
+    use DataType as T;
+    let found = match field.data_type() {
+        T::Boolean => value.as_bool().map(Constant::Bool),
+        T::Int8 => integer(value, i8::MIN.into(), i8::MAX.into()),
+        T::Int16 => integer(value, i16::MIN.into(), i16::MAX.into()),
+        T::Int32 => integer(value, i32::MIN.into(), i32::MAX.into()),
+        T::Int64 | T::Duration(_) => integer(value, i64::MIN.into(), i64::MAX.into()),
+        T::Uint8 => integer(value, 0, u8::MAX.into()),
+        T::Uint16 => integer(value, 0, u16::MAX.into()),
+        T::Uint32 => integer(value, 0, u32::MAX.into()),
+        T::Uint64 => integer(value, 0, u64::MAX.into()),
+        T::Float32 | T::Float64 => value.as_f64().map(Constant::Float),
+        T::Utf8 | T::LargeUtf8 | T::Binary | T::LargeBinary | T::FixedSizeBinary(_) => {
+            value.as_str().map(|text| Constant::Bytes(text.as_bytes().to_vec()))
+        }
+        T::Date32 => count(value, |text| parse_date(text).map(i64::from)),
+        T::Date64 => count(value, |text| parse_date(text).map(|days| i64::from(days) * 86_400_000)),
+        T::Time32(unit) | T::Time64(unit) => count(value, |text| {
+            let (seconds, nanos) = parse_time(text)?;
+            pipe_stage::time::Instant { seconds: seconds.into(), nanos }.exact(*unit)
+        }),
+        T::Timestamp(t) => count(value, |text| parse_rfc3339(text)?.exact(t.unit)),
+        _ => bail!("column `{}` is {}, which cannot be compared", field.name(), field.type_name()),
+    };
+    match found {
+        Some(constant) => Ok(constant),
+        None => bail!(
+            "column `{}` is {}; {value} is not {}",
+            field.name(),
+            field.type_name(),
+            wanted(field.data_type())
+        ),
+    }
+}
+
+fn integer(value: &Value, min: i128, max: i128) -> Option<Constant> {
+    let number = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from))?;
+    (min..=max).contains(&number).then_some(Constant::Int(number))
+}
+
+/// A count in the column's own unit, or text that says it.
+fn count(value: &Value, parse: impl Fn(&str) -> Option<i64>) -> Option<Constant> {
+    match value {
+        Value::String(text) => parse(text).map(|count| Constant::Int(count.into())),
+        other => integer(other, i64::MIN.into(), i64::MAX.into()),
+    }
+}
+
+fn wanted(data_type: &DataType) -> &'static str {
+    use DataType as T;
+    match data_type {
+        T::Boolean => "true or false",
+        T::Float32 | T::Float64 => "a number",
+        T::Date32 | T::Date64 => "a date such as \"2026-01-31\"",
+        T::Time32(_) | T::Time64(_) => "a time such as \"23:59:59\", no finer than the column",
+        T::Timestamp(t) if t.unit == TimeUnit::Second => "an RFC 3339 time in whole seconds",
+        T::Timestamp(_) => "an RFC 3339 time such as \"2026-01-31T23:59:59Z\", no finer than the column",
+        T::Utf8 | T::LargeUtf8 | T::Binary | T::LargeBinary | T::FixedSizeBinary(_) => "a string",
+        _ => "an integer of this type",
+    }
+}

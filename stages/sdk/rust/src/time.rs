@@ -1,0 +1,157 @@
+//! Dates and times without a calendar library: what stages need to read them from text.
+
+use crate::schema::TimeUnit;
+
+/// A point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant {
+    /// Seconds since 1970 in UTC.
+    pub seconds: i64,
+    /// Nanoseconds after them, below 1,000,000,000.
+    pub nanos: u32,
+}
+
+impl Instant {
+    /// The count in a unit; `None` where it does not fit or would lose digits.
+    pub fn exact(self, unit: TimeUnit) -> Option<i64> {
+        let (per_second, nanos_each) = match unit {
+            TimeUnit::Second => (1, 1_000_000_000),
+            TimeUnit::Millisecond => (1_000, 1_000_000),
+            TimeUnit::Microsecond => (1_000_000, 1_000),
+            TimeUnit::Nanosecond => (1_000_000_000, 1),
+        };
+        if !self.nanos.is_multiple_of(nanos_each) {
+            return None;
+        }
+        // In `i128`, because the seconds alone of an early nanosecond lie below what an `i64` holds.
+        let count = i128::from(self.seconds) * i128::from(per_second) + i128::from(self.nanos / nanos_each);
+        i64::try_from(count).ok()
+    }
+}
+
+/// Days since 1970-01-01 of a day in the Gregorian calendar, extended to all years; `None` for a day that is none.
+pub fn days(year: i32, month: u32, day: u32) -> Option<i32> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(leap),
+        _ => return None,
+    };
+    if day == 0 || day > last || !(-200_000..=200_000).contains(&year) {
+        return None;
+    }
+    // Years begin in March, so that the leap day comes last; 306 days lie before January of such a year.
+    let shifted = i64::from(year) - i64::from(month <= 2);
+    let month = i64::from((month + 9) % 12);
+    let leaps = shifted.div_euclid(4) - shifted.div_euclid(100) + shifted.div_euclid(400);
+    let day_of_year = (153 * month + 2) / 5 + i64::from(day) - 1;
+    i32::try_from(shifted * 365 + leaps + day_of_year - 719_468).ok()
+}
+
+/// Reads `2026-01-31`.
+pub fn parse_date(text: &str) -> Option<i32> {
+    let (year, rest) = text.split_once('-')?;
+    let (month, day) = rest.split_once('-')?;
+    days(digits(year, 4)? as i32, digits(month, 2)?, digits(day, 2)?)
+}
+
+/// Reads `23:59:59` with up to nine digits of a second: seconds of the day and nanoseconds.
+pub fn parse_time(text: &str) -> Option<(u32, u32)> {
+    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    let mut parts = whole.split(':');
+    let (hour, minute) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+    let second = digits(parts.next()?, 2)?;
+    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let nanos = match fraction {
+        None => 0,
+        Some(fraction) if (1..=9).contains(&fraction.len()) => {
+            digits(fraction, fraction.len())? * 10u32.pow(9 - fraction.len() as u32)
+        }
+        Some(_) => return None,
+    };
+    Some((hour * 3_600 + minute * 60 + second, nanos))
+}
+
+/// Reads RFC 3339: `2026-01-31T23:59:59.25Z`, `2026-01-31 23:59:59+01:00`.
+pub fn parse_rfc3339(text: &str) -> Option<Instant> {
+    let date = parse_date(text.get(..10)?)?;
+    let rest = text.get(10..)?.strip_prefix(['T', 't', ' '])?;
+    let at = rest.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = (rest.get(..at)?, rest.get(at..)?);
+    let (seconds, nanos) = parse_time(time)?;
+    let offset = match zone.strip_prefix(['Z', 'z']) {
+        Some("") => 0,
+        Some(_) => return None,
+        None => parse_offset(zone)?,
+    };
+    Some(Instant { seconds: i64::from(date) * 86_400 + i64::from(seconds) - i64::from(offset), nanos })
+}
+
+/// Reads `+01:00` or `-0730`: seconds east of Greenwich.
+pub fn parse_offset(text: &str) -> Option<i32> {
+    let (east, rest) = match text.strip_prefix('+') {
+        Some(rest) => (1, rest),
+        None => (-1, text.strip_prefix('-')?),
+    };
+    let (hours, minutes) = match rest.split_once(':') {
+        Some(parts) => parts,
+        None if rest.is_ascii() && rest.len() == 4 => rest.split_at(2),
+        None => return None,
+    };
+    let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
+    (hours <= 23 && minutes <= 59).then(|| east * (hours * 3_600 + minutes * 60) as i32)
+}
+
+/// A number of exactly so many decimal digits (at most nine).
+fn digits(text: &str, count: usize) -> Option<u32> {
+    (text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_count_from_1970_and_follow_the_calendar() {
+        assert_eq!(days(1970, 1, 1), Some(0));
+        assert_eq!(days(2000, 2, 29), Some(11_016));
+        assert_eq!(days(1900, 2, 29), None);
+        assert_eq!(days(2026, 4, 31), None);
+        assert_eq!(days(1, 1, 1), Some(-719_162));
+        // Each day is one after the day before it, for 500 years.
+        let mut expected = days(1800, 1, 1).unwrap();
+        for year in 1800..2300 {
+            for month in 1..=12 {
+                for day in 1..=31 {
+                    if let Some(found) = days(year, month, day) {
+                        assert_eq!(found, expected, "{year}-{month}-{day}");
+                        expected += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rfc_3339_is_read_with_fractions_and_zones() {
+        let read = |text| parse_rfc3339(text).map(|at| (at.seconds, at.nanos));
+        assert_eq!(read("1970-01-01T00:00:00Z"), Some((0, 0)));
+        assert_eq!(read("2026-11-24T02:30:00.25+01:00"), Some((1_795_483_800, 250_000_000)));
+        assert_eq!(read("1969-12-31 23:59:59-00:00"), Some((-1, 0)));
+        for bad in ["", "2026-11-24", "2026-13-01T00:00:00Z", "2026-11-24T24:00:00Z", "2026-11-24T00:00:00",
+            "2026-11-24T00:00:00.Z", "2026-11-24T00:00:00ZZ", "2026-11-24T00:00:00+1:00", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}T"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn exact_counts_lose_nothing() {
+        let at = Instant { seconds: -1, nanos: 500_000_000 };
+        assert_eq!(at.exact(TimeUnit::Millisecond), Some(-500));
+        assert_eq!(at.exact(TimeUnit::Second), None);
+        assert_eq!(Instant { seconds: i64::MAX, nanos: 0 }.exact(TimeUnit::Nanosecond), None);
+    }
+}
