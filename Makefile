@@ -16,7 +16,7 @@ kafka-demo: ## The same through a real Apache Kafka broker, started for it and s
 test: ## Everything: set-up, build, guests, unit, golden, hostile and real-Kafka tests, docs, lint
 	@scripts/test.sh
 
-bench: ## Micro-benchmarks and whole-pipeline benchmarks; see benches/README.md for how to read them
+bench: ## Micro-benchmarks and whole-pipeline benchmarks, printed with the machine they ran on
 	@scripts/bench.sh
 
 fmt: ## Format the sources of both workspaces

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh demo
 # `pipe stage build` makes the components.
 cargo build --locked --workspace --bins
-scripts/guests.sh
+PIPE_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/pipe scripts/guests.sh
 echo "machine: $(uname -sm), $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 echo "commit: $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 exec cargo bench --locked -p pipe-benches "$@"

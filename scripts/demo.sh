@@ -9,9 +9,9 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 scripts/setup.sh demo
 say "Building the engine (the first time takes some minutes) and the stages"
 cargo build --locked --workspace --bins
-scripts/guests.sh filter route
-target=${CARGO_TARGET_DIR:-$root/target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 pipe=$target/debug/pipe
+PIPE_BIN=$pipe scripts/guests.sh filter route
 
 # Made anew each time; what the run leaves stays here to be looked at.
 export OUT=$target/demo
@@ -23,7 +23,7 @@ say "pipe check pipelines/flights.yaml"
 
 say "pipe run --until-end pipelines/flights.yaml ($(wc -l <pipelines/data/flights.jsonl) records)"
 # In the output folder, because dead letters go to the working folder.
-(cd "$OUT" && "$pipe" run --until-end --fresh --state "$OUT/state" "$root/pipelines/flights.yaml" >"$OUT/board.jsonl")
+(cd "$OUT" && "$pipe" run --until-end --fresh --log-format text --state "$OUT/state" "$root/pipelines/flights.yaml" >"$OUT/board.jsonl")
 
 say "The first of $(wc -l <"$OUT/board.jsonl") late departures from the hubs, as the sink \`board\` printed them"
 head -n 8 "$OUT/board.jsonl"

@@ -11,8 +11,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 scripts/setup.sh kafka
 say "Building the engine (the first time takes some minutes) and the stages"
 cargo build --locked --workspace --bins
-scripts/guests.sh filter route
-pipe=${CARGO_TARGET_DIR:-$root/target}/debug/pipe
+pipe=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/pipe
+PIPE_BIN=$pipe scripts/guests.sh filter route
 
 say "Fetching Apache Kafka"
 scripts/kafka.sh fetch
@@ -67,7 +67,7 @@ echo "topic flights: $(count flights) records"
 
 say "pipe run --until-end pipelines/flights-kafka.yaml"
 export OUT=$work/out
-"$pipe" run --until-end --state "$work/state" pipelines/flights-kafka.yaml
+"$pipe" run --until-end --log-format text --state "$work/state" pipelines/flights-kafka.yaml
 
 say "What arrived, by Kafka's console consumer"
 total=0

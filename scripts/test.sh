@@ -29,6 +29,7 @@ finish() {
 set_up() { scripts/setup.sh test && scripts/kafka.sh fetch; }
 # `--workspace` in every call, so that cargo resolves the same features each time and compiles nothing twice.
 build() { cargo build --locked --workspace --all-targets; }
+guests() { PIPE_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/pipe scripts/guests.sh; }
 stages() { cargo test --locked --no-fail-fast --workspace --manifest-path stages/Cargo.toml; }
 unit() { cargo test --locked --no-fail-fast --workspace --lib --bins; }
 docs() {
@@ -40,7 +41,7 @@ docs() {
 # Without these three nothing else can run.
 part set-up set_up || finish
 part build build || finish
-part guests scripts/guests.sh || finish
+part guests guests || finish
 
 part stages stages
 part unit unit

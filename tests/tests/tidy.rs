@@ -289,20 +289,23 @@ fn markdown_has_one_title_and_links_that_resolve() {
     assert_none(&offences);
 }
 
-/// A pipeline in README.md is one of `pipelines/`, word for word, so that what is shown is what was run.
+/// What README.md shows is in the tree, word for word: pipelines in `pipelines/`, Rust in `stages/`.
 #[test]
-fn pipelines_in_the_readme_are_examples() {
-    let examples: Vec<String> =
-        files_ending(".yaml").into_iter().filter(|f| f.starts_with("pipelines/")).map(|f| read(&f)).collect();
-    let text = read("README.md");
-    let shown: Vec<&str> =
-        text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
-    assert!(!shown.is_empty(), "README.md shows no pipeline");
-    for block in shown {
-        assert!(
-            examples.iter().any(|e| e.contains(block)),
-            "README.md shows what is in no example:\n{block}"
-        );
+fn code_in_the_readme_is_code_in_the_tree() {
+    let readme = read("README.md");
+    for (language, folder, extension) in [("yaml", "pipelines/", ".yaml"), ("rust", "stages/", ".rs")] {
+        let files = files_ending(extension).into_iter().filter(|f| f.starts_with(folder));
+        let sources: Vec<String> = files.map(|f| read(&f)).collect();
+        let opening = format!("```{language}\n");
+        let shown: Vec<&str> =
+            readme.split(&opening).skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+        assert!(!shown.is_empty(), "README.md shows no {language}");
+        for block in shown {
+            assert!(
+                sources.iter().any(|source| source.contains(block)),
+                "README.md shows {language} that no file below {folder} has:\n{block}"
+            );
+        }
     }
 }
 
