@@ -18,3 +18,5 @@ pub mod source;
 pub mod stage;
 // Rank 4
 pub mod plan;
+// Rank 6
+pub mod cli;

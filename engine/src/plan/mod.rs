@@ -2,6 +2,8 @@
 //! Pure but for the binder it is given: all configuration errors appear here, none later.
 
 mod build;
+#[cfg(test)]
+pub(crate) mod fake;
 mod graph;
 pub mod schema;
 mod sinks;

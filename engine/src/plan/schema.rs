@@ -6,27 +6,30 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::Tables;
 use crate::config::spec::{OnFailure, Spec};
-use crate::format::FORMATS;
-use crate::sink::SINKS;
-use crate::source::SOURCES;
 
 /// Name, summary and options of a kind.
 type Row = (&'static str, &'static str, Value);
 
 /// The schema (draft 2020-12) that `pipe schema` prints and `pipe check` checks against.
 pub fn pipeline() -> Value {
+    of(&Tables::default())
+}
+
+/// The same for other tables.
+pub(super) fn of(tables: &Tables) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let on_failure = generator.subschema_for::<OnFailure>().to_value();
     let from = generator.subschema_for::<crate::config::spec::Inputs>().to_value();
     let options = |generator: &mut SchemaGenerator, make: fn(&mut SchemaGenerator) -> Schema| make(generator).to_value();
     let sources: Vec<Row> =
-        SOURCES.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
-    let sinks: Vec<Row> = SINKS.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
-    let formats: Vec<Row> = FORMATS.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
+        tables.sources.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
+    let sinks: Vec<Row> = tables.sinks.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
+    let formats: Vec<Row> = tables.formats.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
     let mut schema = generator.into_root_schema_for::<Spec>().to_value();
     let definitions = schema.get("$defs").cloned().unwrap_or_default();
-    let metadata: Vec<&str> = metadata_names();
+    let metadata: Vec<&str> = metadata_names(tables);
     let source = node("A source: exactly one kind, and how its records are read.", &sources, &definitions, &[
         ("format", json!({ "$ref": "#/$defs/Format" })),
         ("metadata", json!({
@@ -59,9 +62,9 @@ pub fn pipeline() -> Value {
 }
 
 /// Every metadata name that some source can give.
-fn metadata_names() -> Vec<&'static str> {
+fn metadata_names(tables: &Tables) -> Vec<&'static str> {
     let mut names = Vec::new();
-    for name in SOURCES.iter().flat_map(|kind| kind.metadata).copied() {
+    for name in tables.sources.iter().flat_map(|kind| kind.metadata).copied() {
         if !names.contains(&name) {
             names.push(name);
         }
