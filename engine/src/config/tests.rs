@@ -28,8 +28,31 @@ lanes: ${LANES:-2}
 
 #[test]
 fn a_good_file_gives_a_plan() {
-    check(GOOD, &[], &expect![[""]]);
-    check(GOOD, &["lanes=300"], &expect![[""]]);
+    check(GOOD, &[], &expect![[r#"
+        pipeline good
+        source in: test
+          columns: a: Int64, b: Int64
+        stage s <- in
+          port out: a: Int64, b: Int64
+          port other: a: Int64, b: Int64
+        sink out <- s.out: test
+          columns: a: Int64, b: Int64
+        sink other <- s.other: test
+          columns: a: Int64, b: Int64
+        delivery: at least once, committed every 30s; lanes: 2
+        dead letters: file /working/good.dead-letters.jsonl
+        flowchart LR
+          n_in(["in"])
+          n_s["s"]
+          n_out[("out")]
+          n_other[("other")]
+          n_in --> n_s
+          n_s -->|out| n_out
+          n_s -->|other| n_other
+    "#]]);
+    check(GOOD, &["lanes=300"], &expect![[r#"
+        p.yaml: error C005: `300` is above the greatest value, 256 (it was given by `--set lanes=..`)
+    "#]]);
 }
 
 #[test]
@@ -52,15 +75,26 @@ sinks:
   in: { from: lost.nowhere, test: }
 delivery: { guarantee: exactly_once, commit_interval: soon }
 ";
-    check(text, &["lanes"], &expect![[""]]);
+    check(text, &["lanes"], &expect![[r#"
+        p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
+        p.yaml:15:44: error C002: while parsing a flow mapping, did not find expected ',' or '}'
+    "#]]);
 }
 
 #[test]
 fn what_is_not_a_pipeline_is_said() {
-    check("", &[], &expect![[""]]);
-    check("- a\n", &[], &expect![[""]]);
-    check("a: [\n", &[], &expect![[""]]);
-    check("a: 1\n---\nb: 2\n", &[], &expect![[""]]);
+    check("", &[], &expect![[r#"
+        p.yaml:1:1: error C002: the file is empty
+    "#]]);
+    check("- a\n", &[], &expect![[r#"
+        p.yaml:1:1: error C002: a pipeline is a mapping that begins with `name:`
+    "#]]);
+    check("a: [\n", &[], &expect![[r#"
+        p.yaml:2:1: error C002: while parsing a node, did not find expected node content
+    "#]]);
+    check("a: 1\n---\nb: 2\n", &[], &expect![[r#"
+        p.yaml:2:1: error C002: a second YAML document begins here; a file holds one
+    "#]]);
 }
 
 #[test]

@@ -47,6 +47,9 @@ static SINK: SinkKind = SinkKind {
     prepare: |_| Ok(Box::new(Nowhere)),
 };
 
+static FAKE_SOURCES: &[&SourceKind] = &[&SOURCE];
+static FAKE_SINKS: &[&SinkKind] = &[&SINK];
+
 struct Columns(SchemaRef);
 
 impl source::Prepared for Columns {
@@ -102,7 +105,7 @@ fn test_schema() -> Value {
 }
 
 fn tables() -> Tables {
-    Tables { sources: &[&SOURCE], sinks: &[&SINK], formats: &[] }
+    Tables { sources: FAKE_SOURCES, sinks: FAKE_SINKS, formats: &[] }
 }
 
 /// What `pipe check` would say, one line a mistake; the text of the plan where there is none.
