@@ -49,8 +49,13 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
 pub fn stage_details(stage: &StageNode) -> Vec<String> {
     let component = stage.bound.component();
     let limits = stage.bound.limits();
-    let reads: Vec<&str> =
-        stage.bound.reads().iter().filter_map(|i| stage.input.fields().get(*i)).map(|f| f.name().as_str()).collect();
+    let reads: Vec<&str> = stage
+        .bound
+        .reads()
+        .iter()
+        .filter_map(|i| stage.input.fields().get(*i))
+        .map(|f| f.name().as_str())
+        .collect();
     let imports = component.imports();
     let imports = if imports.is_empty() { "nothing".to_owned() } else { imports.join(", ") };
     let instances = if component.pooled() { "pooled" } else { "on demand" };
@@ -118,7 +123,13 @@ pub fn text<B: Ports>(plan: &Plan<B>, details: impl Fn(&StageNode<B>) -> Vec<Str
         }
     }
     for sink in &plan.sinks {
-        let _ = writeln!(out, "sink {} <- {}: {}", sink.name, inputs(plan, &sink.inputs), sink.prepared.describe());
+        let _ = writeln!(
+            out,
+            "sink {} <- {}: {}",
+            sink.name,
+            inputs(plan, &sink.inputs),
+            sink.prepared.describe()
+        );
         let _ = writeln!(out, "  columns: {}", columns(&sink.input));
     }
     let interval = humantime::format_duration(plan.commit_interval);

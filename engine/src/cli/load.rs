@@ -59,7 +59,8 @@ pub fn plan_file(path: &Path, overrides: &[String], host: HostOptions) -> Result
     let base = loaded.document.base();
     let folders = Folders { base: &base, working: &working };
     let readable = loaded.document.value.is_object();
-    let result = readable.then(|| plan(&loaded.draft, Tables::default(), folders, &|request| stages.bind(request)));
+    let result =
+        readable.then(|| plan(&loaded.draft, Tables::default(), folders, &|request| stages.bind(request)));
     let (plan, errors) = match result {
         Some(Ok(plan)) => (Some(plan), Vec::new()),
         Some(Err(errors)) => (None, errors),

@@ -187,7 +187,9 @@ impl Builder<'_> {
                 Some((_, first)) if first.fields() != schema.fields() => {
                     let other = &all.first()?.1;
                     let message = format!("`{input}` and `{other}` have different columns");
-                    self.problems.push(Problem::new(Code::P006, at, message).help(difference(first, schema, other, input)));
+                    self.problems.push(
+                        Problem::new(Code::P006, at, message).help(difference(first, schema, other, input)),
+                    );
                     complete = false;
                 }
                 _ => found.push((*output, schema.clone())),
@@ -208,7 +210,8 @@ impl Builder<'_> {
                 let default = i == 0 && read.contains(&(node.as_str(), None));
                 if !default && !read.contains(&(node.as_str(), Some(port))) {
                     let message = format!("nothing reads the port `{node}.{port}`: its rows would vanish");
-                    let help = format!("add a sink with `from: {node}.{port}`; `blackhole` drops rows on purpose");
+                    let help =
+                        format!("add a sink with `from: {node}.{port}`; `blackhole` drops rows on purpose");
                     self.problems.push(Problem::new(Code::P003, pointer("stages", node), message).help(help));
                 }
             }
@@ -227,10 +230,13 @@ impl Builder<'_> {
 /// Exactly one of `wasm` and `use`.
 fn component(spec: &StageSpec, at: &str) -> Result<(), Problem> {
     match (&spec.wasm, &spec.ready_made) {
-        (None, None) => Err(Problem::new(Code::C004, at, "`wasm` or `use` is missing")
-            .help("give the path of a component (`wasm: a.wasm`) or the name of a ready-made stage (`use: filter`)")),
-        (Some(_), Some(_)) => Err(Problem::new(Code::P009, step(at, "use"), "both `wasm` and `use` are given")
-            .help("keep one of them")),
+        (None, None) => Err(Problem::new(Code::C004, at, "`wasm` or `use` is missing").help(
+            "give the path of a component (`wasm: a.wasm`) or the name of a ready-made stage (`use: filter`)",
+        )),
+        (Some(_), Some(_)) => {
+            Err(Problem::new(Code::P009, step(at, "use"), "both `wasm` and `use` are given")
+                .help("keep one of them"))
+        }
         _ => Ok(()),
     }
 }
@@ -243,7 +249,10 @@ fn difference(first: &SchemaRef, second: &SchemaRef, first_name: &str, second_na
             Err(_) => lines.push(format!("`{}` is only in `{first_name}`", field.name())),
             Ok(other) if other != field.as_ref() => {
                 let (one, two) = (shown(field), shown(other));
-                lines.push(format!("`{}` is {one} in `{first_name}` and {two} in `{second_name}`", field.name()));
+                lines.push(format!(
+                    "`{}` is {one} in `{first_name}` and {two} in `{second_name}`",
+                    field.name()
+                ));
             }
             Ok(_) => {}
         }

@@ -28,7 +28,8 @@ static SOURCE: SourceKind = SourceKind {
     needs_format: false,
     prepare: |settings| {
         let columns = settings.options["columns"].as_array().cloned().unwrap_or_default();
-        let fields = columns.iter().filter_map(Value::as_str).map(|name| Field::new(name, DataType::Int64, true));
+        let fields =
+            columns.iter().filter_map(Value::as_str).map(|name| Field::new(name, DataType::Int64, true));
         Ok(Box::new(Columns(Arc::new(Schema::new(fields.collect::<Vec<_>>())))))
     },
 };
@@ -123,7 +124,8 @@ pub(crate) fn check(text: &str, set: &[String]) -> String {
     };
     let (shown, errors, warnings) = match &planned {
         Ok(plan) => {
-            let graphs = [crate::cli::explain::text(plan, |_| Vec::new()), crate::cli::explain::mermaid(plan)];
+            let graphs =
+                [crate::cli::explain::text(plan, |_| Vec::new()), crate::cli::explain::mermaid(plan)];
             (graphs.concat(), Vec::new(), plan.warnings.clone())
         }
         Err(errors) => (String::new(), errors.clone(), Vec::new()),

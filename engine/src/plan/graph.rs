@@ -37,8 +37,12 @@ fn one_namespace(draft: &Draft, problems: &mut Vec<Problem>) {
     for (section, name) in sources.chain(stages).chain(sinks) {
         match seen.get(name.as_str()) {
             Some(first) => problems.push(
-                Problem::new(Code::C007, pointer(section, name), format!("`{name}` is also the name of one of the {first}"))
-                    .help("sources, stages and sinks share one namespace: rename one of the two"),
+                Problem::new(
+                    Code::C007,
+                    pointer(section, name),
+                    format!("`{name}` is also the name of one of the {first}"),
+                )
+                .help("sources, stages and sinks share one namespace: rename one of the two"),
             ),
             None => drop(seen.insert(name, section)),
         }
@@ -72,8 +76,12 @@ fn edges(draft: &Draft, problems: &mut Vec<Problem>) {
             || draft.sinks.get(node).is_some_and(Option::is_some);
         if inputs.is_empty() && readable {
             problems.push(
-                Problem::new(Code::P001, step(&pointer(section, node), "from"), format!("`{node}` has no input"))
-                    .help(suggestion("", known.iter().copied(), "sources and stages")),
+                Problem::new(
+                    Code::P001,
+                    step(&pointer(section, node), "from"),
+                    format!("`{node}` has no input"),
+                )
+                .help(suggestion("", known.iter().copied(), "sources and stages")),
             );
         }
     }
@@ -87,9 +95,11 @@ fn unread(draft: &Draft, problems: &mut Vec<Problem>) {
     for (section, name) in sources.chain(draft.stages.keys().map(|n| ("stages", n))) {
         if !read.contains(name.as_str()) {
             problems.push(
-                Problem::new(Code::P003, pointer(section, name), format!("nothing reads `{name}`")).help(format!(
-                    "add a stage or sink with `from: {name}`; a sink `blackhole` drops rows on purpose"
-                )),
+                Problem::new(Code::P003, pointer(section, name), format!("nothing reads `{name}`")).help(
+                    format!(
+                        "add a stage or sink with `from: {name}`; a sink `blackhole` drops rows on purpose"
+                    ),
+                ),
             );
         }
     }
@@ -134,7 +144,9 @@ fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Vec<String> {
         round.push(head);
         let at = step(&pointer("stages", head), "from");
         let message = format!("a cycle: {}", round.join(" -> "));
-        problems.push(Problem::new(Code::P002, at, message).help("a stage cannot read, even indirectly, what it makes"));
+        problems.push(
+            Problem::new(Code::P002, at, message).help("a stage cannot read, even indirectly, what it makes"),
+        );
     }
     ordered
 }

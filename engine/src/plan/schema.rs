@@ -22,28 +22,44 @@ pub(super) fn of(tables: &Tables) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let on_failure = generator.subschema_for::<OnFailure>().to_value();
     let from = generator.subschema_for::<crate::config::spec::Inputs>().to_value();
-    let options = |generator: &mut SchemaGenerator, make: fn(&mut SchemaGenerator) -> Schema| make(generator).to_value();
+    let options = |generator: &mut SchemaGenerator, make: fn(&mut SchemaGenerator) -> Schema| {
+        make(generator).to_value()
+    };
     let sources: Vec<Row> =
         tables.sources.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
-    let sinks: Vec<Row> = tables.sinks.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
-    let formats: Vec<Row> = tables.formats.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
+    let sinks: Vec<Row> =
+        tables.sinks.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
+    let formats: Vec<Row> =
+        tables.formats.iter().map(|k| (k.name, k.summary, options(&mut generator, k.options))).collect();
     let mut schema = generator.into_root_schema_for::<Spec>().to_value();
     let definitions = schema.get("$defs").cloned().unwrap_or_default();
     let metadata: Vec<&str> = metadata_names(tables);
-    let source = node("A source: exactly one kind, and how its records are read.", &sources, &definitions, &[
-        ("format", json!({ "$ref": "#/$defs/Format" })),
-        ("metadata", json!({
-            "description": "Metadata that become columns: `key` becomes `_key`, and so on.",
-            "type": "array", "uniqueItems": true, "items": { "type": "string", "enum": metadata },
-        })),
-        ("on_failure", on_failure.clone()),
-    ], &[]);
-    let sink = node("A sink: exactly one kind, and how rows become bytes.", &sinks, &definitions, &[
-        ("from", from),
-        ("format", json!({ "$ref": "#/$defs/Format" })),
-        ("on_failure", on_failure),
-    ], &["from"]);
-    let format = choice("How bytes become columns and back: a name, or a name with options.", &formats, &definitions);
+    let source = node(
+        "A source: exactly one kind, and how its records are read.",
+        &sources,
+        &definitions,
+        &[
+            ("format", json!({ "$ref": "#/$defs/Format" })),
+            (
+                "metadata",
+                json!({
+                    "description": "Metadata that become columns: `key` becomes `_key`, and so on.",
+                    "type": "array", "uniqueItems": true, "items": { "type": "string", "enum": metadata },
+                }),
+            ),
+            ("on_failure", on_failure.clone()),
+        ],
+        &[],
+    );
+    let sink = node(
+        "A sink: exactly one kind, and how rows become bytes.",
+        &sinks,
+        &definitions,
+        &[("from", from), ("format", json!({ "$ref": "#/$defs/Format" })), ("on_failure", on_failure)],
+        &["from"],
+    );
+    let format =
+        choice("How bytes become columns and back: a name, or a name with options.", &formats, &definitions);
     let letters = letters();
     if let Some(Value::Object(all)) = schema.get_mut("$defs") {
         all.extend([("Source".into(), source), ("Sink".into(), sink), ("Format".into(), format)]);
@@ -74,16 +90,25 @@ fn metadata_names(tables: &Tables) -> Vec<&'static str> {
 
 /// Options of a kind; nothing at all may be written where none is required.
 fn options_of((_, summary, options): &Row, definitions: &Value) -> Value {
-    let target = options.get("$ref").and_then(Value::as_str).and_then(|r| definitions.get(r.rsplit('/').next()?));
-    let required = target.unwrap_or(options).get("required").and_then(Value::as_array).is_some_and(|r| !r.is_empty());
-    let mut schema = if required { options.clone() } else { json!({ "anyOf": [options, { "type": "null" }] }) };
+    let target =
+        options.get("$ref").and_then(Value::as_str).and_then(|r| definitions.get(r.rsplit('/').next()?));
+    let required =
+        target.unwrap_or(options).get("required").and_then(Value::as_array).is_some_and(|r| !r.is_empty());
+    let mut schema =
+        if required { options.clone() } else { json!({ "anyOf": [options, { "type": "null" }] }) };
     if let Value::Object(map) = &mut schema {
         map.insert("description".into(), json!(summary));
     }
     schema
 }
 
-fn node(text: &str, kinds: &[Row], definitions: &Value, common: &[(&str, Value)], required: &[&str]) -> Value {
+fn node(
+    text: &str,
+    kinds: &[Row],
+    definitions: &Value,
+    common: &[(&str, Value)],
+    required: &[&str],
+) -> Value {
     let mut properties: Map<String, Value> =
         common.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
     for row in kinds {

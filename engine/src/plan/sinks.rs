@@ -53,7 +53,8 @@ pub(super) fn dead_letters(
     base: &Path,
     working: &Path,
 ) -> Result<DeadLetters, Vec<Problem>> {
-    let source = draft.sources.values().flatten().find(|source| source.kind.name == "kafka").map(|s| &s.kind.options);
+    let source =
+        draft.sources.values().flatten().find(|source| source.kind.name == "kafka").map(|s| &s.kind.options);
     let given = draft.dead_letters.as_ref();
     match given.map(|kind| (kind.name.as_str(), &kind.options)) {
         Some(("file", options)) => match options.get("path").and_then(Value::as_str) {
@@ -62,7 +63,8 @@ pub(super) fn dead_letters(
         },
         Some(("kafka", options)) => kafka(tables, draft, base, options, source, "/dead_letters/kafka"),
         Some((other, _)) => {
-            let problem = Problem::new(Code::C005, "/dead_letters", format!("dead letters cannot go to `{other}`"));
+            let problem =
+                Problem::new(Code::C005, "/dead_letters", format!("dead letters cannot go to `{other}`"));
             Err(vec![problem.help(suggestion(other, ["file", "kafka"], "kinds"))])
         }
         None if source.is_some() => kafka(tables, draft, base, &json!({}), source, "/dead_letters"),
@@ -106,8 +108,14 @@ fn kafka(
     };
     let schema = dead_letter::schema();
     let name = "dead-letters";
-    let settings =
-        Settings { pipeline: &draft.name, name, base, options: &options, format: Some(&raw), schema: &schema };
+    let settings = Settings {
+        pipeline: &draft.name,
+        name,
+        base,
+        options: &options,
+        format: Some(&raw),
+        schema: &schema,
+    };
     match (kind.prepare)(&settings) {
         Ok(prepared) => Ok(DeadLetters::Kafka(prepared)),
         // What it complains of may have been put in here, so the part of the file that asked for it is shown.
@@ -125,10 +133,12 @@ fn kafka(
 
 /// Properties of a source that a producer would not know.
 fn consumer_only_removed(properties: Value) -> Value {
-    const SHARED: &[&str] = &["security.", "sasl.", "ssl.", "enable.ssl", "client.", "socket.", "broker.address", "debug"];
+    const SHARED: &[&str] =
+        &["security.", "sasl.", "ssl.", "enable.ssl", "client.", "socket.", "broker.address", "debug"];
     match properties {
         Value::Object(map) => {
-            let shared = map.into_iter().filter(|(key, _)| SHARED.iter().any(|prefix| key.starts_with(prefix)));
+            let shared =
+                map.into_iter().filter(|(key, _)| SHARED.iter().any(|prefix| key.starts_with(prefix)));
             Value::Object(shared.collect())
         }
         other => other,

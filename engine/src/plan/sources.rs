@@ -27,7 +27,8 @@ pub(super) fn prepare(
     let at = pointer("sources", name);
     let Some(kind) = tables.sources.iter().copied().find(|kind| kind.name == spec.kind.name) else {
         let names = tables.sources.iter().map(|kind| kind.name);
-        let problem = Problem::new(Code::C005, &at, format!("there is no kind of source `{}`", spec.kind.name));
+        let problem =
+            Problem::new(Code::C005, &at, format!("there is no kind of source `{}`", spec.kind.name));
         return Err(vec![problem.help(suggestion(&spec.kind.name, names, "kinds"))]);
     };
     let format = match &spec.format {
@@ -40,7 +41,8 @@ pub(super) fn prepare(
     let options = step(&at, kind.name);
     let settings = Settings { pipeline, name, base, options: &spec.kind.options, format: format.as_ref() };
     let prepared = (kind.prepare)(&settings).map_err(|all| below(all, &options))?;
-    let (schema, problems) = append(&prepared.schema(), &spec.metadata, kind.metadata, &step(&at, "metadata"));
+    let (schema, problems) =
+        append(&prepared.schema(), &spec.metadata, kind.metadata, &step(&at, "metadata"));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -61,7 +63,8 @@ pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {
 
 pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {
     let names: Vec<&str> = tables.formats.iter().map(|kind| kind.name).collect();
-    Problem::new(Code::C004, at, "`format` is missing").help(format!("add `format:` with one of {}", names.join(", ")))
+    Problem::new(Code::C004, at, "`format` is missing")
+        .help(format!("add `format:` with one of {}", names.join(", ")))
 }
 
 /// A format that the file names.

@@ -42,13 +42,17 @@ impl Stages {
                 return Ok(("/wasm", path));
             }
             let message = format!("there is no file `{}`", path.display());
-            return Err(Problem::new(Code::P004, "/wasm", message).help("the path is relative to the pipeline file"));
+            return Err(
+                Problem::new(Code::P004, "/wasm", message).help("the path is relative to the pipeline file")
+            );
         }
         let name = spec.ready_made.as_deref().unwrap_or_default();
-        let simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let simple =
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         // Cargo writes `parse_log.wasm` for a package `parse-log`.
         let names = [format!("{name}.wasm"), format!("{}.wasm", name.replace('-', "_"))];
-        let mut candidates = self.search.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
+        let mut candidates =
+            self.search.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
         match candidates.find(|path| simple && path.is_file()) {
             Some(path) => Ok(("/use", path)),
             None => {
@@ -63,8 +67,10 @@ impl Stages {
 
     /// Names of the ready-made stages that are there.
     fn known(&self) -> Vec<String> {
-        let entries = self.search.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-        let paths = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "wasm"));
+        let entries =
+            self.search.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let paths =
+            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "wasm"));
         let mut names: Vec<String> =
             paths.filter_map(|path| Some(path.file_stem()?.to_str()?.replace('_', "-"))).collect();
         names.sort();
