@@ -90,25 +90,25 @@ delivery: { guarantee: exactly_once, commit_interval: soon }
         text,
         &["lanes"],
         &expect![[r#"
-        p.yaml:2:1: error C008: an override without `=` (write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`)
-        p.yaml:2:7: error C005: the text `Bad Name` is not valid here (Name of the pipeline: consumer group, prefix of transactional ids and of the dead-letter topic.)
-        p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes)
-        p.yaml:5:31: error C003: unknown key `colour` (keys: columns)
-        p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
-        p.yaml:7:3: error P003: nothing reads `bad` (add a stage or sink with `from: bad`; a sink `blackhole` drops rows on purpose)
-        p.yaml:7:10: error C003: unknown key `tset` (did you mean `test`? keys: format, metadata, on_failure, test)
-        p.yaml:9:14: error P002: a cycle: a -> b -> a (a stage cannot read, even indirectly, what it makes)
-        p.yaml:11:3: error C004: `from` is missing (`from`: Its inputs: a source, a stage, a port `stage.port`, or a list of them (a union of equal schemas).)
-        p.yaml:11:3: error P003: nothing reads `alone` (add a stage or sink with `from: alone`; a sink `blackhole` drops rows on purpose)
-        p.yaml:12:37: error P009: both `wasm` and `use` are given (keep one of them)
-        p.yaml:12:63: error C005: the text `much` is not valid here (A number of bytes: `64MiB`, `1.5 GB`, or a bare number.)
-        p.yaml:13:17: error P001: there is no source or stage `inn` (did you mean `in`? sources and stages: in, bad, a, b, alone, both, lost)
-        p.yaml:13:45: error C005: the text `explode` is not one of the values allowed here (values: dead_letter, skip, stop)
-        p.yaml:18:14: error C006: the variable `UNSET` is not set (set it, or write `${UNSET:-default}`)
-        p.yaml:19:3: error C007: `in` is also the name of one of the sources (sources, stages and sinks share one namespace: rename one of the two)
-        p.yaml:20:24: error P007: `exactly_once` is not available yet: this version commits at least once (use `at_least_once`, and let readers drop repeats by topic, partition and offset (`metadata:`))
-        p.yaml:20:55: error C005: the text `soon` is not valid here (A length of time: `250ms`, `1s`, `5m`, `1h 30m`.)
-    "#]],
+            p.yaml:2:7: error C005: the text `Bad Name` is not valid here (Name of the pipeline: consumer group, prefix of transactional ids and of the dead-letter topic. It must match ^[a-z0-9][a-z0-9._-]{0,99}$)
+            p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes)
+            p.yaml:5:31: error C003: unknown key `colour` (keys: columns)
+            p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
+            p.yaml:7:3: error P003: nothing reads `bad` (add a stage or sink with `from: bad`; a sink `blackhole` drops rows on purpose)
+            p.yaml:7:10: error C003: unknown key `tset` (did you mean `test`? keys: format, metadata, on_failure, test)
+            p.yaml:9:14: error P002: a cycle: a -> b -> a (a stage cannot read, even indirectly, what it makes)
+            p.yaml:11:3: error C004: `from` is missing (`from`: Its inputs: a source, a stage, a port `stage.port`, or a list of them (a union of equal schemas).)
+            p.yaml:11:3: error P003: nothing reads `alone` (add a stage or sink with `from: alone`; a sink `blackhole` drops rows on purpose)
+            p.yaml:12:37: error P009: both `wasm` and `use` are given (keep one of them)
+            p.yaml:12:63: error C005: the text `much` is not valid here (A number of bytes: `64MiB`, `1.5 GB`, or a bare number. It must match ^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]([iI]?[bB])?|[bB])?\s*$)
+            p.yaml:13:17: error P001: there is no source or stage `inn` (did you mean `in`? sources and stages: in, bad, a, b, alone, both, lost)
+            p.yaml:13:45: error C005: the text `explode` is not one of the values allowed here (values: dead_letter, skip, stop)
+            p.yaml:18:14: error C006: the variable `UNSET` is not set (set it, or write `${UNSET:-default}`)
+            p.yaml:19:3: error C007: `in` is also the name of one of the sources (sources, stages and sinks share one namespace: rename one of the two)
+            p.yaml:20:24: error P007: `exactly_once` is not available yet: this version commits at least once (use `at_least_once`, and let readers drop repeats by topic, partition and offset (`metadata:`))
+            p.yaml:20:55: error C005: the text `soon` is not valid here (A length of time: `250ms`, `1s`, `5m`, `1h 30m`. It must match ^\s*([0-9]+\s*(ns|us|ms|s|sec|m|min|h|hr|d|day|days)\s*)+$)
+            p.yaml: error C008: an override without `=` (write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`)
+        "#]],
     );
 }
 
@@ -156,9 +156,9 @@ sinks:
         GOOD,
         &["delivery.commit_interval=1s", "name.x=1", "dead_letters={ kafka: {} }"],
         &expect![[r#"
-        p.yaml:2:1: error C008: `name.x`: there is a single value before `x`, not a mapping (write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`)
-        p.yaml: error C004: `brokers` is missing (there is no Kafka source whose brokers could be used; it was given by `--set dead_letters=..`)
-    "#]],
+            p.yaml: error C004: `brokers` is missing (there is no Kafka source whose brokers could be used; it was given by `--set dead_letters=..`)
+            p.yaml: error C008: `name.x`: there is a single value before `x`, not a mapping (write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`)
+        "#]],
     );
     check(
         GOOD,
