@@ -1,0 +1,291 @@
+//! The engines, their clock, and loading: bytes to compiled code, through the cache.
+
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::aot;
+use super::cache::{Artifact, Cache, Key, hex};
+use super::component::Component;
+use super::state::State;
+use super::wasi;
+use super::wit::{PACKAGE, Stage, StagePre, TRANSFORM, VERSION};
+use crate::error::{Code, Error, Result};
+use crate::units;
+
+/// Instances that the pool holds, over all stages and lanes. Each reserves address space only (4 GiB and a guard, so
+/// that code needs no bounds checks), no memory.
+const POOL_INSTANCES: u32 = 2_048;
+
+/// Core instances, memories or tables of one component in the pool: a compiled stage has one, with WASI's adapter five.
+/// An interpreter's component has dozens and would use the pool up, so it runs on demand.
+const POOL_PARTS: u32 = 16;
+
+/// The engines and the cache of compiled components; one a process.
+pub struct Host {
+    pooled: Option<Engines>,
+    on_demand: Engines,
+    cache: Option<Cache>,
+    /// What compiled code depends on besides the component.
+    compatibility: [u8; 32],
+    /// Dropped with the host, which ends the ticker.
+    _ticker: mpsc::SyncSender<()>,
+}
+
+/// An engine and what is linked to its components.
+struct Engines {
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+/// How a host is set up.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// Folder of the AOT cache; `None`: compile anew each time.
+    pub cache: Option<PathBuf>,
+}
+
+impl Engines {
+    fn new(config: &Config) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        wasi::link(&mut linker)?;
+        Stage::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true).epoch_interruption(true);
+    config
+}
+
+fn pooling() -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(POOL_INSTANCES)
+        .total_core_instances(POOL_INSTANCES)
+        .total_memories(POOL_INSTANCES)
+        .total_tables(POOL_INSTANCES)
+        .max_core_instances_per_component(POOL_PARTS)
+        .max_memories_per_component(POOL_PARTS)
+        .max_tables_per_component(POOL_PARTS)
+        // Neither fibers nor collected heaps are used.
+        .total_stacks(1);
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+impl Host {
+    /// Starts the engines.
+    pub fn new(options: HostOptions) -> Result<Arc<Self>> {
+        // Where address space is limited there is no pool, and all run on demand.
+        let pooled = Engines::new(&pooling())
+            .inspect_err(|e| tracing::warn!(reason = %format!("{e:#}"), "no pool of Wasm instances"))
+            .ok();
+        Self::with_pool(options, pooled)
+    }
+
+    fn with_pool(options: HostOptions, pooled: Option<Engines>) -> Result<Arc<Self>> {
+        let on_demand =
+            Engines::new(&config()).map_err(|e| Error::internal(format!("the Wasm engine: {e:#}")))?;
+        let mut hasher = ShaHasher(Sha256::new());
+        on_demand.engine.precompile_compatibility_hash().hash(&mut hasher);
+        let compatibility = hasher.0.finalize().into();
+        let HostOptions { cache } = options;
+        let cache = cache.and_then(|folder| Cache::open(&folder));
+        let engines = pooled.iter().chain([&on_demand]).map(|e| e.engine.clone()).collect();
+        let ticker = tick(engines)?;
+        Ok(Arc::new(Self { pooled, on_demand, cache, compatibility, _ticker: ticker }))
+    }
+
+    /// Compiles a component, or takes it from the cache.
+    pub fn load(self: &Arc<Self>, path: &Path) -> Result<Component> {
+        let place = |e: Error| e.context(path.display().to_string());
+        let bytes = std::fs::read(path)
+            .map_err(|e| place(Error::user(Code::P004, format!("the component cannot be read: {e}"))))?;
+        self.load_bytes(&bytes).map_err(place)
+    }
+
+    /// The same for a component in memory.
+    pub fn load_bytes(self: &Arc<Self>, bytes: &[u8]) -> Result<Component> {
+        check_preamble(bytes)?;
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let key = Key::new(&digest, &self.compatibility);
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(&key));
+        if let Some((component, engines)) = cached.and_then(|artifact| self.deserialize(&artifact).ok()) {
+            return self.link(&component, engines, &digest, bytes.len());
+        }
+        let artifact = self.on_demand.engine.precompile_component(bytes).map(Artifact::compiled);
+        let artifact = artifact.map_err(|e| {
+            Error::user(Code::W001, format!("the component cannot be compiled: {e:#}")).help(
+                "the file may be cut short or use a feature of Wasm that is switched off; build it again",
+            )
+        })?;
+        let (component, engines) = self
+            .deserialize(&artifact)
+            .map_err(|e| Error::user(Code::W001, format!("the component cannot be loaded: {e:#}")))?;
+        if let Some(cache) = &self.cache {
+            cache.put(&key, &artifact);
+        }
+        self.link(&component, engines, &digest, bytes.len())
+    }
+
+    /// Into the pool if it fits there; the code is the same for both engines.
+    fn deserialize(
+        &self,
+        artifact: &Artifact,
+    ) -> wasmtime::Result<(wasmtime::component::Component, &Engines)> {
+        if let Some(pooled) = &self.pooled {
+            match aot::deserialize(&pooled.engine, artifact) {
+                Ok(component) => return Ok((component, pooled)),
+                Err(e) => tracing::debug!(reason = %format!("{e:#}"), "a component does not fit the pool"),
+            }
+        }
+        Ok((aot::deserialize(&self.on_demand.engine, artifact)?, &self.on_demand))
+    }
+
+    fn link(
+        self: &Arc<Self>,
+        component: &wasmtime::component::Component,
+        engines: &Engines,
+        digest: &[u8; 32],
+        bytes: usize,
+    ) -> Result<Component> {
+        let ty = component.component_type();
+        let imports: Vec<String> = ty.imports(&engines.engine).map(|(name, _)| name.to_owned()).collect();
+        check_exports(ty.exports(&engines.engine).map(|(name, _)| name))?;
+        check_imports(&imports)?;
+        let instance_pre = engines.linker.instantiate_pre(component).map_err(|e| {
+            Error::user(Code::W009, format!("the component's imports cannot be satisfied: {e:#}"))
+        })?;
+        let pre = StagePre::new(instance_pre).map_err(|e| {
+            Error::user(Code::W002, format!("`{TRANSFORM}@{VERSION}` has other functions or types: {e:#}"))
+                .help("build the stage against the contract's published wit/stage.wit")
+        })?;
+        let pooled = self.pooled.as_ref().is_some_and(|pooled| std::ptr::eq(pooled, engines));
+        Ok(Component::new(Arc::clone(self), pre, hex(digest).into(), bytes, imports, pooled))
+    }
+}
+
+/// Advances the epochs of both engines until the host is gone.
+fn tick(engines: Vec<Engine>) -> Result<mpsc::SyncSender<()>> {
+    let (alive, gone) = mpsc::sync_channel::<()>(0);
+    thread::Builder::new()
+        .name("pipe-wasm-epoch".to_owned())
+        .spawn(move || {
+            while gone.recv_timeout(units::STAGE_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                engines.iter().for_each(Engine::increment_epoch);
+            }
+        })
+        .map_err(|e| Error::internal(format!("the Wasm engine's clock cannot start: {e}")))?;
+    Ok(alive)
+}
+
+/// Says what a file is that is no component, before the compiler does so in its own words.
+fn check_preamble(bytes: &[u8]) -> Result<()> {
+    let not =
+        |what: &str| Err(Error::user(Code::P004, format!("this is not a WebAssembly component: {what}")));
+    match bytes.get(..8) {
+        _ if bytes.is_empty() => not("the file is empty"),
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
+            Err(Error::user(Code::P004, "this is a core WebAssembly module, not a component")
+                .help("build it as a component: `pipe stage build`, or `wasm-tools component new`"))
+        }
+        Some([0, b'a', b's', b'm', ..]) => not("a version of WebAssembly that is not known"),
+        _ => not("it does not begin as WebAssembly does"),
+    }
+}
+
+/// The contract is looked for under its exact name: a near version would fail on types, with a worse message.
+fn check_exports<'a>(exports: impl Iterator<Item = &'a str>) -> Result<()> {
+    let wanted = format!("{TRANSFORM}@{VERSION}");
+    let mut near = None;
+    for name in exports {
+        if name == wanted {
+            return Ok(());
+        }
+        if name.split('@').next() == Some(TRANSFORM) {
+            near = Some(name.to_owned());
+        }
+    }
+    let message = match near {
+        Some(near) => format!("the component exports `{near}`, and this host knows `{wanted}`"),
+        None => format!("the component does not export `{wanted}`"),
+    };
+    Err(Error::user(Code::W002, message).help("a stage implements the world `pipe:stage/stage`"))
+}
+
+fn check_imports(imports: &[String]) -> Result<()> {
+    for name in imports {
+        let known = ["host", "arrow"].map(|interface| format!("{PACKAGE}{interface}@{VERSION}"));
+        if name.starts_with("wasi:") || known.contains(name) {
+            continue;
+        }
+        if name.starts_with(PACKAGE) {
+            let known = known.join("` and `");
+            return Err(Error::user(
+                Code::W002,
+                format!("the component imports `{name}`, and this host knows `{known}`"),
+            ));
+        }
+        return Err(Error::user(
+            Code::W009,
+            format!("the component imports `{name}`, which no stage is given"),
+        )
+        .help("a stage gets `pipe:stage/host` and WASI 0.2 without files, network and environment"));
+    }
+    Ok(())
+}
+
+/// Feeds what is hashed to SHA-256, so that the hash is the same in every process.
+struct ShaHasher(Sha256);
+
+impl Hasher for ShaHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        u64::from_le_bytes(self.0.clone().finalize()[..8].try_into().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+
+    #[test]
+    fn one_artifact_serves_the_pool_and_the_on_demand_engine() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = HostOptions { cache: Some(dir.path().join("cache")) };
+        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/prebuilt/crossing.wasm");
+        let pooled = Host::new(options.clone()).unwrap();
+        assert!(pooled.load(&guest).unwrap().pooled());
+        let on_demand = Host::with_pool(options.clone(), None).unwrap();
+        assert_eq!(pooled.compatibility, on_demand.compatibility);
+        let component = on_demand.load(&guest).unwrap();
+        assert!(!component.pooled());
+        let limits = Limits::defaults_for(component.bytes());
+        assert_eq!(component.describe(&limits).unwrap().name, "crossing");
+        let entries = std::fs::read_dir(options.cache.unwrap()).unwrap().count();
+        assert_eq!(entries, 1, "the second host compiled nothing of its own");
+    }
+
+    #[test]
+    fn imports_that_no_stage_is_given_are_refused() {
+        let check = |name: &str| check_imports(&[name.to_owned()]).map_err(|e| e.code());
+        assert_eq!(check("wasi:io/poll@0.2.6"), Ok(()));
+        assert_eq!(check("pipe:stage/host@0.1.0"), Ok(()));
+        assert_eq!(check("pipe:stage/host@0.2.0"), Err(Code::W002));
+        assert_eq!(check("acme:secret/vault"), Err(Code::W009));
+    }
+}

@@ -1,0 +1,230 @@
+//! Arrays that a stage computed, checked before Arrow sees them.
+//!
+//! First come checks of our own (counts, sizes of buffers, offsets' ends, lengths of children), so that nothing that
+//! Arrow would panic or over-allocate on reaches it; then Arrow validates the rest (offsets' order, UTF-8, keys of
+//! dictionaries, nulls where none may be).
+
+use arrow::array::{Array, ArrayData, ArrayDataBuilder, ArrayRef, PrimitiveArray, make_array};
+use arrow::buffer::Buffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, Field};
+
+use super::wit::pipe::stage::arrow::ArrayResult;
+
+/// The arrays of an emission that are not read yet, and the bound of any one's length: rows of nulls and of structs
+/// without bytes cost a stage nothing, so that the bytes it returns do not bound them.
+pub(super) struct Arrays {
+    rest: std::vec::IntoIter<ArrayResult>,
+    len_max: usize,
+}
+
+impl Arrays {
+    pub(super) fn new(arrays: Vec<ArrayResult>, len_max: usize) -> Self {
+        Self { rest: arrays.into_iter(), len_max }
+    }
+
+    /// Arrays that no column asked for.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+/// Takes the arrays of one top-level column from the front of `arrays`.
+///
+/// The depth of the recursion is the depth of `field`'s type, which was bounded when the stage was bound.
+pub(super) fn column(field: &Field, rows: usize, arrays: &mut Arrays) -> Result<ArrayRef, String> {
+    let data = array(field.data_type(), rows, arrays)?;
+    if !field.is_nullable() && data.null_count() > 0 {
+        return Err(format!("{} nulls in a column that is not nullable", data.null_count()));
+    }
+    Ok(make_array(data))
+}
+
+fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, String> {
+    let Some(lifted) = arrays.rest.next() else {
+        return Err(format!("the array of type {ty} is missing"));
+    };
+    let len = lifted.length as usize;
+    if len > arrays.len_max {
+        return Err(format!("an array of type {ty} has {len} rows"));
+    }
+    if len != rows {
+        return Err(format!("an array of type {ty} has {len} rows instead of {rows}"));
+    }
+    let mut buffers = lifted.buffers.into_iter();
+    let validity = buffers.next();
+    if *ty == DataType::Null {
+        if validity.is_some_and(|v| !v.is_empty()) || buffers.next().is_some() {
+            return Err("an array of nulls has no buffers".to_owned());
+        }
+        return Ok(ArrayData::new_null(ty, len));
+    }
+    let Some(validity) = validity else {
+        return Err(format!("an array of type {ty} has no buffers, not even an empty validity bitmap"));
+    };
+    let nulls = check_validity(&validity, lifted.null_count, len)?;
+    let mut next =
+        |what: &str| buffers.next().ok_or_else(|| format!("the {what} of an array of type {ty} are missing"));
+    let mut builder = ArrayDataBuilder::new(ty.clone()).len(len).align_buffers(true);
+    if nulls {
+        builder =
+            builder.null_count(lifted.null_count as usize).null_bit_buffer(Some(Buffer::from_vec(validity)));
+    }
+    let builder = match ty {
+        DataType::Utf8 | DataType::Binary => {
+            let (offsets, used) = offsets::<4>(next("offsets")?, len)?;
+            builder.add_buffer(offsets).add_buffer(exact(next("values")?, used, "bytes of text")?)
+        }
+        DataType::LargeUtf8 | DataType::LargeBinary => {
+            let (offsets, used) = offsets::<8>(next("offsets")?, len)?;
+            builder.add_buffer(offsets).add_buffer(exact(next("values")?, used, "bytes of text")?)
+        }
+        DataType::List(item) | DataType::Map(item, _) => {
+            let (offsets, used) = offsets::<4>(next("offsets")?, len)?;
+            builder.add_buffer(offsets).add_child_data(array(item.data_type(), used, arrays)?)
+        }
+        DataType::LargeList(item) => {
+            let (offsets, used) = offsets::<8>(next("offsets")?, len)?;
+            builder.add_buffer(offsets).add_child_data(array(item.data_type(), used, arrays)?)
+        }
+        DataType::FixedSizeList(item, size) => {
+            let items = len.checked_mul(*size as usize).ok_or("a fixed-size list is too long")?;
+            builder.add_child_data(array(item.data_type(), items, arrays)?)
+        }
+        DataType::Struct(fields) => {
+            let children = fields.iter().map(|f| array(f.data_type(), len, arrays));
+            builder.child_data(children.collect::<Result<_, _>>()?)
+        }
+        DataType::Dictionary(keys, values) => {
+            let keys = exact(next("keys")?, len * width(keys)?, "bytes of keys")?;
+            builder.add_buffer(keys).add_child_data(dictionary_values(values, arrays)?)
+        }
+        DataType::Boolean => {
+            let values = next("values")?;
+            check_bits(&values, len, "values of an array of booleans")?;
+            builder.add_buffer(Buffer::from_vec(values))
+        }
+        plain => builder.add_buffer(exact(next("values")?, len * width(plain)?, "bytes of values")?),
+    };
+    if buffers.next().is_some() {
+        return Err(format!("an array of type {ty} has too many buffers"));
+    }
+    check_decimals(builder.build().map_err(|e| e.to_string())?)
+}
+
+/// A dictionary's values have a length of their own.
+fn dictionary_values(ty: &DataType, arrays: &mut Arrays) -> Result<ArrayData, String> {
+    let len = arrays.rest.as_slice().first().map_or(0, |values| values.length as usize);
+    array(ty, len, arrays)
+}
+
+/// Bytes of one value.
+fn width(ty: &DataType) -> Result<usize, String> {
+    match ty {
+        DataType::FixedSizeBinary(size) => Ok(*size as usize),
+        ty => ty.primitive_width().ok_or_else(|| format!("{ty} is no type that crosses")),
+    }
+}
+
+fn exact(bytes: Vec<u8>, wanted: usize, what: &str) -> Result<Buffer, String> {
+    if bytes.len() != wanted {
+        return Err(format!("{} {what} instead of {wanted}", bytes.len()));
+    }
+    Ok(Buffer::from_vec(bytes))
+}
+
+/// Offsets of `N` bytes: one more than there are rows, the first 0. Returns the last, which is how much is used.
+fn offsets<const N: usize>(bytes: Vec<u8>, rows: usize) -> Result<(Buffer, usize), String> {
+    let wanted = (rows + 1) * N;
+    if rows == 0 && bytes.is_empty() {
+        return Ok((Buffer::from_vec(vec![0u8; wanted]), 0));
+    }
+    if bytes.len() != wanted {
+        return Err(format!("{} bytes of offsets instead of {wanted}", bytes.len()));
+    }
+    let read = |at: usize| -> i64 {
+        let mut value = [0u8; 8];
+        value[..N].copy_from_slice(&bytes[at..at + N]);
+        let value = i64::from_le_bytes(value);
+        if N == 4 { i64::from(value as i32) } else { value }
+    };
+    if read(0) != 0 {
+        return Err(format!("the first offset is {} instead of 0", read(0)));
+    }
+    let mut last = 0;
+    for at in (N..wanted).step_by(N) {
+        let offset = read(at);
+        if offset < last {
+            return Err(format!("the offset {offset} follows {last}"));
+        }
+        last = offset;
+    }
+    let used = usize::try_from(last).map_err(|_| format!("the last offset is {last}"))?;
+    Ok((Buffer::from_vec(bytes), used))
+}
+
+/// Whether there are nulls; the count must be right, because all of Arrow relies on it.
+fn check_validity(bitmap: &[u8], null_count: u32, rows: usize) -> Result<bool, String> {
+    if bitmap.is_empty() {
+        return match null_count {
+            0 => Ok(false),
+            n => Err(format!("{n} nulls are declared, and there is no validity bitmap")),
+        };
+    }
+    check_bits(bitmap, rows, "validity bitmap")?;
+    let valid = ones(bitmap);
+    if valid + null_count as usize != rows {
+        return Err(format!("{null_count} nulls are declared, and the validity bitmap has {}", rows - valid));
+    }
+    Ok(null_count > 0)
+}
+
+/// A bitmap has exactly one bit a row, and its unused bits are zero.
+pub(super) fn check_bits(bitmap: &[u8], rows: usize, what: &str) -> Result<(), String> {
+    let wanted = rows.div_ceil(8);
+    if bitmap.len() != wanted {
+        return Err(format!("the {what} has {} bytes instead of {wanted}", bitmap.len()));
+    }
+    match bitmap.last() {
+        Some(last) if !rows.is_multiple_of(8) && last >> (rows % 8) != 0 => {
+            Err(format!("the {what} has bits set past row {rows}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Number of set bits.
+pub(super) fn ones(bitmap: &[u8]) -> usize {
+    let (words, rest) = bitmap.as_chunks::<8>();
+    let words: u32 = words.iter().map(|word| u64::from_le_bytes(*word).count_ones()).sum();
+    let rest: u32 = rest.iter().map(|byte| byte.count_ones()).sum();
+    (words + rest) as usize
+}
+
+/// Decimals beyond their precision would become wrong text in a sink, and Arrow does not look.
+fn check_decimals(data: ArrayData) -> Result<ArrayData, String> {
+    fn check<T: DecimalType>(data: ArrayData, precision: u8) -> Result<ArrayData, String> {
+        let array = PrimitiveArray::<T>::from(data);
+        match array.iter().flatten().find(|&value| !T::is_valid_decimal_precision(value, precision)) {
+            Some(value) => Err(format!("the decimal {value:?} has more than {precision} digits")),
+            None => Ok(array.into_data()),
+        }
+    }
+    match *data.data_type() {
+        DataType::Decimal128(precision, _) => check::<Decimal128Type>(data, precision),
+        DataType::Decimal256(precision, _) => check::<Decimal256Type>(data, precision),
+        _ => Ok(data),
+    }
+}
+
+/// Casts a column to the type in which it crosses, where that differs.
+pub(super) fn to_crossing(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef, String> {
+    if array.data_type() == ty {
+        return Ok(ArrayRef::clone(array));
+    }
+    cast(array, ty).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+#[path = "lift_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! What a stage writes into the engine's log: bounded in length and rate, what is suppressed is counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::units;
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// The log of one instance.
+pub(super) struct Log {
+    node: Arc<str>,
+    lines_per_second: u32,
+    clock: SystemClock,
+    /// Start of the second that is counted.
+    since: Duration,
+    written: u32,
+    /// Lines left out since the last report.
+    suppressed: u64,
+}
+
+impl Log {
+    pub(super) fn new(node: Arc<str>, lines_per_second: u32) -> Self {
+        let clock = SystemClock::default();
+        Self { node, lines_per_second, since: clock.now(), clock, written: 0, suppressed: 0 }
+    }
+
+    /// Writes a line, or counts it as suppressed.
+    pub(super) fn line(&mut self, level: Level, message: &str) {
+        let now = self.clock.now();
+        if now.saturating_sub(self.since) >= Duration::from_secs(1) {
+            self.report();
+            self.since = now;
+            self.written = 0;
+        }
+        if self.written >= self.lines_per_second {
+            self.suppressed += 1;
+            return;
+        }
+        self.written += 1;
+        let message = clean(message);
+        let node = &*self.node;
+        match level {
+            Level::Debug => tracing::debug!(target: "pipe::stage", stage = node, "{message}"),
+            Level::Info => tracing::info!(target: "pipe::stage", stage = node, "{message}"),
+            Level::Warn => tracing::warn!(target: "pipe::stage", stage = node, "{message}"),
+            Level::Error => tracing::error!(target: "pipe::stage", stage = node, "{message}"),
+        }
+    }
+
+    /// Lines left out since the last report.
+    #[cfg(test)]
+    pub(super) fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    fn report(&mut self) {
+        if self.suppressed > 0 {
+            let (stage, lines) = (&*self.node, self.suppressed);
+            tracing::warn!(target: "pipe::stage", stage, lines, "log lines of the stage were suppressed");
+            self.suppressed = 0;
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.report();
+    }
+}
+
+/// Cuts a text at a character boundary.
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
+}
+
+/// One line without control characters: a stage must not be able to forge lines or drive a terminal.
+fn clean(message: &str) -> String {
+    let message = message.trim_end();
+    let short = cut(message, units::STAGE_LOG_LINE_BYTES_MAX);
+    let mut line: String = short.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if short.len() < message.len() {
+        line.push_str("...");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_and_cleaned() {
+        assert_eq!(clean("a\nb\x1b[31m\r\n"), "a b [31m");
+        let long = "\u{e9}".repeat(units::STAGE_LOG_LINE_BYTES_MAX);
+        let cut = clean(&long);
+        assert!(cut.len() <= units::STAGE_LOG_LINE_BYTES_MAX + 3);
+        assert!(cut.ends_with("..."));
+    }
+
+    #[test]
+    fn a_flood_is_suppressed_and_counted() {
+        let mut log = Log::new("n".into(), 3);
+        for _ in 0..10 {
+            log.line(Level::Debug, "x");
+        }
+        assert_eq!(log.suppressed(), 7);
+    }
+}

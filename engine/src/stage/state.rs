@@ -1,0 +1,42 @@
+//! What the host keeps for one instance.
+
+use std::sync::{Arc, Mutex};
+
+use super::limits::{Limits, Meter};
+use super::log::{Level, Log};
+use super::wasi::Wasi;
+use super::wit::pipe::stage::{arrow, host};
+
+/// The data of a store.
+pub(super) struct State {
+    pub(super) meter: Meter,
+    log: Arc<Mutex<Log>>,
+    wasi: Option<Box<Wasi>>,
+}
+
+impl State {
+    pub(super) fn new(node: &Arc<str>, limits: &Limits) -> Self {
+        let log = Log::new(Arc::clone(node), limits.log_lines_per_second);
+        Self { meter: Meter::new(limits.memory_bytes), log: Arc::new(Mutex::new(log)), wasi: None }
+    }
+
+    /// WASI's part, made on first use.
+    pub(super) fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.log)))
+    }
+}
+
+// An interface of types alone has no functions.
+impl arrow::Host for State {}
+
+impl host::Host for State {
+    fn log(&mut self, level: host::Level, message: String) {
+        let level = match level {
+            host::Level::Debug => Level::Debug,
+            host::Level::Info => Level::Info,
+            host::Level::Warn => Level::Warn,
+            host::Level::Error => Level::Error,
+        };
+        self.log.lock().unwrap_or_else(|e| e.into_inner()).line(level, &message);
+    }
+}

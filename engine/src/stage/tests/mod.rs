@@ -1,0 +1,11 @@
+//! Tests of the host through real guests (`tests/guests`, checked in as components).
+
+mod arbitrary;
+mod cached;
+mod contract;
+mod guests;
+mod hostile;
+mod identity;
+mod loading;
+mod mutated;
+mod wasi;
