@@ -208,3 +208,17 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_has_a_section_for_each_code() {
+        let catalogue = include_str!("../../docs/errors.md");
+        let sections: Vec<&str> = catalogue.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let codes: Vec<String> = Code::ALL.iter().map(|code| format!("{code}: {}", code.summary())).collect();
+        assert_eq!(sections, codes);
+        assert_eq!(catalogue.matches("\nWhat to do: ").count(), codes.len());
+    }
+}

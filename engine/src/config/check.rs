@@ -65,7 +65,9 @@ impl Checker<'_> {
                 };
                 self.problems.push(Found { problem, meant: None, missing: Some((pointer, key.to_owned())) });
             }
-            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => self.alternatives(&pointer, context, error),
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+                self.alternatives(&pointer, context, error)
+            }
             Kind::PropertyNames { .. } => self.names(&pointer, error),
             _ => {
                 let problem = self.simple(&pointer, error);
@@ -97,28 +99,38 @@ impl Checker<'_> {
     }
 
     /// The branch that was meant: the one whose type fits.
-    fn alternatives(&mut self, pointer: &str, context: &[Vec<ValidationError<'static>>], error: &ValidationError<'_>) {
+    fn alternatives(
+        &mut self,
+        pointer: &str,
+        context: &[Vec<ValidationError<'static>>],
+        error: &ValidationError<'_>,
+    ) {
         let here = |e: &ValidationError<'_>| e.instance_path().as_str() == pointer;
         let wrong_type = |branch: &&Vec<ValidationError<'static>>| {
             branch.iter().any(|e| here(e) && matches!(e.kind(), Kind::Type { .. }))
         };
         let fitting: Vec<_> = context.iter().filter(|branch| !wrong_type(branch)).collect();
-        let words = |branch: &Vec<ValidationError<'static>>| branch.iter().all(|e| here(e) && choices(e).is_some());
+        let words =
+            |branch: &Vec<ValidationError<'static>>| branch.iter().all(|e| here(e) && choices(e).is_some());
         if !fitting.is_empty() && fitting.iter().all(|branch| words(branch)) {
-            let all: Vec<String> = fitting.iter().flat_map(|b| b.iter().filter_map(choices).flatten()).collect();
+            let all: Vec<String> =
+                fitting.iter().flat_map(|b| b.iter().filter_map(choices).flatten()).collect();
             let problem = one_of(pointer, error.instance(), &all);
             return self.push(problem);
         }
         match fitting.iter().min_by_key(|branch| branch.len()) {
             // A kind that is missing: each branch asks for another key.
-            Some(branch) if fitting.len() > 1 && branch.iter().all(|e| matches!(e.kind(), Kind::Required { .. })) => {
+            Some(branch)
+                if fitting.len() > 1 && branch.iter().all(|e| matches!(e.kind(), Kind::Required { .. })) =>
+            {
                 let keys: Vec<String> = fitting.iter().flat_map(|b| b.iter().filter_map(required)).collect();
                 let unknown = error.instance().as_object().is_some_and(|map| {
                     let known = self.siblings(error);
                     map.keys().any(|key| !known.contains(key))
                 });
                 if !unknown {
-                    let problem = Problem::new(Code::C004, pointer, format!("one of {} is missing", quoted(&keys)));
+                    let problem =
+                        Problem::new(Code::C004, pointer, format!("one of {} is missing", quoted(&keys)));
                     self.push(problem);
                 }
             }
@@ -147,7 +159,7 @@ impl Checker<'_> {
             Kind::Pattern { pattern } => {
                 let problem = new(format!("{} is not valid here", shown(value)));
                 match self.parent_of(error).and_then(|s| s.get("description")?.as_str()) {
-                    Some(text) => problem.help(text.to_owned()),
+                    Some(text) => problem.help(format!("{text} It must match {pattern}")),
                     None => problem.help(format!("it must match {pattern}")),
                 }
             }
@@ -158,12 +170,15 @@ impl Checker<'_> {
             Kind::MinItems { limit } | Kind::MinProperties { limit } => {
                 new(format!("at least {limit} must be given"))
             }
-            Kind::MaxItems { limit } | Kind::MaxProperties { limit } => new(format!("at most {limit} may be given")),
+            Kind::MaxItems { limit } | Kind::MaxProperties { limit } => {
+                new(format!("at most {limit} may be given"))
+            }
             Kind::MinLength { .. } => new("it must not be empty".into()),
             Kind::UniqueItems => new("an element is given twice".into()),
             Kind::OneOfMultipleValid { context } => {
                 let keys: Vec<String> = self.branch_keys(error, context.len());
-                let given = value.as_object().map(|m| m.keys().filter(|k| keys.contains(k)).cloned().collect());
+                let given =
+                    value.as_object().map(|m| m.keys().filter(|k| keys.contains(k)).cloned().collect());
                 let given: Vec<String> = given.unwrap_or_default();
                 new(format!("exactly one of {} was expected, not {}", quoted(&keys), quoted(&given)))
             }
@@ -173,8 +188,11 @@ impl Checker<'_> {
 
     /// Keys that the branches of a `oneOf` ask for.
     fn branch_keys(&self, error: &ValidationError<'_>, branches: usize) -> Vec<String> {
-        let Some(Value::Array(all)) = self.parent_of(error).and_then(|s| s.get("oneOf")) else { return Vec::new() };
-        let required = all.iter().take(branches.max(all.len())).filter_map(|b| b.get("required")?.get(0)?.as_str());
+        let Some(Value::Array(all)) = self.parent_of(error).and_then(|s| s.get("oneOf")) else {
+            return Vec::new();
+        };
+        let required =
+            all.iter().take(branches.max(all.len())).filter_map(|b| b.get("required")?.get(0)?.as_str());
         required.map(str::to_owned).collect()
     }
 
@@ -184,7 +202,9 @@ impl Checker<'_> {
         let mut here = self.schema;
         for segment in path[..path.rfind('/')?].split('/').skip(1) {
             let segment = segment.replace("~1", "/").replace("~0", "~");
-            while let (None, Some(reference)) = (child(here, &segment), here.get("$ref").and_then(Value::as_str)) {
+            while let (None, Some(reference)) =
+                (child(here, &segment), here.get("$ref").and_then(Value::as_str))
+            {
                 here = self.schema.pointer(reference.strip_prefix('#')?)?;
             }
             here = match child(here, &segment) {

@@ -114,7 +114,8 @@ impl Document {
         let value = match node.kind {
             Kind::Sequence(items) => {
                 let each = items.into_iter().enumerate();
-                let items = each.map(|(i, item)| self.convert(item, format!("{pointer}/{i}"), None, variables, faults));
+                let items = each
+                    .map(|(i, item)| self.convert(item, format!("{pointer}/{i}"), None, variables, faults));
                 Value::Array(items.collect())
             }
             Kind::Mapping(entries) => {
@@ -129,7 +130,11 @@ impl Document {
                 Ok(None) => value,
                 Ok(Some(expanded)) => {
                     self.secrets.extend(expanded.secrets);
-                    if plain && expanded.whole { resolve_plain(&expanded.text) } else { Value::String(expanded.text) }
+                    if plain && expanded.whole {
+                        resolve_plain(&expanded.text)
+                    } else {
+                        Value::String(expanded.text)
+                    }
                 }
                 Err((message, help)) => {
                     let mut fault = Fault::new(Code::C006, at, message);
@@ -153,7 +158,11 @@ impl Document {
                 let collection = self.value.pointer(pointer).is_some_and(|v| v.is_object() || v.is_array());
                 let wanted = if collection || code == Code::C003 { key.unwrap_or(*value) } else { *value };
                 // The whole file is no useful place for a mark: its first character is.
-                return Some(if pointer.is_empty() { At { end: wanted.start + 1, ..wanted } } else { wanted });
+                return Some(if pointer.is_empty() {
+                    At { end: wanted.start + 1, ..wanted }
+                } else {
+                    wanted
+                });
             }
             pointer = parent(pointer)?;
         }
@@ -164,6 +173,8 @@ impl Document {
         let set = self.overridden.iter().find(|(pointer, _)| is_within(&problem.pointer, pointer));
         let help = problem.help.as_deref().map(|help| self.redact(help));
         let (at, help) = match set {
+            // A bad override has no place in the text.
+            None if problem.code == Code::C008 => (None, help),
             None => (self.place(&problem.pointer, problem.code), help),
             Some((_, typed)) => {
                 let note = format!("it was given by `--set {typed}=..`");

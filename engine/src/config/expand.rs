@@ -44,7 +44,10 @@ pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Option<Exp
             continue;
         }
         let Some(length) = rest[start..].find('}') else {
-            return Err(("a `${` is not closed".into(), "write `}` after the name, or `$${` for the text `${`".into()));
+            return Err((
+                "a `${` is not closed".into(),
+                "write `}` after the name, or `$${` for the text `${`".into(),
+            ));
         };
         let reference = &rest[start + 2..start + length];
         let (value, secret) = look_up(reference, variables)?;
@@ -64,8 +67,9 @@ pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Option<Exp
 /// The value of a reference, and whether it came from outside the file.
 fn look_up(reference: &str, variables: &Variables<'_>) -> Result<(String, bool), (String, String)> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let value = read(&variables.base.join(path))
-            .map_err(|e| (format!("the file of `${{{reference}}}` cannot be read: {e}"), "check the path".into()))?;
+        let value = read(&variables.base.join(path)).map_err(|e| {
+            (format!("the file of `${{{reference}}}` cannot be read: {e}"), "check the path".into())
+        })?;
         return Ok((value, true));
     }
     let (name, default) = match reference.split_once(":-") {
@@ -81,9 +85,10 @@ fn look_up(reference: &str, variables: &Variables<'_>) -> Result<(String, bool),
         (Some(value), Some(default)) if value.is_empty() => Ok((default.to_owned(), false)),
         (Some(value), _) => Ok((value, true)),
         (None, Some(default)) => Ok((default.to_owned(), false)),
-        (None, None) => {
-            Err((format!("the variable `{name}` is not set"), format!("set it, or write `${{{name}:-default}}`")))
-        }
+        (None, None) => Err((
+            format!("the variable `{name}` is not set"),
+            format!("set it, or write `${{{name}:-default}}`"),
+        )),
     }
 }
 

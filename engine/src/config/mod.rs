@@ -89,8 +89,14 @@ pub fn load(path: &Path, schema: &Value, overrides: &[String]) -> Result<Loaded>
             let document = Document { path: path.to_owned(), ..Document::default() };
             let message = format!("`{}` cannot be read: {message}", path.display());
             let help = Some("check the path and its permissions".into());
-            let diagnostic = Diagnostic { severity: Severity::Error, code: Code::C001, at: None, message, help };
-            Ok(Loaded { document, draft: Draft::default(), diagnostics: vec![diagnostic], problems: Vec::new() })
+            let diagnostic =
+                Diagnostic { severity: Severity::Error, code: Code::C001, at: None, message, help };
+            Ok(Loaded {
+                document,
+                draft: Draft::default(),
+                diagnostics: vec![diagnostic],
+                problems: Vec::new(),
+            })
         }
     }
 }
@@ -124,14 +130,21 @@ pub fn load_text(
             document = parsed;
             problems = overrides::apply(&mut document, overrides);
             // A variable that an override replaces need not be set.
-            faults.extend(more.into_iter().filter(|f| {
-                document.failed.iter().any(|p| document.place(p, f.code) == Some(f.at))
-            }));
-            problems.extend(check::check(&document.value, schema)?.into_iter().filter(|p| !follows(&document, p)));
+            faults.extend(
+                more.into_iter()
+                    .filter(|f| document.failed.iter().any(|p| document.place(p, f.code) == Some(f.at))),
+            );
+            problems.extend(
+                check::check(&document.value, schema)?.into_iter().filter(|p| !follows(&document, p)),
+            );
             draft = sift(&document, &mut problems);
         }
         Some(root) => {
-            faults.push(yaml::Fault::new(Code::C002, root.at, "a pipeline is a mapping that begins with `name:`"));
+            faults.push(yaml::Fault::new(
+                Code::C002,
+                root.at,
+                "a pipeline is a mapping that begins with `name:`",
+            ));
         }
         None if faults.is_empty() => {
             let at = At { start: 0, end: 1, line: 1, column: 1 };
@@ -157,17 +170,14 @@ fn follows(document: &Document, problem: &Problem) -> bool {
 /// Deserialises the parts without mistakes.
 fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
     let mut value = document.value.clone();
-    // Unknown keys are left out; the part they stand in is judged without them.
-    for problem in problems.iter().filter(|p| p.code == Code::C003) {
-        if let Some((parent, key)) = problem.pointer.rsplit_once('/') {
-            let key = key.replace("~1", "/").replace("~0", "~");
-            if let Some(Value::Object(map)) = value.pointer_mut(parent) {
-                map.shift_remove(&key);
-            }
-        }
+    // Unknown keys are left out, and optional parts with a mistake; what they stand in is judged without them.
+    for problem in problems.iter().filter(|p| p.code == Code::C003 || is_optional(&p.pointer)) {
+        remove(&mut value, &problem.pointer);
     }
-    let wrong: BTreeSet<String> = problems.iter().filter(|p| p.code != Code::C003).map(|p| p.pointer.clone()).collect();
-    let wrong: BTreeSet<String> = wrong.into_iter().chain(document.failed.iter().cloned()).collect();
+    let wrong: BTreeSet<String> =
+        problems.iter().filter(|p| p.code != Code::C003).map(|p| p.pointer.clone()).collect();
+    let wrong = wrong.into_iter().filter(|pointer| !is_optional(pointer));
+    let wrong: BTreeSet<String> = wrong.chain(document.failed.iter().cloned()).collect();
     let mut sieve = Sieve { wrong, found: Vec::new() };
     let mut draft = Draft {
         name: sieve.part(&value, "/name").unwrap_or_default(),
@@ -198,6 +208,25 @@ fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
     draft
 }
 
+/// Parts without which the rest still means something.
+fn is_optional(pointer: &str) -> bool {
+    let mut parts = pointer.split('/').skip(1);
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("delivery" | "batch"), Some(_), _) => true,
+        (Some("stages"), _, Some("limits" | "on_failure" | "config")) => true,
+        (Some("sources" | "sinks"), _, Some("on_failure")) => true,
+        _ => false,
+    }
+}
+
+fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, key)) = pointer.rsplit_once('/') else { return };
+    let key = key.replace("~1", "/").replace("~0", "~");
+    if let Some(Value::Object(map)) = value.pointer_mut(parent) {
+        map.shift_remove(&key);
+    }
+}
+
 struct Sieve {
     wrong: BTreeSet<String>,
     found: Vec<Problem>,
@@ -223,7 +252,9 @@ impl Sieve {
             let before = self.found.len();
             let node = self.part(value, &pointer);
             // A misspelled kind was taken out with its unknown key: that it is missing now is no news.
-            if self.found.len() > before && self.found.last().is_some_and(|p| p.message.contains("the kind is missing")) {
+            if self.found.len() > before
+                && self.found.last().is_some_and(|p| p.message.contains("the kind is missing"))
+            {
                 self.found.pop();
             }
             nodes.insert(name.clone(), node);

@@ -20,7 +20,8 @@ pub(super) fn apply(document: &mut Document, overrides: &[String]) -> Vec<Proble
 }
 
 fn bad(message: String) -> Problem {
-    Problem::new(Code::C008, "", message).help("write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`")
+    Problem::new(Code::C008, "", message)
+        .help("write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`")
 }
 
 fn parse_one(typed: &str) -> Result<(&str, Value), Problem> {
@@ -60,10 +61,16 @@ fn set(document: &mut Document, path: &str, value: Value) -> Result<(), Problem>
                 let length = items.len();
                 match segment.parse::<usize>().ok().and_then(|i| items.get_mut(i)) {
                     Some(item) => item,
-                    None => return Err(bad(format!("`{path}`: a list of {length} has no element `{segment}`"))),
+                    None => {
+                        return Err(bad(format!("`{path}`: a list of {length} has no element `{segment}`")));
+                    }
                 }
             }
-            _ => return Err(bad(format!("`{path}`: there is a single value before `{segment}`, not a mapping"))),
+            _ => {
+                return Err(bad(format!(
+                    "`{path}`: there is a single value before `{segment}`, not a mapping"
+                )));
+            }
         };
         pointer = step(&pointer, segment);
     }

@@ -15,7 +15,8 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 /// "did you mean `x`? known: a, b, x".
 pub fn help<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str> + Clone, what: &str) -> String {
     let all: Vec<&str> = names.clone().into_iter().collect();
-    let listed = if all.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", all.join(", ")) };
+    let listed =
+        if all.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", all.join(", ")) };
     match nearest(wrong, names) {
         Some(name) => format!("did you mean `{name}`? {listed}"),
         None => listed,

@@ -23,7 +23,11 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     /// A scalar's text, and whether it was written without quotes and without a tag.
-    Scalar { text: String, plain: bool, value: Value },
+    Scalar {
+        text: String,
+        plain: bool,
+        value: Value,
+    },
     Sequence(Vec<Node>),
     Mapping(Vec<(String, At, Node)>),
 }
@@ -73,9 +77,18 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
             Ok((event, span)) => builder.event(event, at(&span)),
             Err(error) => {
                 let marker = error.marker();
-                let at =
-                    At { start: marker.index(), end: marker.index() + 1, line: marker.line(), column: marker.col() + 1 };
-                Err(Fault::new(Code::C002, at, error.info()))
+                let at = At {
+                    start: marker.index(),
+                    end: marker.index() + 1,
+                    line: marker.line(),
+                    column: marker.col() + 1,
+                };
+                let mut fault = Fault::new(Code::C002, at, error.info());
+                let line = text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or_default();
+                // A `{` opens a mapping there: the commonest surprise of variables in YAML.
+                fault.help =
+                    line.contains("${").then(|| "within `{ }` or `[ ]`, quote it: `\"${NAME}\"`".to_owned());
+                Err(fault)
             }
         };
         if let Err(fault) = step {
@@ -107,7 +120,12 @@ fn from_scalar(scalar: &saphyr::Scalar<'_>, text: &str) -> Value {
 }
 
 fn at(span: &Span) -> At {
-    At { start: span.start.index(), end: span.end.index(), line: span.start.line(), column: span.start.col() + 1 }
+    At {
+        start: span.start.index(),
+        end: span.end.index(),
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
 }
 
 impl Builder {
@@ -116,7 +134,11 @@ impl Builder {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Fault::new(Code::C002, at, "a second YAML document begins here; a file holds one"));
+                    return Err(Fault::new(
+                        Code::C002,
+                        at,
+                        "a second YAML document begins here; a file holds one",
+                    ));
                 }
                 Ok(())
             }
@@ -184,7 +206,13 @@ impl Builder {
             Some(Open::Mapping(entries, key)) => match key.take() {
                 None => match node.kind {
                     Kind::Scalar { text, .. } => *key = Some((text, node.at)),
-                    _ => return Err(Fault::new(Code::C002, node.at, "a key must be a single word, not a collection")),
+                    _ => {
+                        return Err(Fault::new(
+                            Code::C002,
+                            node.at,
+                            "a key must be a single word, not a collection",
+                        ));
+                    }
                 },
                 Some((name, place)) => match entries.iter().find(|(other, ..)| *other == name) {
                     Some((_, first, _)) => {

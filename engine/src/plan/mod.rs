@@ -2,26 +2,31 @@
 //! Pure but for the binder it is given: all configuration errors appear here, none later.
 
 mod build;
-mod order;
-mod warnings;
+#[cfg(test)]
+pub(crate) mod fake;
+mod graph;
+pub mod schema;
+mod sinks;
+mod sources;
+pub mod stages;
 
-use std::path::PathBuf;
+pub use build::{Folders, Tables, plan};
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
 use crate::codec::{Format, Problem};
-use crate::config::spec::{Guarantee, OnFailure};
+use crate::config::spec::{Guarantee, OnFailure, StageSpec};
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
-use crate::stage::Bound;
+use crate::stage::{Bound, Port};
 use crate::{sink, source};
 
-pub use build::{Binder, Place, StageRequest, build, metadata_field};
-
 /// A pipeline, resolved.
-pub struct Plan {
+pub struct Plan<B = Bound> {
     /// Name of the pipeline.
     pub name: String,
     /// Folder of the pipeline file.
@@ -29,7 +34,7 @@ pub struct Plan {
     /// Sources, in the order of the file.
     pub sources: Vec<SourceNode>,
     /// Stages, in topological order.
-    pub stages: Vec<StageNode>,
+    pub stages: Vec<StageNode<B>>,
     /// Sinks, in the order of the file.
     pub sinks: Vec<SinkNode>,
     /// Where failed rows go.
@@ -44,9 +49,36 @@ pub struct Plan {
     pub room: Room,
     /// Units of parallelism.
     pub lanes: usize,
-    /// Settings that work and that one would not want; pointers are those of the whole file.
+    /// What is suspicious, by pointer into the file.
     pub warnings: Vec<Problem>,
 }
+
+/// What planning asks of a bound stage. [`Bound`] in a worker; tests of the planner bind without Wasm.
+pub trait Ports {
+    /// Its outputs; the first is the default port.
+    fn ports(&self) -> &[Port];
+}
+
+impl Ports for Bound {
+    fn ports(&self) -> &[Port] {
+        Self::ports(self)
+    }
+}
+
+/// A stage that is to be bound.
+pub struct StageRequest<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// What the file says of it: exactly one of `wasm` and `use` is given.
+    pub spec: &'a StageSpec,
+    /// Columns of its input.
+    pub input: &'a SchemaRef,
+    /// Folder that relative paths are relative to.
+    pub base: &'a Path,
+}
+
+/// Binds a stage; pointers of the mistakes are within the stage's entry.
+pub type Binder<'a, B> = &'a dyn Fn(&StageRequest<'_>) -> Result<B, Vec<Problem>>;
 
 /// Which output of which node an edge comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,7 +108,7 @@ pub struct SourceNode {
 }
 
 /// A stage.
-pub struct StageNode {
+pub struct StageNode<B = Bound> {
     /// Its name in the file.
     pub name: Arc<str>,
     /// Its inputs: all of one schema.
@@ -84,7 +116,7 @@ pub struct StageNode {
     /// Columns of its input.
     pub input: SchemaRef,
     /// The component, bound to its input and configuration: `bound.ports()` are its outputs.
-    pub bound: Bound,
+    pub bound: B,
     /// What happens to a row that fails.
     pub on_failure: OnFailure,
 }

@@ -1,0 +1,146 @@
+//! Sinks of a plan, and where the dead letters go.
+
+use std::path::Path;
+
+use arrow::datatypes::SchemaRef;
+use serde_json::{Value, json};
+
+use super::build::Tables;
+use super::graph::pointer;
+use super::sources::{below, format, guess, missing_format};
+use super::{DeadLetters, Output, SinkNode};
+use crate::codec::Problem;
+use crate::config::spec::{KindSpec, SinkSpec};
+use crate::config::{Draft, step, suggestion};
+use crate::error::Code;
+use crate::sink::{Settings, dead_letter};
+
+/// Resolves a sink; pointers of the mistakes are into the file.
+pub(super) fn prepare(
+    tables: &Tables,
+    pipeline: &str,
+    base: &Path,
+    name: &str,
+    spec: &SinkSpec,
+    (inputs, input): (Vec<Output>, SchemaRef),
+) -> Result<SinkNode, Vec<Problem>> {
+    let at = pointer("sinks", name);
+    let Some(kind) = tables.sinks.iter().copied().find(|kind| kind.name == spec.kind.name) else {
+        let names = tables.sinks.iter().map(|kind| kind.name);
+        let problem = Problem::new(Code::C005, &at, format!("there is no kind of sink `{}`", spec.kind.name));
+        return Err(vec![problem.help(suggestion(&spec.kind.name, names, "kinds"))]);
+    };
+    let options = &spec.kind.options;
+    let chosen = match (&spec.format, guess(tables, options), kind.default_format) {
+        (Some(chosen), ..) => Some(format(tables, &step(&at, "format"), chosen)?),
+        (None, Some(guessed), _) => Some(guessed),
+        (None, None, Some(default)) => {
+            let default = KindSpec { name: default.to_owned(), options: json!({}) };
+            Some(format(tables, &at, &default)?)
+        }
+        (None, None, None) if kind.needs_format => return Err(vec![missing_format(tables, &at)]),
+        (None, None, None) => None,
+    };
+    let settings = Settings { pipeline, name, base, options, format: chosen.as_ref(), schema: &input };
+    let prepared = (kind.prepare)(&settings).map_err(|all| below(all, &step(&at, kind.name)))?;
+    Ok(SinkNode { name: name.into(), kind, inputs, input, prepared, on_failure: spec.on_failure })
+}
+
+/// Where failed rows go: as the file says, else beside the first Kafka source, else into the working folder.
+pub(super) fn dead_letters(
+    tables: &Tables,
+    draft: &Draft,
+    base: &Path,
+    working: &Path,
+) -> Result<DeadLetters, Vec<Problem>> {
+    let source =
+        draft.sources.values().flatten().find(|source| source.kind.name == "kafka").map(|s| &s.kind.options);
+    let given = draft.dead_letters.as_ref();
+    match given.map(|kind| (kind.name.as_str(), &kind.options)) {
+        Some(("file", options)) => match options.get("path").and_then(Value::as_str) {
+            Some(path) => Ok(DeadLetters::File(absolute(&base.join(path)))),
+            None => Err(vec![Problem::new(Code::C004, "/dead_letters/file", "`path` is missing")]),
+        },
+        Some(("kafka", options)) => kafka(tables, draft, base, options, source, "/dead_letters/kafka"),
+        Some((other, _)) => {
+            let problem =
+                Problem::new(Code::C005, "/dead_letters", format!("dead letters cannot go to `{other}`"));
+            Err(vec![problem.help(suggestion(other, ["file", "kafka"], "kinds"))])
+        }
+        None if source.is_some() => kafka(tables, draft, base, &json!({}), source, "/dead_letters"),
+        None => Ok(DeadLetters::File(absolute(&working.join(format!("{}.dead-letters.jsonl", draft.name))))),
+    }
+}
+
+fn absolute(path: &Path) -> std::path::PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn kafka(
+    tables: &Tables,
+    draft: &Draft,
+    base: &Path,
+    given: &Value,
+    source: Option<&Value>,
+    at: &str,
+) -> Result<DeadLetters, Vec<Problem>> {
+    let take = |key: &str| given.get(key).or_else(|| source.and_then(|source| source.get(key))).cloned();
+    let Some(brokers) = take("brokers") else {
+        let problem = Problem::new(Code::C004, at, "`brokers` is missing");
+        return Err(vec![problem.help("there is no Kafka source whose brokers could be used")]);
+    };
+    // Credentials belong to a cluster: those of the source go nowhere else.
+    let same = source.and_then(|source| source.get("brokers")) == Some(&brokers);
+    let properties = if same { take("properties") } else { given.get("properties").cloned() };
+    let topic = given.get("topic").cloned().unwrap_or_else(|| json!(format!("{}.dead-letters", draft.name)));
+    let mut options = json!({
+        "brokers": brokers, "topic": topic, "create": true,
+        "key": dead_letter::KEY, "headers": dead_letter::HEADERS, "timestamp": dead_letter::TIMESTAMP,
+    });
+    if let (Value::Object(options), Some(properties)) = (&mut options, properties) {
+        options.insert("properties".into(), consumer_only_removed(properties));
+    }
+    let kind = tables.sinks.iter().find(|kind| kind.name == "kafka");
+    let raw = format(tables, at, &KindSpec { name: "raw".into(), options: json!({}) });
+    let (Some(kind), Ok(raw)) = (kind, raw) else {
+        let message = "the sink `kafka` or the format `raw` is not in the tables";
+        return Err(vec![Problem::new(Code::X004, at, message).help("this is a defect of the engine")]);
+    };
+    let schema = dead_letter::schema();
+    let name = "dead-letters";
+    let settings = Settings {
+        pipeline: &draft.name,
+        name,
+        base,
+        options: &options,
+        format: Some(&raw),
+        schema: &schema,
+    };
+    match (kind.prepare)(&settings) {
+        Ok(prepared) => Ok(DeadLetters::Kafka(prepared)),
+        // What it complains of may have been put in here, so the part of the file that asked for it is shown.
+        Err(all) => Err(all
+            .into_iter()
+            .map(|p| {
+                let first = p.pointer.split('/').nth(1);
+                let own = first.is_some_and(|key| given.get(key).is_some());
+                let pointer = if own { format!("{at}{}", p.pointer) } else { at.to_owned() };
+                Problem { pointer, ..p }
+            })
+            .collect()),
+    }
+}
+
+/// Properties of a source that a producer would not know.
+fn consumer_only_removed(properties: Value) -> Value {
+    const SHARED: &[&str] =
+        &["security.", "sasl.", "ssl.", "enable.ssl", "client.", "socket.", "broker.address", "debug"];
+    match properties {
+        Value::Object(map) => {
+            let shared =
+                map.into_iter().filter(|(key, _)| SHARED.iter().any(|prefix| key.starts_with(prefix)));
+            Value::Object(shared.collect())
+        }
+        other => other,
+    }
+}

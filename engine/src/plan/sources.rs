@@ -1,0 +1,127 @@
+//! Sources of a plan: formats prepared, metadata columns appended.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use serde_json::Value;
+
+use super::SourceNode;
+use super::build::Tables;
+use super::graph::pointer;
+use crate::codec::{Format, Problem};
+use crate::config::spec::{KindSpec, SourceSpec};
+use crate::config::{step, suggestion};
+use crate::error::Code;
+use crate::sink::dead_letter::headers_type;
+use crate::source::Settings;
+
+/// Resolves a source; pointers of the mistakes are into the file.
+pub(super) fn prepare(
+    tables: &Tables,
+    pipeline: &str,
+    base: &Path,
+    name: &str,
+    spec: &SourceSpec,
+) -> Result<SourceNode, Vec<Problem>> {
+    let at = pointer("sources", name);
+    let Some(kind) = tables.sources.iter().copied().find(|kind| kind.name == spec.kind.name) else {
+        let names = tables.sources.iter().map(|kind| kind.name);
+        let problem =
+            Problem::new(Code::C005, &at, format!("there is no kind of source `{}`", spec.kind.name));
+        return Err(vec![problem.help(suggestion(&spec.kind.name, names, "kinds"))]);
+    };
+    let format = match &spec.format {
+        Some(format) => Some(self::format(tables, &step(&at, "format"), format)?),
+        None => match (guess(tables, &spec.kind.options), kind.default_format) {
+            (Some(guessed), _) => Some(guessed),
+            (None, Some(default)) => {
+                let (name, options) = default();
+                Some(self::format(tables, &at, &KindSpec { name: name.to_owned(), options })?)
+            }
+            (None, None) => None,
+        },
+    };
+    if format.is_none() && kind.needs_format {
+        return Err(vec![missing_format(tables, &at)]);
+    }
+    let options = step(&at, kind.name);
+    let settings = Settings { pipeline, name, base, options: &spec.kind.options, format: format.as_ref() };
+    let prepared = (kind.prepare)(&settings).map_err(|all| below(all, &options))?;
+    let (schema, problems) =
+        append(&prepared.schema(), &spec.metadata, kind.metadata, &step(&at, "metadata"));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(SourceNode {
+        name: name.into(),
+        kind,
+        prepared,
+        format,
+        metadata: spec.metadata.clone(),
+        schema,
+        on_failure: spec.on_failure,
+    })
+}
+
+pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {
+    problems.into_iter().map(|problem| problem.below(prefix)).collect()
+}
+
+pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {
+    let names: Vec<&str> = tables.formats.iter().map(|kind| kind.name).collect();
+    Problem::new(Code::C004, at, "`format` is missing")
+        .help(format!("add `format:` with one of {}", names.join(", ")))
+}
+
+/// A format that the file names.
+pub(super) fn format(tables: &Tables, at: &str, spec: &KindSpec) -> Result<Arc<dyn Format>, Vec<Problem>> {
+    let Some(kind) = tables.formats.iter().find(|kind| kind.name == spec.name) else {
+        let names = tables.formats.iter().map(|kind| kind.name);
+        let problem = Problem::new(Code::C005, at, format!("there is no format `{}`", spec.name));
+        return Err(vec![problem.help(suggestion(&spec.name, names, "formats"))]);
+    };
+    (kind.prepare)(&spec.options).map_err(|all| below(all, &step(at, &spec.name)))
+}
+
+/// The format that a path's extension tells; its options are all defaults.
+pub(super) fn guess(tables: &Tables, options: &Value) -> Option<Arc<dyn Format>> {
+    let path = options.get("path")?.as_str()?;
+    let extension = Path::new(path).extension()?.to_str()?.to_ascii_lowercase();
+    let kind = tables.formats.iter().find(|kind| kind.extensions.contains(&extension.as_str()))?;
+    (kind.prepare)(&Value::Object(serde_json::Map::new())).ok()
+}
+
+/// The metadata column of a name.
+fn column(name: &str) -> Option<Field> {
+    let (ty, nullable) = match name {
+        "key" => (DataType::Binary, true),
+        "topic" => (DataType::Utf8, false),
+        "partition" => (DataType::Int32, false),
+        "offset" => (DataType::Int64, false),
+        "timestamp" => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), true),
+        "headers" => (headers_type(), true),
+        _ => return None,
+    };
+    Some(Field::new(format!("_{name}"), ty, nullable))
+}
+
+fn append(schema: &SchemaRef, wanted: &[String], known: &[&str], at: &str) -> (SchemaRef, Vec<Problem>) {
+    let mut fields: Vec<Arc<Field>> = schema.fields().to_vec();
+    let mut problems = Vec::new();
+    for (i, name) in wanted.iter().enumerate() {
+        let at = format!("{at}/{i}");
+        match column(name).filter(|_| known.contains(&name.as_str())) {
+            None => problems.push(
+                Problem::new(Code::C005, at, format!("this source has no metadata `{name}`"))
+                    .help(suggestion(name, known.iter().copied(), "metadata")),
+            ),
+            Some(field) if fields.iter().any(|other| other.name() == field.name()) => problems.push(
+                Problem::new(Code::P009, at, format!("there is already a column `{}`", field.name()))
+                    .help("rename the column or leave this metadata out"),
+            ),
+            Some(field) => fields.push(Arc::new(field)),
+        }
+    }
+    (Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), problems)
+}
