@@ -22,5 +22,7 @@ pub mod source;
 pub mod stage;
 // Rank 4
 pub mod plan;
+// Rank 5
+pub mod run;
 // Rank 6
 pub mod cli;

@@ -1,6 +1,97 @@
-//! The commands of `pipe`: one file each.
+//! The command line: one command a file, nothing but arguments, printing and exit codes.
 
 pub mod check;
 pub mod explain;
+mod live;
 pub mod load;
+pub mod run;
 pub mod schema;
+pub mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{Domain, Result};
+use crate::stage::HostOptions;
+
+/// A streaming data-pipeline engine whose transform stages are sandboxed WebAssembly components.
+///
+/// A pipeline file names sources, stages and sinks; `pipe run` reads records, passes them as Arrow batches through
+/// the stages and writes what comes out, losing nothing. Start with `pipe check FILE`, then
+/// `pipe run --until-end FILE`.
+///
+/// Exit codes: 0 done, 1 failed while running, 2 the pipeline or the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "pipe", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Explain(explain::Args),
+    Schema(schema::Args),
+    /// Build stages.
+    #[command(subcommand)]
+    Stage(StageCommand),
+    /// Print a completion script for a shell, for example `pipe completions bash > /etc/bash_completion.d/pipe`.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StageCommand {
+    Build(stage::BuildArgs),
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let result = dispatch(Cli::parse().command);
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        // What a user wrote is wrong, or something failed while running.
+        ExitCode::from(if error.domain() == Domain::User { load::EXIT_WRONG } else { 1 })
+    })
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(&args, host_options()),
+        Command::Check(args) => check::run(&args, &host_options()),
+        Command::Explain(args) => explain::run(&args, &host_options()),
+        Command::Schema(args) => schema::run(&args),
+        Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Compiled components are kept in `PIPE_CACHE`, else in the user's cache folder.
+pub fn host_options() -> HostOptions {
+    let own = std::env::var_os("PIPE_CACHE").map(PathBuf::from);
+    let user = || {
+        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).map(|cache| cache.join("pipe/stages"))
+    };
+    HostOptions { cache: own.or_else(user).filter(|folder| !folder.as_os_str().is_empty()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

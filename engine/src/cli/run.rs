@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::load::{self, LoadArgs};
 use super::live;
+use super::load::{EXIT_WRONG, Form, load_plan};
 use crate::clock::SystemClock;
 use crate::error::{Code, Error, Result};
 use crate::run::{self, Options, Stopper, Summary};
+use crate::stage::HostOptions;
 
 /// Run a pipeline as a worker.
 ///
@@ -19,9 +20,13 @@ use crate::run::{self, Options, Stopper, Summary};
 ///
 /// Exit codes: 0 done, 1 failed while running, 2 the pipeline or the command line is wrong.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    load: LoadArgs,
+pub struct Args {
+    /// The pipeline file.
+    #[arg(default_value = "pipeline.yaml")]
+    file: PathBuf,
+    /// Overrides a key of the file: `--set lanes=2`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// End when everything that was there at the start has been read
     #[arg(long)]
     until_end: bool,
@@ -48,11 +53,10 @@ fn worker_id(text: &str) -> Result<String, String> {
 }
 
 /// Runs it; the exit code says how it went.
-pub fn run(args: RunArgs) -> ExitCode {
+pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     live::start_logs(args.log_format);
-    let plan = match load::plan(&args.load) {
-        Ok(plan) => plan,
-        Err(code) => return code,
+    let Some(plan) = load_plan(&args.file, &args.set, host, Form::Auto)? else {
+        return Ok(ExitCode::from(EXIT_WRONG));
     };
     let state = args.state.clone().unwrap_or_else(|| plan.base.join(".pipe"));
     let options = Options {
@@ -64,13 +68,13 @@ pub fn run(args: RunArgs) -> ExitCode {
     tracing::info!(pipeline = plan.name, lanes = plan.lanes, "starting");
     let (summary, result) = match work(plan, &options) {
         Ok(ended) => ended,
-        Err(error) => return failed(&error),
+        Err(error) => return Ok(failed(&error)),
     };
     report(&summary, args.log_format);
-    match result {
+    Ok(match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
-    }
+    })
 }
 
 fn failed(error: &Error) -> ExitCode {

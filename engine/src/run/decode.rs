@@ -17,7 +17,7 @@ use crate::sink::dead_letter::headers_type;
 
 /// Makes rows of the batches of one source, on the lane's thread.
 pub(super) struct Decode {
-    /// `None`: the batches are rows already.
+    /// `None`: the source has no format, its batches are rows.
     pub decoder: Option<Box<dyn Decoder>>,
     /// Metadata columns to append.
     pub metadata: Vec<String>,
@@ -29,11 +29,11 @@ impl Decode {
     /// The good rows of a source batch, and the bad ones.
     pub fn decode(&mut self, source: &Arc<SourceBatch>) -> Result<(Batch, Vec<BadRow>)> {
         let (records, good, bad) = match (&mut self.decoder, &source.payload) {
-            (Some(decoder), payload @ Payload::Values(_)) => {
+            (Some(decoder), payload) => {
                 let decoded = decoder.decode(payload)?;
                 (decoded.records, decoded.good, decoded.bad)
             }
-            (_, Payload::Rows(rows)) => (rows.clone(), None, Vec::new()),
+            (None, Payload::Rows(rows)) => (rows.clone(), None, Vec::new()),
             (None, Payload::Values(_)) => {
                 return Err(Error::internal("a source without a format gave bytes"));
             }

@@ -18,7 +18,6 @@ use super::{
 use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
-use crate::codec::Layout;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
 use crate::metrics::{self, Meter};
