@@ -332,14 +332,12 @@ impl Wiring {
         reader: Box<dyn Reader>,
         failures: Sender<Vec<Failure>>,
     ) -> Result<()> {
-        // A container's rows need no decoder, and neither does a decoder without a format.
         let decoder = match &node.format {
-            Some(format) if format.layout() != Layout::Container => Some(
-                format
-                    .decoder(node.prepared.schema())
-                    .map_err(|e| e.context(format!("source `{}`", node.name)))?,
-            ),
-            _ => None,
+            Some(format) => {
+                let decoder = format.decoder(node.prepared.schema());
+                Some(decoder.map_err(|e| e.context(format!("source `{}`", node.name)))?)
+            }
+            None => None,
         };
         let body = source::Lane {
             name: Arc::clone(&node.name),
