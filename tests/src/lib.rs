@@ -1,6 +1,44 @@
 //! Helpers of the integration tests.
 
+pub mod golden;
 pub mod kafka;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use pipe_engine::cli::load;
+use pipe_engine::plan::Plan;
+use pipe_engine::stage::HostOptions;
+
+/// The root of the source tree.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The binary `pipe`, built from this tree. Panics when it does not build: nothing can be tested then.
+pub fn pipe() -> Command {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(BINARY.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "pipe-engine", "--bin", "pipe"])
+            .current_dir(root())
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "`pipe` does not build");
+        // This test binary lies in <target>/<profile>/deps.
+        let exe = std::env::current_exe().unwrap_or_default();
+        let profile = exe.parent().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
+        profile.join("pipe")
+    }))
+}
+
+/// The folder of the built stages (`scripts/guests.sh`). Panics when they are not built.
+pub fn stages() -> PathBuf {
+    let folder = root().join("stages/target/components");
+    assert!(folder.join("filter.wasm").exists(), "the stages are not built: run scripts/guests.sh");
+    folder
+}
 
 /// The plan of a pipeline file, its components taken from this tree. Panics with everything that is wrong.
 pub fn plan(file: &Path, sets: &[String]) -> Plan {
