@@ -22,8 +22,12 @@ use crate::units;
 /// that code needs no bounds checks), no memory.
 const POOL_INSTANCES: u32 = 2_048;
 
-/// Core instances, memories or tables of one component in the pool: a compiled stage has one, with WASI's adapter five.
-/// An interpreter's component has dozens and would use the pool up, so it runs on demand.
+/// Stack of a call: interpreters nest deeply; half of what Rust gives a thread, so that the host's own frames fit too.
+const STACK_BYTES: usize = 1 << 20;
+
+/// Core instances, memories or tables of one component in the pool: a compiled stage has one, with WASI's adapter five,
+/// and what the usual Python and JavaScript tools make fits too. A component of more parts would use the pool up, so
+/// it runs on demand.
 const POOL_PARTS: u32 = 16;
 
 /// The engines and the cache of compiled components; one a process.
@@ -62,7 +66,7 @@ impl Engines {
 
 fn config() -> Config {
     let mut config = Config::new();
-    config.wasm_component_model(true).epoch_interruption(true);
+    config.wasm_component_model(true).epoch_interruption(true).max_wasm_stack(STACK_BYTES);
     config
 }
 
