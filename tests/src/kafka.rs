@@ -5,6 +5,8 @@
 //! is dropped, and also when this process dies in any way: the shell then kills the broker by its process id and
 //! removes the folder.
 
+#![expect(clippy::expect_used, reason = "a helper of a test fails it by panicking")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

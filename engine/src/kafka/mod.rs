@@ -210,7 +210,7 @@ impl Voice {
             | RDKafkaLogLevel::Error => tracing::error!(node, facility, "kafka: {line}"),
             RDKafkaLogLevel::Warning => tracing::warn!(node, facility, "kafka: {line}"),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(node, facility, "kafka: {line}")
+                tracing::info!(node, facility, "kafka: {line}");
             }
             RDKafkaLogLevel::Debug => tracing::debug!(node, facility, "kafka: {line}"),
         }

@@ -31,7 +31,8 @@ pub static KIND: SinkKind = SinkKind {
     summary: "Writes records to a topic of a Kafka cluster.",
     example: "kafka: { brokers: \"localhost:9092\", topic: slow-requests }\nformat: json\n",
     options: kafka::options_schema::<Options>,
-    delivery: Delivery::Transactional,
+    // Transactions come with exactly-once delivery; until then nothing more is promised.
+    delivery: Delivery::AtLeastOnce,
     default_format: Some("json"),
     needs_format: true,
     durable_on_close: false,

@@ -183,6 +183,10 @@ pub(super) struct KafkaReader {
 }
 
 /// What one look at all partitions found.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and a box would be an allocation a batch"
+)]
 enum Sweep {
     Batch(crate::batch::SourceBatch),
     /// Nothing to hand over; something was gathered that is due at this time.
