@@ -44,6 +44,8 @@ pub(super) struct Pending {
 const IDLE: Duration = Duration::from_millis(100);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A hiccup is not worth a line; half a second of failing is.
+const PAUSES_BEFORE_LOG: u32 = 5;
 /// A sink that keeps failing is logged this often, in pauses.
 const PAUSES_A_LOG_LINE: u32 = 10;
 
@@ -159,7 +161,7 @@ impl Lane {
             if self.signals.generation.get() > self.inputs.generation() {
                 return Ok(None);
             }
-            if paused.is_multiple_of(PAUSES_A_LOG_LINE) && paused > 0 {
+            if paused == PAUSES_BEFORE_LOG || (paused.is_multiple_of(PAUSES_A_LOG_LINE) && paused > 0) {
                 tracing::warn!(sink = &*self.name, %error, what, "failed for a passing reason; trying again");
             }
             paused += 1;
