@@ -193,7 +193,7 @@ impl Coordinator {
                     .map_err(|e| e.context(format!("source `{}`", source.name)))?;
             }
         }
-        let Some(state) = &self.state else { return Ok(()) };
+        let Some(state) = &mut self.state else { return Ok(()) };
         let kept = self.sources.iter().zip(&positions.0).filter(|(s, _)| s.replay == Replay::State);
         state.save(kept.map(|(source, positions)| (source.name.as_ref(), positions)))
     }

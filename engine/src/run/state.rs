@@ -13,6 +13,8 @@ use crate::source::{Partition, Positions};
 /// The positions file of one pipeline, locked while a worker has it.
 pub(super) struct State {
     path: PathBuf,
+    /// What the file holds: a run that reads nothing of a partition keeps its position. `None`: not read yet.
+    known: Option<Contents>,
     /// Held, not read: the lock ends with it.
     _lock: File,
 }
@@ -33,6 +35,28 @@ struct Position {
     topic: String,
     partition: i32,
     next: i64,
+}
+
+impl Contents {
+    fn advance(&mut self, name: &str, positions: &Positions) {
+        if positions.is_empty() {
+            return;
+        }
+        let at = self.sources.iter().position(|s| s.name == name).unwrap_or_else(|| {
+            self.sources.push(Source { name: name.to_owned(), partitions: Vec::new() });
+            self.sources.len() - 1
+        });
+        let partitions = &mut self.sources[at].partitions;
+        for (p, &next) in positions {
+            let same = |known: &&mut Position| *known.topic == *p.topic && known.partition == p.partition;
+            match partitions.iter_mut().find(same) {
+                Some(known) => known.next = next,
+                None => {
+                    partitions.push(Position { topic: p.topic.to_string(), partition: p.partition, next })
+                }
+            }
+        }
+    }
 }
 
 impl State {
@@ -56,11 +80,12 @@ impl State {
             }
             Err(std::fs::TryLockError::Error(e)) => return Err(failed("cannot lock", &e)),
         }
-        Ok(Self { path: folder.join(format!("{pipeline}.positions.json")), _lock: lock })
+        Ok(Self { path: folder.join(format!("{pipeline}.positions.json")), known: None, _lock: lock })
     }
 
     /// Forgets what was saved.
-    pub fn clear(&self) -> Result<()> {
+    pub fn clear(&mut self) -> Result<()> {
+        self.known = None;
         match std::fs::remove_file(&self.path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(self.failed("cannot remove", &e)),
             _ => Ok(()),
@@ -73,14 +98,8 @@ impl State {
 
     /// The positions of a source; empty when none were saved.
     pub fn load(&self, source: &str) -> Result<Positions> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Positions::new()),
-            Err(e) => return Err(self.failed("cannot read", &e)),
-        };
-        let contents: Contents = serde_json::from_str(&text)
-            .map_err(|e| self.failed("cannot understand", &e).help("start over with `--fresh`"))?;
-        let partitions = contents.sources.into_iter().find(|s| s.name == source).map(|s| s.partitions);
+        let partitions =
+            self.contents()?.sources.into_iter().find(|s| s.name == source).map(|s| s.partitions);
         Ok(partitions
             .unwrap_or_default()
             .into_iter()
@@ -88,23 +107,37 @@ impl State {
             .collect())
     }
 
-    /// Replaces the file whole, durably: a crash leaves the old or the new.
-    pub fn save<'a>(&self, sources: impl Iterator<Item = (&'a str, &'a Positions)>) -> Result<()> {
-        let sources = sources.map(|(name, positions)| Source {
-            name: name.to_owned(),
-            partitions: positions
-                .iter()
-                .map(|(p, next)| Position { topic: p.topic.to_string(), partition: p.partition, next: *next })
-                .collect(),
-        });
-        let contents = Contents { sources: sources.collect() };
+    fn contents(&self) -> Result<Contents> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Contents::default()),
+            Err(e) => return Err(self.failed("cannot read", &e)),
+        };
+        serde_json::from_str(&text)
+            .map_err(|e| self.failed("cannot understand", &e).help("start over with `--fresh`"))
+    }
+
+    /// Adds positions and replaces the file whole, durably: a crash leaves the old or the new. Positions of other
+    /// partitions and sources stay as they were saved.
+    pub fn save<'a>(&mut self, sources: impl Iterator<Item = (&'a str, &'a Positions)>) -> Result<()> {
+        let mut contents = match self.known.take() {
+            Some(contents) => contents,
+            None => self.contents()?,
+        };
+        sources.for_each(|(name, positions)| contents.advance(name, positions));
+        let written = self.write(&contents);
+        self.known = Some(contents);
+        written
+    }
+
+    fn write(&self, contents: &Contents) -> Result<()> {
         if contents.sources.is_empty() {
             return Ok(());
         }
         let passing = |e: &dyn std::fmt::Display| {
             Error::passing(Code::X003, format!("cannot write {}: {e}", self.path.display()))
         };
-        let text = serde_json::to_vec_pretty(&contents).map_err(|e| Error::internal(e.to_string()))?;
+        let text = serde_json::to_vec_pretty(contents).map_err(|e| Error::internal(e.to_string()))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| passing(&e))?;
         file.write_all(&text).map_err(|e| passing(&e))?;
@@ -125,12 +158,17 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded_and_fresh_forgets_it() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path(), "p").unwrap();
+        let mut state = State::open(folder.path(), "p").unwrap();
         assert!(state.load("s").unwrap().is_empty());
         state.save([("s", &positions(7)), ("t", &positions(9))].into_iter()).unwrap();
         assert_eq!(state.load("s").unwrap(), positions(7));
         assert_eq!(state.load("t").unwrap(), positions(9));
         assert!(state.load("u").unwrap().is_empty());
+        // A run that reads nothing, or one partition only, keeps what the runs before it committed.
+        drop(state);
+        let mut state = State::open(folder.path(), "p").unwrap();
+        state.save([("s", &Positions::new()), ("t", &positions(11))].into_iter()).unwrap();
+        assert_eq!((state.load("s").unwrap(), state.load("t").unwrap()), (positions(7), positions(11)));
         state.clear().unwrap();
         assert!(state.load("s").unwrap().is_empty());
     }

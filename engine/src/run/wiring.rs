@@ -87,7 +87,7 @@ fn random_name() -> String {
 fn open_state(plan: &Plan, options: &Options) -> Result<Option<State>> {
     let needed = plan.sources.iter().any(|s| s.kind.replay == Replay::State);
     let (true, Some(folder)) = (needed, &options.state) else { return Ok(None) };
-    let state = State::open(folder, &plan.name)?;
+    let mut state = State::open(folder, &plan.name)?;
     if options.fresh {
         state.clear()?;
     }

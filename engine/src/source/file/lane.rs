@@ -58,7 +58,11 @@ impl Lane {
         let mut found = Positions::new();
         for input in &inputs {
             let partition = Partition { topic: input.name(), partition: 0 };
-            let at = resume.get(&partition).copied().unwrap_or(0);
+            // What a pipe gives is never what an earlier one gave: skipping it would lose it.
+            let at = match input {
+                Input::Stdin => 0,
+                Input::File(_) => resume.get(&partition).copied().unwrap_or(0),
+            };
             found.insert(partition, at);
         }
         let waiting = inputs.iter().cloned().collect();
