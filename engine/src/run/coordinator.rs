@@ -53,6 +53,8 @@ pub(super) struct Coordinator {
     /// Lanes of sources that have nothing more to read.
     pub at_end: BTreeSet<usize>,
     pub lanes: usize,
+    /// Whether a stop was asked for: a rewind does not read again what a stop has cut off.
+    pub stopping: bool,
     /// Who waits for an epoch to commit.
     pub drains: Vec<(Epoch, Sender<()>)>,
 }
@@ -63,9 +65,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(500);
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
         let result = self.serve();
-        if result.is_err() {
-            self.signals.down.store(true, Ordering::Release);
-        }
+        let told = if result.is_ok() { &self.signals.done } else { &self.signals.down };
+        told.store(true, Ordering::Release);
         result
     }
 
@@ -79,6 +80,7 @@ impl Coordinator {
             let wait = next.saturating_sub(now).clamp(Duration::from_millis(1), self.interval);
             match self.events.recv_timeout(wait) {
                 Ok(Event::Stop) => {
+                    self.stopping = true;
                     self.finish();
                     deadline.get_or_insert(self.clock.now() + self.shutdown_timeout);
                 }
@@ -133,10 +135,7 @@ impl Coordinator {
                 self.rewind(&reason);
                 Ok(())
             }
-            Event::Stop => {
-                self.finish();
-                Ok(())
-            }
+            Event::Stop => Err(Error::internal("a stop is served by the loop")),
             Event::Failed(error) => Err(error),
         }
     }
@@ -199,8 +198,6 @@ impl Coordinator {
     }
 
     fn rewind(&mut self, reason: &str) {
-        // The last epoch stays the last when the end was asked for: it is asked for again below.
-        let ending = self.signals.last.load(Ordering::Acquire) != 0;
         tracing::warn!(reason, "going back to what is committed");
         let generation = self.machine.rewind();
         self.stats.rewinds.add(1);
@@ -210,7 +207,8 @@ impl Coordinator {
             (generation, self.machine.injected(), positions);
         self.signals.last.store(0, Ordering::Release);
         self.signals.generation.raise(generation);
-        if ending {
+        // Lanes that were at their end have rows to read again: they tell when they are there once more.
+        if self.stopping {
             self.finish();
         } else if !self.drains.is_empty() {
             // Whoever waits for a drain waits for what is read from here on.

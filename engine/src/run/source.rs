@@ -53,11 +53,13 @@ impl Lane {
                 self.rewind()?;
             }
             while self.injected < self.signals.target() {
-                if self.barrier()? {
-                    return Ok(());
-                }
+                self.barrier()?;
             }
-            if self.at_end {
+            let last = self.signals.is_last(self.injected);
+            if last && self.signals.is_done() {
+                return self.end();
+            }
+            if last || self.at_end {
                 std::thread::sleep(POLL_WAIT);
                 continue;
             }
@@ -136,8 +138,7 @@ impl Lane {
         }
     }
 
-    /// Sends the next barrier; true behind the last.
-    fn barrier(&mut self) -> Result<bool, Halt> {
+    fn barrier(&mut self) -> Result<(), Halt> {
         let epoch = self.injected.next();
         for output in &self.outputs {
             output.send(self.generation, Message::Barrier(epoch))?;
@@ -147,14 +148,14 @@ impl Lane {
         let (generation, lane, source) = (self.generation, self.lane, self.source);
         self.tell(Event::Barrier { generation, lane, epoch, source, positions })?;
         self.injected = epoch;
-        if !self.signals.is_last(epoch) {
-            return Ok(false);
-        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Halt> {
         for output in &self.outputs {
             output.send(self.generation, Message::End)?;
         }
-        self.failures.send(self.generation, Message::End)?;
-        Ok(true)
+        Ok(self.failures.send(self.generation, Message::End)?)
     }
 
     fn rewind(&mut self) -> Result<(), Halt> {

@@ -238,8 +238,12 @@ impl Wiring {
                     Error::internal(format!("{place} panicked: {text}"))
                 }
             };
-            // The first failure is the one that is told; the coordinator may be gone already.
-            let _ = tell.send(Event::Failed(error));
+            if let Err(unsent) = tell.send(Event::Failed(error)) {
+                // The coordinator has ended, so everything was committed (or another failure came first).
+                if let Event::Failed(error) = unsent.0 {
+                    tracing::warn!(%error, "failed while the worker was ending");
+                }
+            }
         };
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
@@ -309,6 +313,7 @@ impl Wiring {
             stats: Arc::clone(&self.stats.worker),
             at_end: BTreeSet::new(),
             lanes: source_lanes,
+            stopping: false,
             drains: Vec::new(),
         };
         let coordinator = std::thread::Builder::new()
