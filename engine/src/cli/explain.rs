@@ -77,9 +77,7 @@ pub fn stage_details(stage: &StageNode) -> Vec<String> {
 }
 
 fn columns(schema: &Schema) -> String {
-    let each = schema.fields().iter().map(|field| {
-        format!("{}: {}", field.name(), print_field(field))
-    });
+    let each = schema.fields().iter().map(|field| format!("{}: {}", field.name(), print_field(field)));
     each.collect::<Vec<_>>().join(", ")
 }
 

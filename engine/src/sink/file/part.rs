@@ -60,7 +60,7 @@ impl Part {
         format: &dyn Format,
         schema: &SchemaRef,
     ) -> Result<Self> {
-        let waiting = Waiting::default();
+        let mut waiting = Waiting::default();
         let writer = format.writer(schema.clone(), Box::new(waiting.clone()))?;
         Ok(Self { hidden, visible, file, waiting, writer, finished: false, rows: 0, written: 0 })
     }
@@ -176,7 +176,7 @@ mod tests {
             written: 0,
             hidden: hidden.clone(),
         };
-        waiting.clone().write_all(b"row\n").unwrap();
+        waiting.write_all(b"row\n").unwrap();
         for _ in 0..2 {
             let e = part.finish().unwrap_err();
             assert!(e.is_passing() && e.code() == Code::K002, "{e}");
