@@ -60,7 +60,7 @@ impl Part {
         format: &dyn Format,
         schema: &SchemaRef,
     ) -> Result<Self> {
-        let mut waiting = Waiting::default();
+        let waiting = Waiting::default();
         let writer = format.writer(schema.clone(), Box::new(waiting.clone()))?;
         Ok(Self { hidden, visible, file, waiting, writer, finished: false, rows: 0, written: 0 })
     }
@@ -165,7 +165,7 @@ mod tests {
     fn a_full_disk_passes_and_keeps_what_waits() {
         let dir = tempfile::tempdir().unwrap();
         let hidden = dir.path().join(".a.tmp");
-        let waiting = Waiting::default();
+        let mut waiting = Waiting::default();
         let mut part = Part {
             visible: dir.path().join("a"),
             file: File::options().write(true).open("/dev/full").unwrap(),
