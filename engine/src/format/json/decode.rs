@@ -33,11 +33,7 @@ impl JsonDecoder {
         too_large(bytes)?;
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let mut parse = || {
-            json.deserialize_map(Fields {
-                columns: &mut self.columns,
-                row,
-                what: "a record is a JSON object",
-            })?;
+            json.deserialize_map(Fields { columns: &mut self.columns, row, what: "a JSON object" })?;
             json.end()
         };
         parse().map_err(|e: serde_json::Error| e.to_string())?;

@@ -51,9 +51,9 @@ fn every_kind_of_bad_record_is_rejected_alone() {
     for (record, part) in [
         (&b""[..], "EOF"),
         (b"{", "EOF"),
-        (b"[]", "a record is a JSON object"),
-        (b"null", "a record is a JSON object"),
-        (b"3", "a record is a JSON object"),
+        (b"[]", "expected a JSON object"),
+        (b"null", "expected a JSON object"),
+        (b"3", "expected a JSON object"),
         (b"{} x", "trailing"),
         (b"{}{}", "trailing"),
         (b"{\"a\":\"1\"}", "column `a`: int8 was expected, not the string `1`"),
@@ -76,7 +76,7 @@ fn every_kind_of_bad_record_is_rejected_alone() {
         (b"{\"b\":\"0g\"}", "column `b`: hexadecimal"),
         (b"{\"a\":NaN}", "column `a`"),
         (&deep(10_000), "column `t[0]`: int64 was expected, not an array"),
-        (&vec![b'['; 10_000], "a record is a JSON object"),
+        (&vec![b'['; 10_000], "expected a JSON object"),
     ] {
         let message = reject(&columns, record);
         assert!(
