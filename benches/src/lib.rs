@@ -1,11 +1,14 @@
 //! Workloads of the benchmarks.
 
+pub mod measure;
+
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -95,4 +98,17 @@ pub fn send(producer: &BaseProducer, record: BaseRecord<'_, [u8], [u8]>) -> Resu
             Err((error, _)) => return Err(error),
         }
     }
+}
+
+/// Records that a topic holds, by the ends of its partitions.
+pub fn records_in(brokers: &str, topic: &str) -> Result<u64, KafkaError> {
+    let wait = Duration::from_secs(10);
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), wait)?;
+    let mut records = 0;
+    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait)?;
+        records += (high - low) as u64;
+    }
+    Ok(records)
 }
