@@ -64,10 +64,16 @@ fn workers_come_and_go_in_order_and_nothing_comes_twice() {
     let first = first.stop();
     patiently(LONG, "the third has all partitions", || assigned(&third.log()) >= 6);
     let count = stream.end();
-    patiently(LONG, "all is committed", || committed(broker, &name, &from, 6).values().all(|&at| at == count));
+    patiently(LONG, "all is committed", || {
+        committed(broker, &name, &from, 6).values().all(|&at| at == count)
+    });
     let third = third.stop();
     // A revoke drained what was read, so the next owner went on exactly there.
-    assert!(!first.log.contains("\"drained\":false") && first.log.contains("\"drained\":true"), "{}", first.log);
+    assert!(
+        !first.log.contains("\"drained\":false") && first.log.contains("\"drained\":true"),
+        "{}",
+        first.log
+    );
     assert_eq!(numbers(broker, &to), (each(6, count), 0));
     let written: u64 = [&first, &second, &third].map(|end| end.count("sinks", "out", "written")).iter().sum();
     assert_eq!(written, 6 * count as u64);
@@ -93,7 +99,9 @@ fn a_killed_worker_loses_nothing() {
     // The group finds out when its session is over.
     patiently(LONG, "the first has taken over", || assigned(&first.log()) >= 6);
     let count = stream.end();
-    patiently(LONG, "all is committed", || committed(broker, &name, &from, 4).values().all(|&at| at == count));
+    patiently(LONG, "all is committed", || {
+        committed(broker, &name, &from, 4).values().all(|&at| at == count)
+    });
     first.stop();
     let (found, repeats) = numbers(broker, &to);
     assert_eq!(found, each(4, count));

@@ -44,7 +44,8 @@ fn the_flights_go_through_stages_to_two_topics_and_parquet() {
     let pipeline = Pipeline::new(broker, &yaml);
     let end = pipeline.run().ok();
 
-    let late: Vec<&Value> = flights.iter().map(|(_, v)| v).filter(|v| v["delay"].as_i64() > Some(15)).collect();
+    let late: Vec<&Value> =
+        flights.iter().map(|(_, v)| v).filter(|v| v["delay"].as_i64() > Some(15)).collect();
     let (all, count) = (flights.len() as u64, late.len() as u64);
     let expected = |of_hubs: bool| {
         let is_hub = |v: &Value| ["ATL", "DFW", "ORD"].contains(&v["origin"].as_str().unwrap());
@@ -73,10 +74,16 @@ fn the_flights_go_through_stages_to_two_topics_and_parquet() {
     }
     assert_eq!((rows, delay), (count, late.iter().map(|v| v["delay"].as_i64().unwrap()).sum()));
 
-    assert_eq!([end.count("sources", "flights", "read"), end.count("sources", "flights", "decoded")], [all; 2]);
+    assert_eq!(
+        [end.count("sources", "flights", "read"), end.count("sources", "flights", "decoded")],
+        [all; 2]
+    );
     assert_eq!(end.count("stages", "late", "filtered"), all - count);
     assert_eq!(end.count("stages", "by_airport", "reached"), count);
-    assert_eq!(end.count("sinks", "late_hubs", "written") + end.count("sinks", "late_others", "written"), count);
+    assert_eq!(
+        end.count("sinks", "late_hubs", "written") + end.count("sinks", "late_others", "written"),
+        count
+    );
     assert_eq!(end.count("sinks", "archive", "written"), count);
     let group = broker.tool(
         "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
@@ -159,7 +166,11 @@ sinks:
             let row: Value = serde_json::from_str(line).unwrap();
             assert!(row["_timestamp"].as_str().unwrap().starts_with("2023-11-14T22:13:20"), "{row}");
             let number = |key: &str| row[key].as_i64().unwrap();
-            places.push((row["_topic"].as_str().unwrap().to_owned(), number("_partition"), number("_offset")));
+            places.push((
+                row["_topic"].as_str().unwrap().to_owned(),
+                number("_partition"),
+                number("_offset"),
+            ));
         }
     }
     places.sort();

@@ -328,7 +328,11 @@ pub(crate) fn committed(broker: &Broker, group: &str, topic: &str, partitions: i
         list.add_partition(topic, p);
     }
     let found = consumer.committed_offsets(list, LONG).unwrap();
-    found.elements().iter().filter_map(|e| Some((e.partition(), e.offset().to_raw().filter(|&o| o >= 0)?))).collect()
+    found
+        .elements()
+        .iter()
+        .filter_map(|e| Some((e.partition(), e.offset().to_raw().filter(|&o| o >= 0)?)))
+        .collect()
 }
 
 /// A topic with settings.
