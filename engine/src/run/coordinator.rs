@@ -53,7 +53,7 @@ pub(super) struct Coordinator {
     /// Lanes of sources that have nothing more to read.
     pub at_end: BTreeSet<usize>,
     pub lanes: usize,
-    /// Whether a stop was asked for: a rewind does not read again what a stop has cut off.
+    /// The end was asked for.
     pub stopping: bool,
     /// Who waits for an epoch to commit.
     pub drains: Vec<(Epoch, Sender<()>)>,
@@ -65,8 +65,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(500);
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
         let result = self.serve();
-        let told = if result.is_ok() { &self.signals.done } else { &self.signals.down };
-        told.store(true, Ordering::Release);
+        let end = if result.is_ok() { &self.signals.over } else { &self.signals.down };
+        end.store(true, Ordering::Release);
         result
     }
 
@@ -79,16 +79,14 @@ impl Coordinator {
             let next = if self.is_committable() { commit_after } else { injected_at + self.interval };
             let wait = next.saturating_sub(now).clamp(Duration::from_millis(1), self.interval);
             match self.events.recv_timeout(wait) {
-                Ok(Event::Stop) => {
-                    self.stopping = true;
-                    self.finish();
-                    deadline.get_or_insert(self.clock.now() + self.shutdown_timeout);
-                }
                 Ok(event) => self.handle(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("all nodes are gone")),
             }
             let now = self.clock.now();
+            if self.stopping {
+                deadline.get_or_insert(now + self.shutdown_timeout);
+            }
             if now >= commit_after && self.commit_ready()?.is_break() {
                 commit_after = now + COMMIT_PAUSE;
             }
@@ -135,7 +133,11 @@ impl Coordinator {
                 self.rewind(&reason);
                 Ok(())
             }
-            Event::Stop => Err(Error::internal("a stop is served by the loop")),
+            Event::Stop => {
+                self.stopping = true;
+                self.finish();
+                Ok(())
+            }
             Event::Failed(error) => Err(error),
         }
     }
@@ -207,7 +209,8 @@ impl Coordinator {
             (generation, self.machine.injected(), positions);
         self.signals.last.store(0, Ordering::Release);
         self.signals.generation.raise(generation);
-        // Lanes that were at their end have rows to read again: they tell when they are there once more.
+        // An end that was asked for stays asked for. One that came because all was read is forgotten: what was not
+        // committed is read again first.
         if self.stopping {
             self.finish();
         } else if !self.drains.is_empty() {

@@ -99,7 +99,7 @@ impl Running {
                 tracing::warn!(node = node.name, "does not stop; left behind");
             }
         }
-        let closed = self.controls.close();
+        let closed = self.controls.close(&*self.stats.clock);
         let summary = Summary::of(&self.stats);
         let result = result.and(closed).and_then(|()| summary.check());
         (summary, result)
@@ -167,7 +167,9 @@ struct Signals {
     /// Where to go back to: the generation, the last epoch of the generations before, positions by source.
     rewind: std::sync::Mutex<(Generation, Epoch, Vec<Positions>)>,
     /// Set when the worker comes down after a failure.
-    down: AtomicBool,
+    down: std::sync::atomic::AtomicBool,
+    /// Set when the last epoch has committed: until then a rewind may still ask for its records again.
+    over: std::sync::atomic::AtomicBool,
 }
 
 impl Signals {
@@ -185,6 +187,10 @@ impl Signals {
 
     fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 }
 
