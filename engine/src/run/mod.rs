@@ -162,14 +162,12 @@ struct Signals {
     target: AtomicU64,
     /// Behind the barrier of this epoch nothing is read; 0: not known yet.
     last: AtomicU64,
-    /// The last epoch has committed: everyone may go. Not before, because until then a rewind can come.
-    done: AtomicBool,
     /// Where to go back to: the generation, the last epoch of the generations before, positions by source.
     rewind: std::sync::Mutex<(Generation, Epoch, Vec<Positions>)>,
     /// Set when the worker comes down after a failure.
     down: std::sync::atomic::AtomicBool,
     /// Set when the last epoch has committed: until then a rewind may still ask for its records again.
-    over: std::sync::atomic::AtomicBool,
+    over: AtomicBool,
 }
 
 impl Signals {
@@ -179,10 +177,6 @@ impl Signals {
 
     fn is_last(&self, epoch: Epoch) -> bool {
         epoch != Epoch(0) && self.last.load(Ordering::Acquire) == epoch.0
-    }
-
-    fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
     }
 
     fn is_down(&self) -> bool {
