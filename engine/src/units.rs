@@ -141,6 +141,9 @@ pub const KAFKA_IDLE: Duration = Duration::from_millis(100);
 /// A seek waits this long for the fetcher.
 pub const KAFKA_SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A commit waits this long for the group's coordinator, then is tried again: whoever commits has other things to do.
+pub const KAFKA_COMMIT_WAIT: Duration = Duration::from_secs(2);
+
 /// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
 pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
 

@@ -53,6 +53,8 @@ pub(super) struct Coordinator {
     /// Lanes of sources that have nothing more to read.
     pub at_end: BTreeSet<usize>,
     pub lanes: usize,
+    /// The end was asked for.
+    pub stopping: bool,
     /// Who waits for an epoch to commit.
     pub drains: Vec<(Epoch, Sender<()>)>,
 }
@@ -63,9 +65,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(500);
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
         let result = self.serve();
-        if result.is_err() {
-            self.signals.down.store(true, Ordering::Release);
-        }
+        let end = if result.is_ok() { &self.signals.over } else { &self.signals.down };
+        end.store(true, Ordering::Release);
         result
     }
 
@@ -78,15 +79,14 @@ impl Coordinator {
             let next = if self.is_committable() { commit_after } else { injected_at + self.interval };
             let wait = next.saturating_sub(now).clamp(Duration::from_millis(1), self.interval);
             match self.events.recv_timeout(wait) {
-                Ok(Event::Stop) => {
-                    self.finish();
-                    deadline.get_or_insert(self.clock.now() + self.shutdown_timeout);
-                }
                 Ok(event) => self.handle(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("all nodes are gone")),
             }
             let now = self.clock.now();
+            if self.stopping {
+                deadline.get_or_insert(now + self.shutdown_timeout);
+            }
             if now >= commit_after && self.commit_ready()?.is_break() {
                 commit_after = now + COMMIT_PAUSE;
             }
@@ -134,6 +134,7 @@ impl Coordinator {
                 Ok(())
             }
             Event::Stop => {
+                self.stopping = true;
                 self.finish();
                 Ok(())
             }
@@ -199,8 +200,6 @@ impl Coordinator {
     }
 
     fn rewind(&mut self, reason: &str) {
-        // The last epoch stays the last when the end was asked for: it is asked for again below.
-        let ending = self.signals.last.load(Ordering::Acquire) != 0;
         tracing::warn!(reason, "going back to what is committed");
         let generation = self.machine.rewind();
         self.stats.rewinds.add(1);
@@ -210,7 +209,9 @@ impl Coordinator {
             (generation, self.machine.injected(), positions);
         self.signals.last.store(0, Ordering::Release);
         self.signals.generation.raise(generation);
-        if ending {
+        // An end that was asked for stays asked for. One that came because all was read is forgotten: what was not
+        // committed is read again first.
+        if self.stopping {
             self.finish();
         } else if !self.drains.is_empty() {
             // Whoever waits for a drain waits for what is read from here on.

@@ -36,6 +36,8 @@ pub(super) struct Lane {
     pub injected: Epoch,
     pub generation: Generation,
     pub at_end: bool,
+    /// The last barrier was sent; the end follows when its epoch has committed, as a rewind may come before that.
+    pub ended: bool,
 }
 
 /// A barrier waits for at most this long behind a poll that finds nothing.
@@ -53,11 +55,12 @@ impl Lane {
                 self.rewind()?;
             }
             while self.injected < self.signals.target() {
-                if self.barrier()? {
-                    return Ok(());
-                }
+                self.barrier()?;
             }
-            if self.at_end {
+            if self.ended && self.signals.is_over() {
+                return self.end();
+            }
+            if self.ended || self.at_end {
                 std::thread::sleep(POLL_WAIT);
                 continue;
             }
@@ -84,8 +87,9 @@ impl Lane {
     fn batch(&mut self, batch: Arc<SourceBatch>) -> Result<(), Halt> {
         let at = Partition { topic: Arc::clone(&batch.topic), partition: batch.partition };
         assert!(!batch.is_empty() && batch.next > batch.offsets[batch.len() - 1], "positions move forward");
-        if let Some(&expected) = self.positions.get(&at) {
-            assert!(batch.offsets[0] >= expected, "a partition is read in order");
+        if self.positions.get(&at).is_some_and(|&expected| batch.offsets[0] < expected) {
+            // A partition was lost and came back before the rewind that goes with it: these records come again.
+            tracing::debug!(source = &*self.name, offset = batch.offsets[0], "a partition goes back");
         }
         self.positions.insert(at, batch.next);
         self.stats.read.add(batch.len() as u64);
@@ -136,8 +140,8 @@ impl Lane {
         }
     }
 
-    /// Sends the next barrier; true behind the last.
-    fn barrier(&mut self) -> Result<bool, Halt> {
+    /// Sends the next barrier.
+    fn barrier(&mut self) -> Result<(), Halt> {
         let epoch = self.injected.next();
         for output in &self.outputs {
             output.send(self.generation, Message::Barrier(epoch))?;
@@ -147,14 +151,16 @@ impl Lane {
         let (generation, lane, source) = (self.generation, self.lane, self.source);
         self.tell(Event::Barrier { generation, lane, epoch, source, positions })?;
         self.injected = epoch;
-        if !self.signals.is_last(epoch) {
-            return Ok(false);
-        }
+        self.ended = self.signals.is_last(epoch);
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), Halt> {
         for output in &self.outputs {
             output.send(self.generation, Message::End)?;
         }
         self.failures.send(self.generation, Message::End)?;
-        Ok(true)
+        Ok(())
     }
 
     fn rewind(&mut self) -> Result<(), Halt> {
@@ -168,6 +174,7 @@ impl Lane {
         self.injected = epoch;
         self.positions.clear();
         self.at_end = false;
+        self.ended = false;
         Ok(())
     }
 }

@@ -29,6 +29,8 @@ use crate::units::{Epoch, Generation};
 const EVENTS_MAX: usize = 4_096;
 /// A control queue is served at least this often.
 const CONTROL_WAIT: Duration = Duration::from_millis(100);
+/// Leaving the groups takes at most this long.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// The shared parts of all sources, each served by a thread.
 pub(super) struct Controls {
@@ -38,14 +40,28 @@ pub(super) struct Controls {
 }
 
 impl Controls {
-    /// Leaves the groups.
-    pub fn close(self) -> Result<()> {
-        self.closing.store(true, Ordering::Release);
-        for thread in self.threads {
-            // A control thread that panicked has nothing left to serve.
-            let _ = thread.join();
-        }
-        self.all.iter().try_for_each(|control| control.close())
+    /// Leaves the groups, in bounded time: a client whose broker is away may not come to an end by itself.
+    pub fn close(self, clock: &dyn Clock) -> Result<()> {
+        let (done, closed) = crossbeam_channel::bounded(1);
+        let body = move || {
+            self.closing.store(true, Ordering::Release);
+            for thread in self.threads {
+                // A control thread that panicked has nothing left to serve.
+                let _ = thread.join();
+            }
+            // Whoever waited no longer needs no answer.
+            let _ = done.send(self.all.iter().try_for_each(|control| control.close()));
+        };
+        std::thread::Builder::new()
+            .name("closing".to_owned())
+            .spawn(body)
+            .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
+        let start = clock.now();
+        closed.recv_timeout(CLOSE_WAIT).unwrap_or_else(|_| {
+            // All is committed by now; the group notices at the end of the session.
+            tracing::warn!(waited = ?(clock.now() - start), "a source cannot be closed; left behind");
+            Ok(())
+        })
     }
 }
 
@@ -238,8 +254,12 @@ impl Wiring {
                     Error::internal(format!("{place} panicked: {text}"))
                 }
             };
-            // The first failure is the one that is told; the coordinator may be gone already.
-            let _ = tell.send(Event::Failed(error));
+            if let Err(unsent) = tell.send(Event::Failed(error)) {
+                // The coordinator has ended, so everything was committed (or another failure came first).
+                if let Event::Failed(error) = unsent.0 {
+                    tracing::warn!(%error, "failed while the worker was ending");
+                }
+            }
         };
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
@@ -309,6 +329,7 @@ impl Wiring {
             stats: Arc::clone(&self.stats.worker),
             at_end: BTreeSet::new(),
             lanes: source_lanes,
+            stopping: false,
             drains: Vec::new(),
         };
         let coordinator = std::thread::Builder::new()
@@ -355,6 +376,7 @@ impl Wiring {
             injected: Epoch(0),
             generation: Generation(0),
             at_end: false,
+            ended: false,
         };
         self.spawn(format!("{}/{lane}", node.name), || body.run())
     }

@@ -152,6 +152,31 @@ fn a_full_dictionary_rejects_rows_and_the_next_batch_starts_anew() {
     }
 }
 
+#[test]
+fn bytes_that_are_no_text_spoil_only_their_own_record() {
+    let format = (super::KIND.prepare)(&json!({"columns": {"s": "utf8"}})).unwrap();
+    let mut decoder = format.decoder(format.schema().unwrap()).unwrap();
+    let records: [&[u8]; 7] = [
+        b"{\"s\":\"left out by the slice\"}\xff",
+        "{\"s\":\"caf\u{e9}\"}".as_bytes(),
+        // Together the next two are text, neither is alone.
+        b"{\"s\":\"\xc3",
+        b"\xa9\"}",
+        b"{\"s\":\"\xff\"}",
+        b"{\"other\":\"\xff\",\"s\":\"fine\"}",
+        b"{\"s\":\"last\"}",
+    ];
+    let all = BinaryArray::from_iter_values(records);
+    let mut bad_rows = |values: BinaryArray| {
+        let decoded = decoder.decode(&Payload::Values(values)).unwrap();
+        (decoded.bad.iter().map(|bad| bad.row).collect::<Vec<_>>(), decoded.records.num_rows())
+    };
+    assert_eq!(bad_rows(all.slice(1, 3)), (vec![1, 2], 1));
+    assert_eq!(bad_rows(all.slice(1, 6)), (vec![1, 2, 3], 3));
+    assert_eq!(bad_rows(all.slice(6, 1)), (vec![], 1));
+    assert_eq!(bad_rows(all.slice(6, 0)), (vec![], 0));
+}
+
 /// A type of every shape, each with values that any text of its kind spells.
 fn shapes() -> Vec<(&'static str, fn(u64) -> Value)> {
     vec![

@@ -1,4 +1,5 @@
-//! Batch consumption from one partition's queue: the only `unsafe` code of the Kafka source.
+//! Batch consumption from one partition's queue, and commits that do not block: the only `unsafe` code of the Kafka
+//! source.
 //!
 //! librdkafka hands over batches only through its C interface (`rd_kafka_consume_batch_queue`). [`Queue`] wraps one
 //! partition's queue and keeps its consumer alive. Messages that were taken and not yet visited stay in the queue's
@@ -11,6 +12,7 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -231,6 +233,65 @@ impl Record<'_> {
 unsafe fn bytes<'a>(at: *const std::ffi::c_void, len: usize) -> Option<&'a [u8]> {
     // SAFETY: the caller's promise.
     (!at.is_null()).then(|| unsafe { slice::from_raw_parts(at.cast::<u8>(), len) })
+}
+
+/// A commit on its way. librdkafka's own blocking commit waits for a whole session time-out when the broker is away.
+pub(super) struct Commit<C: ConsumerContext + 'static> {
+    /// Where the answer comes.
+    queue: ptr::NonNull<rd::rd_kafka_queue_t>,
+    /// Declared last, so dropped last: the queue belongs to the client.
+    _consumer: Arc<BaseConsumer<C>>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl<C: ConsumerContext + 'static> Send for Commit<C> {}
+
+impl<C: ConsumerContext + 'static> Commit<C> {
+    /// Sends the positions to the group's coordinator.
+    pub(super) fn start(
+        consumer: &Arc<BaseConsumer<C>>,
+        positions: &TopicPartitionList,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client is alive; the reference that is returned is given back in `Drop`.
+        let queue = unsafe { rd::rd_kafka_queue_new(client) };
+        let queue = ptr::NonNull::new(queue).ok_or(RDKafkaErrorCode::Fail)?;
+        let commit = Self { queue, _consumer: Arc::clone(consumer) };
+        // SAFETY: client, list and queue are alive during the call; librdkafka copies the list and takes a reference
+        // of its own to the queue; there is no callback, so the answer becomes an event of the queue.
+        let code = unsafe {
+            rd::rd_kafka_commit_queue(client, positions.ptr(), commit.queue.as_ptr(), None, ptr::null_mut())
+        };
+        match code {
+            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(commit),
+            code => Err(code.into()),
+        }
+    }
+
+    /// The answer, waited for at most this long; `None` when it has not come. To be called until it has come.
+    pub(super) fn wait(&self, wait: Duration) -> Option<Result<(), RDKafkaErrorCode>> {
+        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is alive; the event that is returned is ours and destroyed below.
+        let event = unsafe { rd::rd_kafka_queue_poll(self.queue.as_ptr(), millis) };
+        let event = ptr::NonNull::new(event)?;
+        // SAFETY: the event is alive until it is destroyed, once, here.
+        let code = unsafe {
+            let code = rd::rd_kafka_event_error(event.as_ptr());
+            rd::rd_kafka_event_destroy(event.as_ptr());
+            code
+        };
+        match code {
+            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Some(Ok(())),
+            code => Some(Err(code.into())),
+        }
+    }
+}
+
+impl<C: ConsumerContext + 'static> Drop for Commit<C> {
+    fn drop(&mut self) {
+        // SAFETY: the reference came from `rd_kafka_queue_new`, is given back once, and the client is still alive.
+        unsafe { rd::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
 }
 
 /// End of a partition's log as the last fetch saw it, without asking the broker; `None` before the first fetch.

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::ffi::Queue;
+use super::ffi::{Commit, Queue};
 use super::gather::Gather;
 use super::lane::{Lane, Tap, lock, outside_log};
 use super::options::Start;
@@ -25,7 +25,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, Voice, meaning};
 use crate::source::{Control, Partition, Positions, Runtime};
-use crate::units::{KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT};
+use crate::units::{
+    KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
+};
 
 /// What the group, the readers and the control share.
 pub(super) struct Shared {
@@ -242,15 +244,16 @@ impl Group {
         }
         let node = self.voice.node.as_str();
         let closing = self.closing.load(Ordering::SeqCst);
+        let mut drained = !lost;
         if !lost && !closing && !leaving.is_empty() {
-            let drained = self.runtime.drain(REVOKE_TIMEOUT);
+            drained = self.runtime.drain(REVOKE_TIMEOUT);
             tracing::info!(node, partitions = leaving.len(), drained, "partitions revoked");
         }
         {
             let mut owned = lock(&self.shared.owned);
             owned.retain(|partition, _| !leaving.contains(partition));
         }
-        if lost && !closing && !leaving.is_empty() {
+        if !drained && !closing && !leaving.is_empty() {
             tracing::warn!(node, partitions = leaving.len(), "partitions lost: another worker may own them");
             self.runtime.rewind("partitions were lost");
         }
@@ -261,10 +264,17 @@ impl Group {
     }
 }
 
+fn no_answer() -> Error {
+    let wait = humantime::format_duration(KAFKA_COMMIT_WAIT);
+    Error::passing(Code::X001, format!("the group's coordinator did not answer a commit within {wait}"))
+}
+
 /// The source's shared part.
 pub(super) struct KafkaControl {
     pub(super) consumer: Mutex<Option<Arc<BaseConsumer<Group>>>>,
     pub(super) shared: Arc<Shared>,
+    /// A commit that was not answered in time.
+    pub(super) unanswered: Mutex<Option<Commit<Group>>>,
 }
 
 impl KafkaControl {
@@ -314,10 +324,25 @@ impl Control for KafkaControl {
         if list.count() == 0 {
             return Ok(());
         }
-        match consumer.commit(&list, CommitMode::Sync) {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
-            Err(error) => {
-                Err(crate::kafka::error(Code::X001, "the group's offsets cannot be committed", &error))
+        // One at a time. What the earlier one says does not matter: this one goes further.
+        let mut unanswered = lock(&self.unanswered);
+        if let Some(earlier) = unanswered.take()
+            && earlier.wait(KAFKA_COMMIT_WAIT).is_none()
+        {
+            *unanswered = Some(earlier);
+            return Err(no_answer());
+        }
+        let fail = |code| {
+            let error = KafkaError::ConsumerCommit(code);
+            crate::kafka::error(Code::X001, "the group's offsets cannot be committed", &error)
+        };
+        let commit = Commit::start(&consumer, &list).map_err(fail)?;
+        match commit.wait(KAFKA_COMMIT_WAIT) {
+            Some(Ok(()) | Err(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Some(Err(code)) => Err(fail(code)),
+            None => {
+                *unanswered = Some(commit);
+                Err(no_answer())
             }
         }
     }
@@ -345,6 +370,7 @@ impl Control for KafkaControl {
         for lane in &self.shared.lanes {
             lane.remove(|_| true);
         }
+        lock(&self.unanswered).take();
         // The last one: dropping it leaves the group.
         drop(consumer);
         Ok(())

@@ -68,6 +68,12 @@ pub(super) struct Tap {
 }
 
 impl Tap {
+    /// Where a rewind goes. Not before the start: a partition that left and came back may have been read further by
+    /// its other owner, whose commits this worker's positions do not know.
+    fn back(&self, to: &Positions) -> i64 {
+        to.get(&self.partition).map_or(self.start, |&at| at.max(self.start))
+    }
+
     /// Whether all that `--until-end` wants was gathered.
     fn is_at_target(&self) -> bool {
         self.target.is_some_and(|target| self.next.max(self.seen) >= target)
@@ -268,7 +274,7 @@ impl KafkaReader {
         let mut taps = lock(&self.lane.taps);
         let mut list = TopicPartitionList::new();
         for tap in &mut taps.list {
-            let target = to.get(&tap.partition).copied().unwrap_or(tap.start);
+            let target = tap.back(to);
             let untouched = tap.next == target && tap.gather.is_empty() && !tap.queue.holds();
             tap.gather = Gather::default();
             tap.queue.forget();
@@ -293,7 +299,7 @@ impl KafkaReader {
             }
         }
         for tap in &mut taps.list {
-            let target = to.get(&tap.partition).copied().unwrap_or(tap.start);
+            let target = tap.back(to);
             tap.next = target;
             tap.handed = target;
             tap.seen = target;

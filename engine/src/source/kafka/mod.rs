@@ -134,7 +134,11 @@ impl Prepared for Source {
         let readers = readers.collect();
         Ok(Opened {
             readers,
-            control: Arc::new(KafkaControl { consumer: Mutex::new(Some(consumer)), shared }),
+            control: Arc::new(KafkaControl {
+                consumer: Mutex::new(Some(consumer)),
+                shared,
+                unanswered: Mutex::default(),
+            }),
         })
     }
 }

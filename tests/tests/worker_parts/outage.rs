@@ -1,0 +1,109 @@
+//! The broker freezes, goes away and returns, or never was there.
+
+use std::time::Duration;
+
+use pipe_tests::kafka::{self, Broker, unique};
+
+use super::{LONG, Pipeline, Writer, committed, copy, each, numbers, patiently};
+
+#[test]
+fn without_a_broker_the_error_comes_soon_and_names_it() {
+    let address = format!("127.0.0.1:{}", kafka::free_port());
+    let end = Pipeline::at(address.clone(), &copy("alone", "from", "to")).run().failed("K001", &address);
+    assert!(end.took < Duration::from_secs(15), "{:?}", end.took);
+    let only_source = copy("alone", "from", "to");
+    let (before, _) = only_source.split_once("  out:").unwrap();
+    let yaml = format!(
+        "{before}  out: {{ from: good, blackhole: {{}} }}\ndead_letters: {{ file: {{ path: d }} }}\n"
+    );
+    let end = Pipeline::at(address.clone(), &yaml).run().failed("S001", &address);
+    assert!(end.took < Duration::from_secs(15), "{:?}", end.took);
+}
+
+#[test]
+fn a_missing_topic_is_named() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["missing", "not-there", "to"].map(unique);
+    broker.topic(&to, 1);
+    let end = Pipeline::new(broker, &copy(&name, &from, &to)).run();
+    let end = end.failed("S003", &format!("topic `{from}` does not exist"));
+    assert!(end.took < Duration::from_secs(15), "{:?}", end.took);
+    let end = Pipeline::new(broker, &copy(&name, &to, &from)).run();
+    end.failed("K001", &format!("topic `{from}` does not exist"));
+}
+
+/// What was written before, while and after the broker was ill comes through; returns the repeats.
+fn survives(ill: impl FnOnce(&Broker), log: &str) -> usize {
+    let broker = Broker::start();
+    let [name, from, to] = ["ill", "from", "to"].map(unique);
+    broker.topic(&from, 3);
+    broker.topic(&to, 3);
+    Writer::new(&broker).numbers(&from, 3, 0..3_000);
+    let pipeline = Pipeline::new(&broker, &copy(&name, &from, &to));
+    let mut worker = pipeline.start(&[]);
+    worker.says("\"partition assigned\"");
+    let writer = Writer::new(&broker);
+    writer.numbers(&from, 3, 3_000..4_000);
+    ill(&broker);
+    worker.says(log);
+    Writer::new(&broker).numbers(&from, 3, 4_000..5_000);
+    patiently(LONG, "all is committed", || {
+        let committed = committed(&broker, &name, &from, 3);
+        committed.len() == 3 && committed.values().all(|&at| at == 5_000)
+    });
+    let end = worker.stop();
+    assert!(end.took < Duration::from_secs(15), "{:?}", end.took);
+    let (found, repeats) = numbers(&broker, &to);
+    assert_eq!(found, each(3, 5_000));
+    repeats
+}
+
+#[test]
+fn a_broker_that_stops_and_returns_costs_nothing() {
+    let repeats = survives(
+        |broker| {
+            broker.stop();
+            std::thread::sleep(Duration::from_secs(3));
+            broker.resume_from_stop();
+        },
+        "kafka",
+    );
+    println!("{repeats} records came twice");
+}
+
+#[test]
+fn a_broker_that_freezes_costs_nothing() {
+    let repeats = survives(
+        |broker| {
+            broker.freeze();
+            std::thread::sleep(Duration::from_secs(3));
+            broker.thaw();
+        },
+        "",
+    );
+    assert_eq!(repeats, 0, "the session outlives three seconds");
+}
+
+#[test]
+fn a_worker_can_be_stopped_while_the_broker_is_away() {
+    let broker = Broker::start();
+    let [name, from, to] = ["away", "from", "to"].map(unique);
+    broker.topic(&from, 3);
+    broker.topic(&to, 3);
+    Writer::new(&broker).numbers(&from, 3, 0..5_000);
+    let yaml = copy(&name, &from, &to) + "delivery: { shutdown_timeout: 3s }\n";
+    let pipeline = Pipeline::new(&broker, &yaml);
+    let mut worker = pipeline.start(&[]);
+    worker.says("\"partition assigned\"");
+    Writer::new(&broker).numbers(&from, 3, 5_000..6_000);
+    broker.crash();
+    std::thread::sleep(Duration::from_secs(2));
+    worker.signal("-TERM");
+    let end = worker.wait(LONG);
+    // All had been committed in time, or the drain ran into its time-out: both are soon.
+    assert!(matches!(end.code, Some(0 | 1)), "{}", end.log);
+    assert!(end.took < Duration::from_secs(20), "{:?}:\n{}", end.took, end.log);
+    broker.resume_from_stop();
+    pipeline.run().ok();
+    assert_eq!(numbers(&broker, &to).0, each(3, 6_000));
+}
