@@ -255,16 +255,8 @@ fn a_full_device_is_said_and_the_next_run_loses_nothing() {
     let scratch = Scratch::new(&NUMBERS.replace("file: { path: out }", "stdout: {}"));
     scratch.write("in.jsonl", numbers(500));
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let args = ["run", "--until-end", "--set", "delivery.shutdown_timeout=1s"];
-    let mut command = scratch.command(&args);
-    let log = fs::File::create(scratch.path("log")).unwrap();
-    let child = command.stdout(full).stderr(log).spawn().unwrap();
-    let said = || fs::read_to_string(scratch.path("log")).unwrap();
-    until("the worker says that the device is full", || said().contains("No space left"));
-    signal(&child, "TERM");
-    let status = child.wait_with_output().unwrap().status;
-    assert_eq!(status.code(), Some(1), "{}", said());
-    assert!(said().contains("sink `out`") && !said().contains("panicked"), "{}", said());
+    let output = scratch.command(&["run", "--until-end"]).stdout(full).output().unwrap();
+    Ended::from(output).says(1, &["K002", "sink `out`", "No space left"]);
     let ended = scratch.run(&[]);
     ended.says(0, &[]);
     let lines: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
