@@ -52,16 +52,32 @@ pub fn check(case: &str) -> Summary {
         bless(&expected_folder, &straight);
     }
     let expected = read_expected(&expected_folder);
-    assert_eq!(straight, expected, "{case}, straight");
-    assert_eq!(run_case(&folder, Way::Otherwise).0, expected, "{case}, other batches and lanes");
+    same(&straight, &expected, &format!("{case}, straight"));
+    same(&run_case(&folder, Way::Otherwise).0, &expected, &format!("{case}, other batches and lanes"));
     for stop_at in [1, 20] {
-        assert_eq!(
-            run_case(&folder, Way::Resumed(stop_at)).0,
-            expected,
-            "{case}, stopped at {stop_at} and resumed"
-        );
+        let resumed = run_case(&folder, Way::Resumed(stop_at)).0;
+        same(&resumed, &expected, &format!("{case}, stopped at {stop_at} and resumed"));
     }
     summary
+}
+
+/// Panics with the lines that differ, cut to what a person can read.
+fn same(got: &Rows, expected: &Rows, what: &str) {
+    let cut = |line: &String| line.chars().take(300).collect::<String>();
+    let mut differences = Vec::new();
+    for sink in got.keys().chain(expected.keys()).collect::<std::collections::BTreeSet<_>>() {
+        let none = Vec::new();
+        let (got, expected) = (got.get(sink).unwrap_or(&none), expected.get(sink).unwrap_or(&none));
+        let missing =
+            expected.iter().filter(|line| !got.contains(line)).map(|l| format!("-{sink}: {}", cut(l)));
+        let extra =
+            got.iter().filter(|line| !expected.contains(line)).map(|l| format!("+{sink}: {}", cut(l)));
+        differences.extend(missing.chain(extra));
+        if got.len() != expected.len() {
+            differences.push(format!("{sink}: {} lines, not {}", got.len(), expected.len()));
+        }
+    }
+    assert!(got == expected, "{what}:\n{}", differences.join("\n"));
 }
 
 /// Compares what `pipe explain` says of a case with its `expected.plan`; what differs from build to build is left out.

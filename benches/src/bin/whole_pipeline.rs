@@ -86,7 +86,8 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--records" => args.records = value.parse()?,
             "--rounds" => args.rounds = value.parse()?,
             "--memory" => {
-                args.memory = value.split(',').filter(|n| !n.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+                args.memory =
+                    value.split(',').filter(|n| !n.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
             }
             "--history" => args.history = Some(value.into()),
             other => return Err(format!("there is no option {other}").into()),

@@ -15,7 +15,9 @@ pub fn run(_args: &Args) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{:#}", schema::pipeline()) {
         // A reader that has seen enough (`| head`) is no failure.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::external(Code::X004, e.to_string())),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::external(Code::X004, e.to_string()))
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }

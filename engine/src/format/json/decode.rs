@@ -32,7 +32,7 @@ impl JsonDecoder {
     fn record(&mut self, record: Option<&[u8]>, text: Option<&str>, row: usize) -> Result<(), String> {
         let Some(bytes) = record else { return self.columns.complete(row) };
         too_large(bytes)?;
-        let fields = Fields { columns: &mut self.columns, row, what: "a record is a JSON object" };
+        let fields = Fields { columns: &mut self.columns, row, what: "a JSON object" };
         match text {
             Some(text) => whole(&mut serde_json::Deserializer::from_str(text), fields),
             None => whole(&mut serde_json::Deserializer::from_slice(bytes), fields),
