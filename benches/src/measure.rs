@@ -1,7 +1,7 @@
 //! What a program costs, read from `/proc`: CPU time of all its threads, time on the clock, peak resident memory.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -43,9 +43,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a program to its end. Its standard error is kept and told when it fails.
 pub fn run(command: &mut Command) -> io::Result<Cost> {
-    let log = tempfile()?;
+    let mut log = tempfile::tempfile()?;
     let started = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.0).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?).spawn()?;
     let folder = format!("/proc/{}", child.id());
     let mut peak_kib = 0;
     // A child that has ended stays readable there until it is waited for; its memory does not.
@@ -59,18 +59,13 @@ pub fn run(command: &mut Command) -> io::Result<Cost> {
         sleep(LOOK);
     };
     let status = child.wait()?;
-    let said = fs::read_to_string(&log.1).unwrap_or_default();
-    // The file is in the folder for such files; one that stays is no harm.
-    let _ = fs::remove_file(&log.1);
     if !status.success() {
+        let mut said = String::new();
+        log.rewind()?;
+        log.read_to_string(&mut said)?;
         return Err(io::Error::other(format!("{command:?} ended with {status}:\n{said}")));
     }
     Ok(Cost { cpu, wall, peak_kib })
-}
-
-fn tempfile() -> io::Result<(fs::File, std::path::PathBuf)> {
-    let path = std::env::temp_dir().join(format!("pipe-bench-{}.log", std::process::id()));
-    Ok((fs::File::create(&path)?, path))
 }
 
 /// State and user + system time of `/proc/<pid>/stat`. The name in the second field may hold anything.
@@ -103,7 +98,7 @@ pub fn machine() -> Value {
         "kernel": kernel.trim(),
         "load": load(),
         "commit": commit,
-        "optimised": !cfg!(debug_assertions),
+        "profile": if cfg!(debug_assertions) { "dev" } else { "release" },
     })
 }
 

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use pipe_benches::measure::{Cost, machine, run};
 use pipe_benches::{load, records_in};
@@ -86,7 +86,8 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--records" => args.records = value.parse()?,
             "--rounds" => args.rounds = value.parse()?,
             "--memory" => {
-                args.memory = value.split(',').filter(|n| !n.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+                args.memory =
+                    value.split(',').filter(|n| !n.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
             }
             "--history" => args.history = Some(value.into()),
             other => return Err(format!("there is no option {other}").into()),
@@ -95,17 +96,19 @@ fn args() -> Result<Args, Box<dyn Error>> {
     Ok(args)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args = args()?;
-    let folder = std::env::temp_dir().join(format!("pipe-whole-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = bench(&args, &folder);
-    // What stays in the folder for temporary files is small.
-    let _ = fs::remove_dir_all(&folder);
-    result
+fn main() -> ExitCode {
+    match args().and_then(|args| bench(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("whole_pipeline: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn bench(args: &Args, folder: &Path) -> Result<(), Box<dyn Error>> {
+fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::Builder::new().prefix("pipe-whole-").tempdir()?;
+    let folder = folder.path();
     let machine = machine();
     println!("machine: {machine}");
     let whole = if args.rounds > 0 { whole(args, folder)? } else { Value::Null };
