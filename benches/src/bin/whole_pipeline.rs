@@ -215,7 +215,13 @@ fn memory(counts: &[u64], folder: &Path) -> Result<Value, Box<dyn Error>> {
     for &count in counts {
         let cost = run(&mut worker(folder, &MEMORY.replace("COUNT", &count.to_string()))?)?;
         show(&format!("{}k", count / 1000), &cost, count);
-        all.push(json!({"records": count, "figures": figures(&[cost], count)}));
+        let [first, second] = cost.halves_mib();
+        println!(
+            "{:<10} median resident {first:.0} MiB in the first half, {second:.0} MiB in the second",
+            ""
+        );
+        let halves = [rounded(first), rounded(second)];
+        all.push(json!({"records": count, "figures": figures(&[cost], count), "halves_mib": halves}));
     }
     Ok(Value::Array(all))
 }
