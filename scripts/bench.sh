@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Builds the stages and runs every benchmark, in cargo's `bench` profile. Prints the machine first: a number
-# without it says nothing.
+# Builds everything in cargo's `release` profile and runs every benchmark: criterion's, then the whole pipeline over
+# a real broker beside its native twin and the memory of a worker. Appends the figures to benches/history.jsonl.
+# How to read them: benches/README.md.
+#
+#   scripts/bench.sh [option of whole_pipeline...]     --records N, --rounds R, --memory N,N
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh demo
+scripts/setup.sh kafka
+cargo build --locked --release -p pipe-engine -p pipe-benches --bins
+release=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 # `pipe stage build` makes the components.
-cargo build --locked --workspace --bins
-PIPE_BIN=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/pipe scripts/guests.sh
-echo "machine: $(uname -sm), $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-echo "commit: $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-exec cargo bench --locked -p pipe-benches "$@"
+PIPE_BIN=$release/pipe scripts/guests.sh filter route slow
+# The Rust stages are bounded at 100 kB each.
+stat -c '%s bytes: %n' stages/target/components/{filter,route,slow}.wasm
+cargo bench --locked -p pipe-benches
+"$release/whole_pipeline" --history benches/history.jsonl "$@"

@@ -1,7 +1,7 @@
 //! What a program costs, read from `/proc`: CPU time of all its threads, time on the clock, peak resident memory.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub struct Cost {
     pub wall: Duration,
     /// Peak resident memory in KiB, the program's own pages and the shared ones it touched.
     pub peak_kib: u64,
+    /// Median resident memory in KiB over the first and over the second half of the run: equal where it is flat.
+    pub halves_kib: [u64; 2],
 }
 
 impl Cost {
@@ -34,6 +36,11 @@ impl Cost {
     pub fn peak_mib(&self) -> f64 {
         self.peak_kib as f64 / 1024.0
     }
+
+    /// Median resident memory of the two halves of the run in MiB.
+    pub fn halves_mib(&self) -> [f64; 2] {
+        self.halves_kib.map(|kib| kib as f64 / 1024.0)
+    }
 }
 
 /// The kernel counts CPU time in ticks of 10 ms on every platform that Linux exports `/proc` on (`USER_HZ`).
@@ -43,11 +50,11 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a program to its end. Its standard error is kept and told when it fails.
 pub fn run(command: &mut Command) -> io::Result<Cost> {
-    let log = tempfile()?;
+    let mut log = tempfile::tempfile()?;
     let started = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.0).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?).spawn()?;
     let folder = format!("/proc/{}", child.id());
-    let mut peak_kib = 0;
+    let (mut peak_kib, mut resident) = (0, Vec::new());
     // A child that has ended stays readable there until it is waited for; its memory does not.
     let (cpu, wall) = loop {
         let stat = fs::read_to_string(format!("{folder}/stat"))?;
@@ -55,22 +62,26 @@ pub fn run(command: &mut Command) -> io::Result<Cost> {
         if state == "Z" {
             break (cpu, started.elapsed());
         }
-        peak_kib = peak_kib.max(peak(&folder).unwrap_or(0));
+        let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
+        peak_kib = peak_kib.max(kib(&status, "VmHWM:").unwrap_or(0));
+        resident.extend(kib(&status, "VmRSS:"));
         sleep(LOOK);
     };
     let status = child.wait()?;
-    let said = fs::read_to_string(&log.1).unwrap_or_default();
-    // The file is in the folder for such files; one that stays is no harm.
-    let _ = fs::remove_file(&log.1);
     if !status.success() {
+        let mut said = String::new();
+        log.rewind()?;
+        log.read_to_string(&mut said)?;
         return Err(io::Error::other(format!("{command:?} ended with {status}:\n{said}")));
     }
-    Ok(Cost { cpu, wall, peak_kib })
+    let half = resident.len() / 2;
+    let halves = resident.split_at_mut(half);
+    Ok(Cost { cpu, wall, peak_kib, halves_kib: [middle(halves.0), middle(halves.1)] })
 }
 
-fn tempfile() -> io::Result<(fs::File, std::path::PathBuf)> {
-    let path = std::env::temp_dir().join(format!("pipe-bench-{}.log", std::process::id()));
-    Ok((fs::File::create(&path)?, path))
+fn middle(numbers: &mut [u64]) -> u64 {
+    numbers.sort_unstable();
+    numbers.get(numbers.len() / 2).copied().unwrap_or(0)
 }
 
 /// State and user + system time of `/proc/<pid>/stat`. The name in the second field may hold anything.
@@ -81,9 +92,9 @@ fn state_and_cpu(stat: &str) -> Option<(&str, Duration)> {
     Some((state, TICK * ticks))
 }
 
-fn peak(folder: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("{folder}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// A line of `/proc/<pid>/status` that is a size in KiB.
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -103,7 +114,7 @@ pub fn machine() -> Value {
         "kernel": kernel.trim(),
         "load": load(),
         "commit": commit,
-        "optimised": !cfg!(debug_assertions),
+        "profile": if cfg!(debug_assertions) { "dev" } else { "release" },
     })
 }
 
@@ -122,6 +133,12 @@ mod tests {
         let stat = "7 (a) b (c) Z 1 7 7 0 -1 4228108 115 0 0 0 12 34 0 0 20 0 1 0 100 0 0";
         assert_eq!(state_and_cpu(stat), Some(("Z", Duration::from_millis(460))));
         assert_eq!(state_and_cpu("nothing"), None);
+    }
+
+    #[test]
+    fn memory_is_read_and_halved() {
+        assert_eq!(kib("VmPeak:\t 9 kB\nVmHWM:\t  7 kB\n", "VmHWM:"), Some(7));
+        assert_eq!([middle(&mut []), middle(&mut [3, 9, 5])], [0, 5]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use pipe_benches::measure::{Cost, machine, run};
 use pipe_benches::{load, records_in};
@@ -96,17 +96,19 @@ fn args() -> Result<Args, Box<dyn Error>> {
     Ok(args)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args = args()?;
-    let folder = std::env::temp_dir().join(format!("pipe-whole-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = bench(&args, &folder);
-    // What stays in the folder for temporary files is small.
-    let _ = fs::remove_dir_all(&folder);
-    result
+fn main() -> ExitCode {
+    match args().and_then(|args| bench(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("whole_pipeline: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn bench(args: &Args, folder: &Path) -> Result<(), Box<dyn Error>> {
+fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::Builder::new().prefix("pipe-whole-").tempdir()?;
+    let folder = folder.path();
     let machine = machine();
     println!("machine: {machine}");
     let whole = if args.rounds > 0 { whole(args, folder)? } else { Value::Null };
@@ -213,7 +215,13 @@ fn memory(counts: &[u64], folder: &Path) -> Result<Value, Box<dyn Error>> {
     for &count in counts {
         let cost = run(&mut worker(folder, &MEMORY.replace("COUNT", &count.to_string()))?)?;
         show(&format!("{}k", count / 1000), &cost, count);
-        all.push(json!({"records": count, "figures": figures(&[cost], count)}));
+        let [first, second] = cost.halves_mib();
+        println!(
+            "{:<10} median resident {first:.0} MiB in the first half, {second:.0} MiB in the second",
+            ""
+        );
+        let halves = [rounded(first), rounded(second)];
+        all.push(json!({"records": count, "figures": figures(&[cost], count), "halves_mib": halves}));
     }
     Ok(Value::Array(all))
 }
