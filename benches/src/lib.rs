@@ -1,11 +1,14 @@
 //! Workloads of the benchmarks.
 
+pub mod measure;
+
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -42,19 +45,23 @@ const AGENTS: [&str; 3] = [
     "curl/8.5.0 (x86_64-pc-linux-gnu) libcurl/8.5.0 OpenSSL/3.0.13",
 ];
 
-/// Writes `count` web requests of about 200 bytes to a topic, without keys, round robin over `partitions`. Answers
-/// how many of them have `status >= 500` or `latency_ms > 100` (about a tenth).
-pub fn load(brokers: &str, topic: &str, partitions: i32, count: u64) -> Result<u64, KafkaError> {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("queue.buffering.max.messages", "500000")
-        .set("linger.ms", "20")
-        .set("batch.num.messages", "10000")
-        .create()?;
-    let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
-    let mut record = String::with_capacity(256);
-    let mut passing = 0;
-    for i in 0..count {
+/// Web requests of about 200 bytes, the same ones in every run.
+pub struct Requests {
+    numbers: Numbers,
+    record: String,
+    at: u64,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { numbers: Numbers(0x9E37_79B9_7F4A_7C15), record: String::with_capacity(256), at: 0 }
+    }
+}
+
+impl Requests {
+    /// The next one, and whether it has `status >= 500` or `latency_ms > 100` (about a tenth has).
+    pub fn make(&mut self) -> (&str, bool) {
+        let Self { numbers, record, at } = self;
         let status = match numbers.below(100) {
             0..=3 => 500 + numbers.below(4),
             4..=8 => 404,
@@ -63,23 +70,41 @@ pub fn load(brokers: &str, topic: &str, partitions: i32, count: u64) -> Result<u
         // Tenths of a millisecond.
         let latency =
             if numbers.below(100) < 6 { 1_001 + numbers.below(4_000) } else { 1 + numbers.below(999) };
-        passing += u64::from(status >= 500 || latency > 1_000);
-        record.clear();
         let (user, country) = (numbers.below(100_000), COUNTRIES[numbers.below(8) as usize]);
         let (page, bytes, agent) =
             (numbers.below(10_000), numbers.below(50_000), AGENTS[numbers.below(3) as usize]);
         let (whole, tenth) = (latency / 10, latency % 10);
-        let ts = 1_764_000_000_000 + i / 2;
+        let ts = 1_764_000_000_000 + *at / 2;
+        *at += 1;
+        record.clear();
         // Writing to a string cannot fail.
         let _ = write!(
             record,
             "{{\"ts\":{ts},\"user_id\":\"u-{user:06}\",\"country\":\"{country}\",\"url\":\"/p/{page}?ref=mail\",\
              \"status\":{status},\"latency_ms\":{whole}.{tenth},\"bytes\":{bytes},\"ua\":\"{agent}\"}}"
         );
+        (record, status >= 500 || latency > 1_000)
+    }
+}
+
+/// Writes `count` of [`Requests`] to a topic, without keys, round robin over `partitions`. Answers how many of them
+/// the filter of the benchmark keeps.
+pub fn load(brokers: &str, topic: &str, partitions: i32, count: u64) -> Result<u64, KafkaError> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("queue.buffering.max.messages", "500000")
+        .set("linger.ms", "20")
+        .set("batch.num.messages", "10000")
+        .create()?;
+    let mut requests = Requests::default();
+    let mut kept = 0;
+    for i in 0..count {
+        let (record, keeps) = requests.make();
+        kept += u64::from(keeps);
         send(&producer, BaseRecord::to(topic).partition(i as i32 % partitions).payload(record.as_bytes()))?;
     }
     producer.flush(Duration::from_secs(120))?;
-    Ok(passing)
+    Ok(kept)
 }
 
 /// Sends, waiting for room in the producer's queue.
@@ -95,4 +120,17 @@ pub fn send(producer: &BaseProducer, record: BaseRecord<'_, [u8], [u8]>) -> Resu
             Err((error, _)) => return Err(error),
         }
     }
+}
+
+/// Records that a topic holds, by the ends of its partitions.
+pub fn records_in(brokers: &str, topic: &str) -> Result<u64, KafkaError> {
+    let wait = Duration::from_secs(10);
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), wait)?;
+    let mut records = 0;
+    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait)?;
+        records += (high - low) as u64;
+    }
+    Ok(records)
 }

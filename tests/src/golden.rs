@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::ipc::reader::FileReader;
-use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipe_engine::clock::SystemClock;
+use pipe_engine::format::json;
 use pipe_engine::run::{self, Options, Summary};
 use serde_json::Value;
 
@@ -23,6 +23,9 @@ pub type Rows = BTreeMap<String, Vec<String>>;
 
 /// Members of a dead letter that differ from run to run or build to build.
 const VOLATILE: &[&str] = &["failed_at", "component"];
+
+/// Before a CSV file's first line.
+const CSV_HEADER: &str = "header: ";
 
 /// One way to run a case.
 #[derive(Debug, Clone, Copy)]
@@ -35,24 +38,53 @@ pub enum Way {
     Resumed(u64),
 }
 
-/// Runs a case all three ways and compares each with what is expected.
-pub fn check(case: &str) {
-    let folder = crate::root().join("tests/pipelines").join(case);
-    let straight = run_case(&folder, Way::Straight);
+/// The folder of the cases.
+pub fn cases() -> PathBuf {
+    crate::root().join("tests/pipelines")
+}
+
+/// Runs a case all three ways and compares each with what is expected; answers the sums of the straight run.
+pub fn check(case: &str) -> Summary {
+    let folder = cases().join(case);
+    let (straight, summary) = run_case(&folder, Way::Straight);
     let expected_folder = folder.join("expected");
     if std::env::var_os("PIPE_BLESS").is_some() {
         bless(&expected_folder, &straight);
     }
     let expected = read_expected(&expected_folder);
     assert_eq!(straight, expected, "{case}, straight");
-    assert_eq!(run_case(&folder, Way::Otherwise), expected, "{case}, other batches and lanes");
+    assert_eq!(run_case(&folder, Way::Otherwise).0, expected, "{case}, other batches and lanes");
     for stop_at in [1, 20] {
         assert_eq!(
-            run_case(&folder, Way::Resumed(stop_at)),
+            run_case(&folder, Way::Resumed(stop_at)).0,
             expected,
             "{case}, stopped at {stop_at} and resumed"
         );
     }
+    summary
+}
+
+/// Compares what `pipe explain` says of a case with its `expected.plan`; what differs from build to build is left out.
+pub fn check_plan(case: &str) {
+    let folder = cases().join(case);
+    let output = crate::pipe().arg("explain").arg(folder.join("pipeline.yaml")).current_dir(&folder).output();
+    let output = output.unwrap_or_else(|e| panic!("{e}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let real = folder.canonicalize().unwrap_or_default();
+    let plan: String = text
+        .replace(&format!("{}/", folder.display()), "")
+        .replace(&format!("{}/", real.display()), "")
+        .lines()
+        .filter(|line| !line.starts_with("  component: "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let file = folder.join("expected.plan");
+    if std::env::var_os("PIPE_BLESS").is_some() {
+        fs::write(&file, &plan).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    assert_eq!(plan, expected, "{case}");
 }
 
 fn bless(folder: &Path, rows: &Rows) {
@@ -77,10 +109,13 @@ fn read_expected(folder: &Path) -> Rows {
         .collect()
 }
 
-/// Runs a copy of a case one way; answers what its sinks and dead letters hold.
-pub fn run_case(folder: &Path, way: Way) -> Rows {
+/// Runs a copy of a case one way; answers what its sinks and dead letters hold, and the sums of its last run. The
+/// prebuilt guests are `guests/*.wasm` beside the copy.
+pub fn run_case(folder: &Path, way: Way) -> (Rows, Summary) {
     let scratch = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     copy(folder, scratch.path());
+    let guests = crate::root().join("tests/guests/prebuilt");
+    std::os::unix::fs::symlink(guests, scratch.path().join("guests")).unwrap_or_else(|e| panic!("{e}"));
     let sets: &[&str] = match way {
         Way::Straight => &[],
         Way::Otherwise => &["batch.rows=3", "lanes=3"],
@@ -89,8 +124,8 @@ pub fn run_case(folder: &Path, way: Way) -> Rows {
     if let Way::Resumed(stop_at) = way {
         run_once(scratch.path(), sets, Some(stop_at));
     }
-    run_once(scratch.path(), sets, None);
-    collect(scratch.path())
+    let summary = run_once(scratch.path(), sets, None);
+    (collect(scratch.path()), summary)
 }
 
 /// One run of the pipeline in a folder; its sums must balance.
@@ -144,8 +179,17 @@ fn collect(folder: &Path) -> Rows {
         rows.insert(name, lines);
     }
     rows.values_mut().for_each(|lines| lines.sort_unstable());
+    headers_once(&mut rows);
     rows.retain(|_, lines| !lines.is_empty());
     rows
+}
+
+/// Each CSV file begins with its header: that of one is kept.
+fn headers_once(rows: &mut Rows) {
+    rows.values_mut().for_each(|lines| {
+        let mut seen = false;
+        lines.retain(|line| !line.starts_with(CSV_HEADER) || !std::mem::replace(&mut seen, true));
+    });
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -179,11 +223,21 @@ pub fn lines_of(path: &PathBuf) -> Vec<String> {
         }
         _ => {
             let text = fs::read_to_string(path).unwrap_or_else(|e| bad(&e));
-            return text.lines().map(str::to_owned).collect();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            if path.extension().is_some_and(|e| e == "csv")
+                && let Some(first) = lines.first_mut()
+            {
+                first.insert_str(0, CSV_HEADER);
+            }
+            return lines;
         }
     };
-    let mut writer = LineDelimitedWriter::new(Vec::new());
-    batches.iter().for_each(|batch| writer.write(batch).unwrap_or_else(|e| bad(&e)));
-    writer.finish().unwrap_or_else(|e| bad(&e));
-    String::from_utf8_lossy(&writer.into_inner()).lines().map(str::to_owned).collect()
+    let json = (json::KIND.prepare)(&serde_json::json!({})).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut lines = Vec::new();
+    for batch in &batches {
+        let values = json.encoder(batch.schema()).and_then(|mut e| e.encode(batch));
+        let values = values.unwrap_or_else(|e| bad(&e));
+        lines.extend(values.iter().map(|v| String::from_utf8_lossy(v.unwrap_or_default()).into_owned()));
+    }
+    lines
 }

@@ -19,7 +19,7 @@ pub fn root() -> PathBuf {
 /// The binary `pipe`, built from this tree. Panics when it does not build: nothing can be tested then.
 pub fn pipe() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(BINARY.get_or_init(|| {
+    let binary = BINARY.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(["build", "--quiet", "--package", "pipe-engine", "--bin", "pipe"])
@@ -30,7 +30,10 @@ pub fn pipe() -> Command {
         let exe = std::env::current_exe().unwrap_or_default();
         let profile = exe.parent().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         profile.join("pipe")
-    }))
+    });
+    let mut command = Command::new(binary);
+    command.env("PIPE_STAGES", stages()).env("PIPE_CACHE", stage_cache());
+    command
 }
 
 /// The folder of the built stages (`scripts/guests.sh`). Panics when they are not built.
@@ -40,10 +43,16 @@ pub fn stages() -> PathBuf {
     folder
 }
 
+/// Compiled stages, shared by all tests so that each is compiled once.
+fn stage_cache() -> PathBuf {
+    root().join("target/test-stage-cache")
+}
+
 /// The plan of a pipeline file, its components taken from this tree. Panics with everything that is wrong.
 pub fn plan(file: &Path, sets: &[String]) -> Plan {
-    let host = HostOptions { cache: Some(root().join("target/test-stage-cache")) };
-    let planned = load::plan_file(file, sets, host).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let host = HostOptions { cache: Some(stage_cache()) };
+    let planned = load::plan_file_with(file, sets, host, vec![stages()])
+        .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let text = load::rendered(file, &planned, load::Form::Plain);
     planned.plan.unwrap_or_else(|| panic!("{}:\n{text}", file.display()))
 }

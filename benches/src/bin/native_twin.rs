@@ -12,7 +12,7 @@ use arrow::compute::kernels::boolean::or;
 use arrow::compute::kernels::cmp::{gt, gt_eq};
 use arrow::datatypes::{Float64Type, Int64Type};
 use arrow::json::{LineDelimitedWriter, ReaderBuilder};
-use pipe_benches::{request_schema, send};
+use pipe_benches::{records_in, request_schema, send};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .create()?;
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("enable.idempotence", "true").create()?;
-    let mut left = records_in(&consumer, input)?;
+    let mut left = records_in(brokers, input)?;
     consumer.subscribe(&[input])?;
     let mut decoder = ReaderBuilder::new(request_schema()).with_batch_size(ROWS).build_decoder()?;
     let (mut rows, mut flushed) = (0, Instant::now());
@@ -63,17 +63,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
-}
-
-fn records_in(consumer: &BaseConsumer, topic: &str) -> Result<i64, Box<dyn Error>> {
-    let wait = Duration::from_secs(10);
-    let metadata = consumer.fetch_metadata(Some(topic), wait)?;
-    let mut records = 0;
-    for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait)?;
-        records += high - low;
-    }
-    Ok(records)
 }
 
 fn write(producer: &BaseProducer, topic: &str, batch: &RecordBatch) -> Result<(), Box<dyn Error>> {

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use arrow::datatypes::Schema;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
+use crate::config::spec::Size;
+use crate::config::types::print_field;
 use crate::error::Result;
 use crate::plan::{DeadLetters, Output, Plan, Ports, StageNode};
 use crate::stage::HostOptions;
@@ -60,14 +62,14 @@ pub fn stage_details(stage: &StageNode) -> Vec<String> {
     let imports = if imports.is_empty() { "nothing".to_owned() } else { imports.join(", ") };
     let instances = if component.pooled() { "pooled" } else { "on demand" };
     vec![
-        format!("component: {} bytes, sha256 {}, {instances}", component.bytes(), component.digest()),
+        format!("component: {}, sha256 {}, {instances}", Size(component.bytes() as u64), component.digest()),
         format!("imports: {imports}"),
         format!("reads: {}", if reads.is_empty() { "no column".to_owned() } else { reads.join(", ") }),
         format!(
-            "limits: memory {} bytes, time {}, output {} bytes, {} rows, {} log lines/s",
-            limits.memory_bytes,
+            "limits: memory {}, time {}, output {}, {} rows, {} log lines/s",
+            Size(limits.memory_bytes as u64),
             humantime::format_duration(limits.time),
-            limits.output_bytes,
+            Size(limits.output_bytes as u64),
             limits.rows,
             limits.log_lines_per_second,
         ),
@@ -75,9 +77,7 @@ pub fn stage_details(stage: &StageNode) -> Vec<String> {
 }
 
 fn columns(schema: &Schema) -> String {
-    let each = schema.fields().iter().map(|field| {
-        format!("{}: {}{}", field.name(), field.data_type(), if field.is_nullable() { "" } else { "!" })
-    });
+    let each = schema.fields().iter().map(|field| format!("{}: {}", field.name(), print_field(field)));
     each.collect::<Vec<_>>().join(", ")
 }
 

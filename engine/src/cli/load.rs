@@ -53,9 +53,19 @@ pub fn stage_folders() -> Vec<PathBuf> {
 /// Reads and plans a file. No network; of local files only the pipeline, its components and what a source must look
 /// at to learn its columns. The error is ours, or a host that cannot start.
 pub fn plan_file(path: &Path, overrides: &[String], host: HostOptions) -> Result<Planned> {
+    plan_file_with(path, overrides, host, stage_folders())
+}
+
+/// The same with the folders of ready-made stages given.
+pub fn plan_file_with(
+    path: &Path,
+    overrides: &[String],
+    host: HostOptions,
+    search: Vec<PathBuf>,
+) -> Result<Planned> {
     let loaded = load(path, &schema::pipeline(), overrides)?;
     let working = std::env::current_dir().map_err(|e| Error::internal(format!("no working folder: {e}")))?;
-    let stages = Stages { host: Host::new(host)?, search: stage_folders() };
+    let stages = Stages { host: Host::new(host)?, search };
     let base = loaded.document.base();
     let folders = Folders { base: &base, working: &working };
     let readable = loaded.document.value.is_object();

@@ -13,6 +13,9 @@ pub struct Args {}
 /// Prints it to standard output.
 pub fn run(_args: &Args) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:#}", schema::pipeline()).map_err(|e| Error::external(Code::X004, e.to_string()))?;
-    Ok(ExitCode::SUCCESS)
+    match writeln!(out, "{:#}", schema::pipeline()) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::external(Code::X004, e.to_string())),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

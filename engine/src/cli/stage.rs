@@ -57,11 +57,8 @@ pub fn build(args: &BuildArgs) -> Result<()> {
         None => match manifest.language.as_str() {
             "rust" => cargo_build(&args.dir)?,
             other => {
-                return Err(Error::user(
-                    Code::P004,
-                    format!("`{}` is no language that is built here", other),
-                )
-                .help("`rust` is; a component built by other tools can be used as it is, with `wasm:`"));
+                return Err(Error::user(Code::P004, format!("`{other}` is no language that is built here"))
+                    .help("`rust` is; a component built by other tools can be used as it is, with `wasm:`"));
             }
         },
     };

@@ -66,7 +66,7 @@ impl Checker<'_> {
                 self.problems.push(Found { problem, meant: None, missing: Some((pointer, key.to_owned())) });
             }
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-                self.alternatives(&pointer, context, error)
+                self.alternatives(&pointer, context, error);
             }
             Kind::PropertyNames { .. } => self.names(&pointer, error),
             _ => {

@@ -211,12 +211,12 @@ fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
 /// Parts without which the rest still means something.
 fn is_optional(pointer: &str) -> bool {
     let mut parts = pointer.split('/').skip(1);
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some("delivery" | "batch"), Some(_), _) => true,
-        (Some("stages"), _, Some("limits" | "on_failure" | "config")) => true,
-        (Some("sources" | "sinks"), _, Some("on_failure")) => true,
-        _ => false,
-    }
+    matches!(
+        (parts.next(), parts.next(), parts.next()),
+        (Some("delivery" | "batch"), Some(_), _)
+            | (Some("stages"), _, Some("limits" | "on_failure" | "config"))
+            | (Some("sources" | "sinks"), _, Some("on_failure"))
+    )
 }
 
 fn remove(value: &mut Value, pointer: &str) {

@@ -32,27 +32,27 @@ fn a_good_file_gives_a_plan() {
         GOOD,
         &[],
         &expect![[r#"
-        pipeline good
-        source in: test
-          columns: a: Int64, b: Int64
-        stage s <- in
-          port out: a: Int64, b: Int64
-          port other: a: Int64, b: Int64
-        sink out <- s.out: test
-          columns: a: Int64, b: Int64
-        sink other <- s.other: test
-          columns: a: Int64, b: Int64
-        delivery: at least once, committed every 30s; lanes: 2
-        dead letters: file /working/good.dead-letters.jsonl
-        flowchart LR
-          n_in(["in"])
-          n_s["s"]
-          n_out[("out")]
-          n_other[("other")]
-          n_in --> n_s
-          n_s -->|out| n_out
-          n_s -->|other| n_other
-    "#]],
+            pipeline good
+            source in: test
+              columns: a: int64, b: int64
+            stage s <- in
+              port out: a: int64, b: int64
+              port other: a: int64, b: int64
+            sink out <- s.out: test
+              columns: a: int64, b: int64
+            sink other <- s.other: test
+              columns: a: int64, b: int64
+            delivery: at least once, committed every 30s; lanes: 2
+            dead letters: file /working/good.dead-letters.jsonl
+            flowchart LR
+              n_in(["in"])
+              n_s["s"]
+              n_out[("out")]
+              n_other[("other")]
+              n_in --> n_s
+              n_s -->|out| n_out
+              n_s -->|other| n_other
+        "#]],
     );
     check(
         GOOD,
@@ -164,29 +164,29 @@ sinks:
         GOOD,
         &["delivery.commit_interval=1s"],
         &expect![[r#"
-        p.yaml: warning P010: the sink `out` may write 7200 files an hour (raise `delivery.commit_interval`, or use fewer `lanes`; it was given by `--set delivery.commit_interval=..`)
-        p.yaml: warning P010: the sink `other` may write 7200 files an hour (raise `delivery.commit_interval`, or use fewer `lanes`; it was given by `--set delivery.commit_interval=..`)
-        pipeline good
-        source in: test
-          columns: a: Int64, b: Int64
-        stage s <- in
-          port out: a: Int64, b: Int64
-          port other: a: Int64, b: Int64
-        sink out <- s.out: test
-          columns: a: Int64, b: Int64
-        sink other <- s.other: test
-          columns: a: Int64, b: Int64
-        delivery: at least once, committed every 1s; lanes: 2
-        dead letters: file /working/good.dead-letters.jsonl
-        flowchart LR
-          n_in(["in"])
-          n_s["s"]
-          n_out[("out")]
-          n_other[("other")]
-          n_in --> n_s
-          n_s -->|out| n_out
-          n_s -->|other| n_other
-    "#]],
+            p.yaml: warning P010: the sink `out` may write 7200 files an hour (raise `delivery.commit_interval`, or use fewer `lanes`; it was given by `--set delivery.commit_interval=..`)
+            p.yaml: warning P010: the sink `other` may write 7200 files an hour (raise `delivery.commit_interval`, or use fewer `lanes`; it was given by `--set delivery.commit_interval=..`)
+            pipeline good
+            source in: test
+              columns: a: int64, b: int64
+            stage s <- in
+              port out: a: int64, b: int64
+              port other: a: int64, b: int64
+            sink out <- s.out: test
+              columns: a: int64, b: int64
+            sink other <- s.other: test
+              columns: a: int64, b: int64
+            delivery: at least once, committed every 1s; lanes: 2
+            dead letters: file /working/good.dead-letters.jsonl
+            flowchart LR
+              n_in(["in"])
+              n_s["s"]
+              n_out[("out")]
+              n_other[("other")]
+              n_in --> n_s
+              n_s -->|out| n_out
+              n_s -->|other| n_other
+        "#]],
     );
 }
 

@@ -29,6 +29,9 @@ type Half = <Float16Type as ArrowPrimitiveType>::Native;
 /// What went wrong with a value, without its column.
 pub(super) type Fault = String;
 
+/// Up to this many columns are searched one by one.
+const FEW_COLUMNS: usize = 16;
+
 /// The fields of a record or of a struct.
 pub(super) struct Columns {
     pub(super) columns: Vec<Column>,
@@ -156,9 +159,12 @@ impl Columns {
     }
 
     /// Position of a column. Writers keep an order of keys, so the one after the last is tried first.
+    #[inline]
     pub(super) fn find(&self, name: &str, hint: usize) -> Option<usize> {
         match self.columns.get(hint) {
             Some(column) if column.name == name => Some(hint),
+            // A key that nobody declared comes with every record; few lengths to compare are cheaper than a hash.
+            _ if self.columns.len() <= FEW_COLUMNS => self.columns.iter().position(|c| c.name == name),
             _ => self.index.get(name).copied(),
         }
     }

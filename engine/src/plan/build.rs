@@ -11,7 +11,7 @@ use super::graph::{self, pointer, split};
 use super::{Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources};
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Period, Size, StageSpec};
-use crate::config::{Draft, step, suggestion};
+use crate::config::{Draft, step, suggestion, types};
 use crate::error::Code;
 use crate::format::{FORMATS, FormatKind};
 use crate::sink::{SINKS, SinkKind};
@@ -264,7 +264,7 @@ fn difference(first: &SchemaRef, second: &SchemaRef, first_name: &str, second_na
 }
 
 fn shown(field: &arrow::datatypes::Field) -> String {
-    format!("{}{}", field.data_type(), if field.is_nullable() { "" } else { " without nulls" })
+    types::print_field(field)
 }
 
 fn warnings<B>(plan: &Plan<B>) -> Vec<Problem> {

@@ -9,13 +9,13 @@ use arrow::array::{
     TimestampMillisecondArray,
 };
 use arrow::datatypes::{DataType, Fields};
-use arrow::json::{LineDelimitedWriter, WriterBuilder};
 
 use super::{Event, Halt, Signals};
 use crate::batch::{Batch, Failure, Origin, Origins, Payload, Selection};
 use crate::channel::{self, Inputs};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
+use crate::format::json;
 use crate::metrics;
 use crate::sink::dead_letter::{File, Letter, headers_type, schema};
 use crate::sink::{Refused, Sink};
@@ -156,15 +156,10 @@ fn value(origin: &Origin) -> Result<Option<Vec<u8>>> {
     match &origin.batch.payload {
         Payload::Values(values) => Ok(values.is_valid(origin.row).then(|| values.value(origin.row).to_vec())),
         Payload::Rows(rows) => {
-            let mut writer: LineDelimitedWriter<_> =
-                WriterBuilder::new().with_explicit_nulls(true).build(Vec::new());
-            let row = rows.slice(origin.row, 1);
-            writer
-                .write(&row)
-                .and_then(|()| writer.finish())
-                .map_err(|e| Error::internal(format!("a row cannot be written as JSON: {e}")))?;
-            let mut line = writer.into_inner();
-            line.pop_if(|last| *last == b'\n');
+            let format = (json::KIND.prepare)(&serde_json::json!({ "explicit_nulls": true }))
+                .map_err(|_| Error::internal("the format json has no `explicit_nulls`"))?;
+            let lines = format.encoder(rows.schema())?.encode(&rows.slice(origin.row, 1))?;
+            let line = lines.value(0).to_vec();
             Ok(Some(line))
         }
     }

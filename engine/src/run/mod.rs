@@ -19,7 +19,7 @@ mod wiring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -160,14 +160,14 @@ struct Signals {
     generation: Arc<CurrentGeneration>,
     /// Barriers up to this epoch are to be sent.
     target: AtomicU64,
-    /// Behind the barrier of this epoch nothing follows; 0: not known yet.
+    /// Behind the barrier of this epoch nothing is read; 0: not known yet.
     last: AtomicU64,
     /// Where to go back to: the generation, the last epoch of the generations before, positions by source.
     rewind: std::sync::Mutex<(Generation, Epoch, Vec<Positions>)>,
     /// Set when the worker comes down after a failure.
     down: std::sync::atomic::AtomicBool,
     /// Set when the last epoch has committed: until then a rewind may still ask for its records again.
-    over: std::sync::atomic::AtomicBool,
+    over: AtomicBool,
 }
 
 impl Signals {
@@ -176,7 +176,7 @@ impl Signals {
     }
 
     fn is_last(&self, epoch: Epoch) -> bool {
-        self.last.load(Ordering::Acquire) == epoch.0
+        epoch != Epoch(0) && self.last.load(Ordering::Acquire) == epoch.0
     }
 
     fn is_down(&self) -> bool {

@@ -233,7 +233,7 @@ fn union(rows: usize, outcome: &Outcome) -> usize {
             Selection::All => return rows,
             Selection::Filter(mask) => mask.values().set_indices().for_each(|row| seen.set_bit(row, true)),
             Selection::Take(indices) => {
-                indices.values().iter().for_each(|&row| seen.set_bit(row as usize, true))
+                indices.values().iter().for_each(|&row| seen.set_bit(row as usize, true));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, BinaryArray, BooleanArray, Int64Array, RecordBatch};
@@ -421,7 +421,7 @@ fn stop_names_the_record_and_commits_nothing_behind_it() {
 #[test]
 fn a_stop_drains_and_the_next_run_goes_on_without_gap_or_repeat() {
     let script = Script { records: 3_000, rows: 7, pause: Duration::from_micros(300), ..Script::default() };
-    let run = Run::new(Script { ends: false, ..script.clone() });
+    let run = Run::new(Script { ends: false, ..script });
     let first = run.start();
     while run.world.polled.load(Ordering::Relaxed) < 500 {
         std::thread::sleep(Duration::from_millis(1));

@@ -254,8 +254,12 @@ impl Wiring {
                     Error::internal(format!("{place} panicked: {text}"))
                 }
             };
-            // The first failure is the one that is told; the coordinator may be gone already.
-            let _ = tell.send(Event::Failed(error));
+            if let Err(unsent) = tell.send(Event::Failed(error)) {
+                // The coordinator has ended, so everything was committed (or another failure came first).
+                if let Event::Failed(error) = unsent.0 {
+                    tracing::warn!(%error, "failed while the worker was ending");
+                }
+            }
         };
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())

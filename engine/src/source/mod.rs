@@ -125,6 +125,7 @@ pub trait Reader: Send {
 
 /// What a reader found.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a batch, moved once: a box would cost more")]
 pub enum Polled {
     /// Records; never empty.
     Batch(SourceBatch),

@@ -1,8 +1,7 @@
 //! The value of a condition, made comparable with its column when the stage is bound.
 
 use pipe_stage::time::{parse_date, parse_rfc3339, parse_time};
-use pipe_stage::{ColumnField, DataType, Result, TimeUnit, bail};
-use serde_json::Value;
+use pipe_stage::{ColumnField, DataType, Json, Result, TimeUnit, bail};
 
 /// A constant of a column's type.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +17,7 @@ pub(crate) enum Constant {
 }
 
 /// The constant that a JSON value is for a column; the error says what the column wants.
-pub(crate) fn constant(field: &ColumnField, value: &Value) -> Result<Constant> {
+pub(crate) fn constant(field: &ColumnField, value: &Json) -> Result<Constant> {
     use DataType as T;
     let found = match field.data_type() {
         T::Boolean => value.as_bool().map(Constant::Bool),
@@ -54,15 +53,15 @@ pub(crate) fn constant(field: &ColumnField, value: &Value) -> Result<Constant> {
     }
 }
 
-fn integer(value: &Value, min: i128, max: i128) -> Option<Constant> {
+fn integer(value: &Json, min: i128, max: i128) -> Option<Constant> {
     let number = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from))?;
     (min..=max).contains(&number).then_some(Constant::Int(number))
 }
 
 /// A count in the column's own unit, or text that says it.
-fn count(value: &Value, parse: impl Fn(&str) -> Option<i64>) -> Option<Constant> {
+fn count(value: &Json, parse: impl Fn(&str) -> Option<i64>) -> Option<Constant> {
     match value {
-        Value::String(text) => parse(text).map(|count| Constant::Int(count.into())),
+        Json::Text(text) => parse(text).map(|count| Constant::Int(count.into())),
         other => integer(other, i64::MIN.into(), i64::MAX.into()),
     }
 }

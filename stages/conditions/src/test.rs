@@ -1,14 +1,15 @@
-//! One condition, specialised by type and operation outside the loop over the rows.
+//! One condition, made ranges or byte strings when the stage is bound, so that little is left for each batch.
 
-use pipe_stage::{Any, Bools, ColumnField, DataType, Error, Mask, Primitive, Result, Strings, Values, bail};
+use std::ops::BitXor;
+
+use pipe_stage::{Any, Bools, ColumnField, DataType, Error, Json, Mask, Primitive, Result, Strings, bail};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::constant::{Constant, constant};
 
 /// How a column is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String")]
 #[expect(missing_docs, reason = "each is its name in the configuration")]
 pub enum Op {
     Eq,
@@ -26,32 +27,74 @@ pub enum Op {
     IsNotNull,
 }
 
+impl TryFrom<String> for Op {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Ok(match name.as_str() {
+            "eq" => Self::Eq,
+            "ne" => Self::Ne,
+            "lt" => Self::Lt,
+            "le" => Self::Le,
+            "gt" => Self::Gt,
+            "ge" => Self::Ge,
+            "in" => Self::In,
+            "not_in" => Self::NotIn,
+            "contains" => Self::Contains,
+            "starts_with" => Self::StartsWith,
+            "ends_with" => Self::EndsWith,
+            "is_null" => Self::IsNull,
+            "is_not_null" => Self::IsNotNull,
+            _ => bail!(
+                "`{name}` is none of eq, ne, lt, le, gt, ge, in, not_in, contains, starts_with, ends_with, \
+                 is_null, is_not_null"
+            ),
+        })
+    }
+}
+
 /// A condition that fits its column.
 #[derive(Debug, Clone)]
 pub struct Test {
     op: Op,
-    /// What is compared with: one, or the list of `in`; none for the tests of null.
-    constants: Vec<Constant>,
+    against: Against,
+}
+
+/// What the column is compared with.
+#[derive(Debug, Clone)]
+enum Against {
+    /// Nothing: a test of null.
+    Null,
+    Bools(Vec<bool>),
+    /// Closed ranges, of which one must hold the value. Of an unsigned type all are moved down by half the type,
+    /// so that its values are compared as signed ones: SIMD has no other order for 64 bits.
+    Ints(Vec<(i64, i64)>),
+    /// Closed ranges; no NaN is in any.
+    Floats(Vec<(f64, f64)>),
+    Bytes(Vec<Vec<u8>>),
 }
 
 impl Test {
     /// Checks the operation and the value against the column.
-    pub fn new(field: &ColumnField, op: Op, value: Option<&Value>) -> Result<Self> {
+    pub fn new(field: &ColumnField, op: Op, value: Option<&Json>) -> Result<Self> {
         let name = field.name();
-        let constants = match (op, value) {
-            (Op::IsNull | Op::IsNotNull, None) => Vec::new(),
+        let mut constants = Vec::new();
+        match (op, value) {
+            (Op::IsNull | Op::IsNotNull, None) => return Ok(Self { op, against: Against::Null }),
             (Op::IsNull | Op::IsNotNull, Some(_)) => {
                 bail!("column `{name}`: a test of null takes no `value`")
             }
-            (_, None | Some(Value::Null)) => {
+            (_, None | Some(Json::Null)) => {
                 bail!("column `{name}`: a `value` is needed (for nulls: `is_null`)")
             }
-            (Op::In | Op::NotIn, Some(Value::Array(values))) if !values.is_empty() => {
-                values.iter().map(|value| constant(field, value)).collect::<Result<_>>()?
+            (Op::In | Op::NotIn, Some(Json::List(values))) if !values.is_empty() => {
+                for value in values {
+                    constants.push(constant(field, value)?);
+                }
             }
             (Op::In | Op::NotIn, Some(_)) => bail!("column `{name}`: `value` must be a list of at least one"),
-            (_, Some(value)) => vec![constant(field, value)?],
-        };
+            (_, Some(value)) => constants.push(constant(field, value)?),
+        }
         use DataType::{Binary, Boolean, FixedSizeBinary, LargeBinary, LargeUtf8, Utf8};
         let text = matches!(field.data_type(), Utf8 | LargeUtf8 | Binary | LargeBinary | FixedSizeBinary(_));
         match op {
@@ -61,162 +104,200 @@ impl Test {
             Op::Lt | Op::Le | Op::Gt | Op::Ge if matches!(field.data_type(), Boolean) => {
                 bail!("column `{name}` is bool, which has no order")
             }
-            _ => Ok(Self { op, constants }),
+            _ => Ok(Self { op, against: against(field.data_type(), op, constants)? }),
         }
     }
 
     /// The rows that pass. A null passes `is_null` only.
     pub fn run(&self, column: &Any<'_>, len: usize) -> Result<Mask> {
-        if matches!(self.op, Op::IsNull | Op::IsNotNull) {
-            let mut mask = column.valid(len);
-            if self.op == Op::IsNull {
-                mask.invert();
-            }
-            return Ok(mask);
-        }
-        match column {
-            Any::Bool(v) => self.bools(v),
-            Any::Int8(v) => self.integers(v),
-            Any::Int16(v) => self.integers(v),
-            Any::Int32(v) | Any::Date32(v) | Any::Time32(v, _) => self.integers(v),
-            Any::Int64(v)
-            | Any::Date64(v)
-            | Any::Time64(v, _)
-            | Any::Timestamp(v, _)
-            | Any::Duration(v, _) => self.integers(v),
-            Any::Uint8(v) => self.integers(v),
-            Any::Uint16(v) => self.integers(v),
-            Any::Uint32(v) => self.integers(v),
-            Any::Uint64(v) => self.integers(v),
-            Any::Float32(v) => self.floats(v, |x| x as f32),
-            Any::Float64(v) => self.floats(v, |x| x),
-            Any::Text(v) => self.strings(&v.as_bytes()),
-            Any::Bytes(v) => self.strings(v),
-            Any::Null | Any::Other(_) => Err(misfit()),
-        }
-    }
-
-    fn bools(&self, column: &Bools<'_>) -> Result<Mask> {
-        let list = self.constants(|c| if let Constant::Bool(b) = c { Some(*b) } else { None })?;
+        let valid = column.valid(len);
         let negated = matches!(self.op, Op::Ne | Op::NotIn);
-        let keeps = |value| list.contains(&value) != negated;
-        let mut mask = match (keeps(true), keeps(false)) {
-            (true, true) => Mask::all(column.len()),
-            (false, false) => Mask::none(column.len()),
-            (true, false) => column.to_mask(),
-            (false, true) => {
-                let mut mask = column.to_mask();
-                mask.invert();
-                mask
+        let mut mask = match (&self.against, column) {
+            (Against::Null, _) => {
+                let mut mask = valid;
+                if self.op == Op::IsNull {
+                    mask.invert();
+                }
+                return Ok(mask);
             }
-        };
-        mask.and(&column.validity().to_mask(column.len()));
-        Ok(mask)
-    }
-
-    fn integers<T: Bounds + TryFrom<i128>>(&self, column: &Values<'_, T>) -> Result<Mask> {
-        let list = self.constants(|c| if let Constant::Int(i) = c { T::try_from(*i).ok() } else { None })?;
-        self.numbers(column, &list)
-    }
-
-    fn floats<T: Bounds>(&self, column: &Values<'_, T>, narrow: impl Fn(f64) -> T) -> Result<Mask> {
-        let list = self.constants(|c| if let Constant::Float(x) = c { Some(narrow(*x)) } else { None })?;
-        self.numbers(column, &list)
-    }
-
-    /// Every comparison is one question, whether the value lies in a closed range, so that each type has one
-    /// vectorised loop and the component stays small.
-    fn numbers<T: Bounds>(&self, column: &Values<'_, T>, list: &[T]) -> Result<Mask> {
-        let &[x, ..] = list else { return Err(misfit()) };
-        let range = match self.op {
-            Op::Eq | Op::Ne => Some((x, x)),
-            Op::Le => Some((T::LEAST, x)),
-            Op::Ge => Some((x, T::GREATEST)),
-            Op::Lt => x.below().map(|below| (T::LEAST, below)),
-            Op::Gt => x.above().map(|above| (above, T::GREATEST)),
-            Op::In | Op::NotIn => None,
+            (Against::Bools(list), Any::Bool(v)) => bools(v, list),
+            (Against::Ints(ranges), column) => integers(column, ranges)?,
+            (Against::Floats(ranges), Any::Float32(v)) => within_floats(v.values(), ranges, |x| x as f32),
+            (Against::Floats(ranges), Any::Float64(v)) => within_floats(v.values(), ranges, |x| x),
+            (Against::Bytes(list), Any::Text(v)) => self.strings(&v.as_bytes(), list),
+            (Against::Bytes(list), Any::Bytes(v)) => self.strings(v, list),
             _ => return Err(misfit()),
         };
-        let mut mask = match (range, self.op) {
-            (Some((low, high)), _) => column.mask(|v| (v >= low) & (v <= high)),
-            (None, Op::In | Op::NotIn) => {
-                Mask::from_fn(column.len(), |row| list.contains(&column.values()[row]))
-            }
-            // Nothing lies beyond the end of the type.
-            (None, _) => Mask::none(column.len()),
-        };
-        if matches!(self.op, Op::Ne | Op::NotIn) {
+        if negated {
             mask.invert();
         }
-        mask.and(&column.validity().to_mask(column.len()));
+        mask.and(&valid);
         Ok(mask)
     }
 
-    fn strings(&self, column: &Strings<'_, [u8]>) -> Result<Mask> {
-        let list = self.constants(|c| if let Constant::Bytes(b) = c { Some(b.as_slice()) } else { None })?;
-        let &[x, ..] = list.as_slice() else { return Err(misfit()) };
-        Ok(match self.op {
-            Op::Eq => column.mask_bytes(|v| v == x),
-            Op::Ne => column.mask_bytes(|v| v != x),
-            Op::Lt => column.mask_bytes(|v| v < x),
-            Op::Le => column.mask_bytes(|v| v <= x),
-            Op::Gt => column.mask_bytes(|v| v > x),
-            Op::Ge => column.mask_bytes(|v| v >= x),
-            Op::In => column.mask_bytes(|v| list.contains(&v)),
-            Op::NotIn => column.mask_bytes(|v| !list.contains(&v)),
-            Op::Contains => column.mask_bytes(|v| contains(v, x)),
-            Op::StartsWith => column.mask_bytes(|v| v.starts_with(x)),
-            Op::EndsWith => column.mask_bytes(|v| v.ends_with(x)),
-            Op::IsNull | Op::IsNotNull => return Err(misfit()),
+    fn strings(&self, column: &Strings<'_, [u8]>, list: &[Vec<u8>]) -> Mask {
+        let x = list.first().map(Vec::as_slice).unwrap_or_default();
+        let op = self.op;
+        // One loop for all operations: asking for the operation costs far less than a comparison of strings.
+        column.mask_bytes(|v| match op {
+            Op::Lt => v < x,
+            Op::Le => v <= x,
+            Op::Gt => v > x,
+            Op::Ge => v >= x,
+            Op::Contains => contains(v, x),
+            Op::StartsWith => v.starts_with(x),
+            Op::EndsWith => v.ends_with(x),
+            _ => list.iter().any(|x| v == x),
         })
     }
+}
 
-    fn constants<'c, T>(&'c self, read: impl Fn(&'c Constant) -> Option<T>) -> Result<Vec<T>> {
-        self.constants.iter().map(|c| read(c).ok_or_else(misfit)).collect()
+/// The comparison in the form in which it is made.
+fn against(data_type: &DataType, op: Op, constants: Vec<Constant>) -> Result<Against> {
+    // Checked by `constant`: all are of one kind.
+    match constants.first() {
+        Some(Constant::Bool(_)) => {
+            let bools = constants.iter().map(|constant| matches!(constant, Constant::Bool(true)));
+            Ok(Against::Bools(bools.collect()))
+        }
+        Some(Constant::Int(_)) => {
+            let (least, greatest, moved) = bounds(data_type);
+            let mut ranges = Vec::new();
+            for constant in &constants {
+                let Constant::Int(x) = constant else { return Err(misfit()) };
+                let (low, high) = match op {
+                    Op::Lt => (least, x - 1),
+                    Op::Le => (least, *x),
+                    Op::Gt => (x + 1, greatest),
+                    Op::Ge => (*x, greatest),
+                    _ => (*x, *x),
+                };
+                // Beyond an end of the type there is nothing: such a range is left out.
+                if low <= high {
+                    ranges.push(((low - moved) as i64, (high - moved) as i64));
+                }
+            }
+            Ok(Against::Ints(ranges))
+        }
+        Some(Constant::Float(_)) => {
+            let narrow = matches!(data_type, DataType::Float32);
+            let mut ranges = Vec::new();
+            for constant in &constants {
+                let Constant::Float(x) = constant else { return Err(misfit()) };
+                // The neighbours are those of the column's own type.
+                let (x, below, above) = if narrow {
+                    let x = *x as f32;
+                    (x.into(), x.next_down().into(), x.next_up().into())
+                } else {
+                    (*x, x.next_down(), x.next_up())
+                };
+                let (low, high) = match op {
+                    Op::Lt if x == f64::NEG_INFINITY => continue,
+                    Op::Gt if x == f64::INFINITY => continue,
+                    Op::Lt => (f64::NEG_INFINITY, below),
+                    Op::Le => (f64::NEG_INFINITY, x),
+                    Op::Gt => (above, f64::INFINITY),
+                    Op::Ge => (x, f64::INFINITY),
+                    _ => (x, x),
+                };
+                ranges.push((low, high));
+            }
+            Ok(Against::Floats(ranges))
+        }
+        Some(Constant::Bytes(_)) => {
+            let bytes = |constant| if let Constant::Bytes(bytes) = constant { bytes } else { Vec::new() };
+            Ok(Against::Bytes(constants.into_iter().map(bytes).collect()))
+        }
+        None => Err(misfit()),
     }
 }
 
-/// A number's neighbours and the ends of its type.
-trait Bounds: Primitive {
-    /// Not above any number (nor, of the floats, any but NaN).
-    const LEAST: Self;
-    /// Not below any number.
-    const GREATEST: Self;
-    /// The next smaller value, if there is one.
-    fn below(self) -> Option<Self>;
-    /// The next greater value, if there is one.
-    fn above(self) -> Option<Self>;
+/// The least and the greatest value of a type that is compared as integers, and how far its ranges are moved down.
+fn bounds(data_type: &DataType) -> (i128, i128, i128) {
+    use DataType as T;
+    let (bits, signed) = match data_type {
+        T::Int8 => (8, true),
+        T::Int16 => (16, true),
+        T::Int32 | T::Date32 | T::Time32(_) => (32, true),
+        T::Uint8 => (8, false),
+        T::Uint16 => (16, false),
+        T::Uint32 => (32, false),
+        T::Uint64 => (64, false),
+        _ => (64, true),
+    };
+    let half = 1i128 << (bits - 1);
+    if signed { (-half, half - 1, 0) } else { (0, 2 * half - 1, half) }
 }
 
-macro_rules! bounds {
-    (int $($int:ty)*) => {$(
-        impl Bounds for $int {
-            const LEAST: Self = Self::MIN;
-            const GREATEST: Self = Self::MAX;
-            fn below(self) -> Option<Self> {
-                self.checked_sub(1)
-            }
-            fn above(self) -> Option<Self> {
-                self.checked_add(1)
-            }
-        }
-    )*};
-    (float $($float:ty)*) => {$(
-        impl Bounds for $float {
-            const LEAST: Self = Self::NEG_INFINITY;
-            const GREATEST: Self = Self::INFINITY;
-            fn below(self) -> Option<Self> {
-                (self > Self::NEG_INFINITY).then(|| self.next_down())
-            }
-            fn above(self) -> Option<Self> {
-                (self < Self::INFINITY).then(|| self.next_up())
-            }
-        }
-    )*};
+fn bools(column: &Bools<'_>, list: &[bool]) -> Mask {
+    let mut mask = match (list.contains(&true), list.contains(&false)) {
+        (true, true) => Mask::all(column.len()),
+        (false, false) => Mask::none(column.len()),
+        _ => column.to_mask(),
+    };
+    if list.contains(&false) && !list.contains(&true) {
+        mask.invert();
+    }
+    mask
 }
 
-bounds! { int i8 i16 i32 i64 u8 u16 u32 u64 }
-bounds! { float f32 f64 }
+/// One loop for each width, whether the type is signed or not: flipping the first bit turns one order into the other.
+fn integers(column: &Any<'_>, ranges: &[(i64, i64)]) -> Result<Mask> {
+    use bytemuck::cast_slice;
+    Ok(match column {
+        Any::Int8(v) => within(v.values(), ranges, |x| x as i8, 0),
+        Any::Uint8(v) => within(cast_slice(v.values()), ranges, |x| x as i8, i8::MIN),
+        Any::Int16(v) => within(v.values(), ranges, |x| x as i16, 0),
+        Any::Uint16(v) => within(cast_slice(v.values()), ranges, |x| x as i16, i16::MIN),
+        Any::Int32(v) | Any::Date32(v) | Any::Time32(v, _) => within(v.values(), ranges, |x| x as i32, 0),
+        Any::Uint32(v) => within(cast_slice(v.values()), ranges, |x| x as i32, i32::MIN),
+        Any::Int64(v) | Any::Date64(v) | Any::Time64(v, _) | Any::Timestamp(v, _) | Any::Duration(v, _) => {
+            within(v.values(), ranges, |x| x, 0)
+        }
+        Any::Uint64(v) => within(cast_slice(v.values()), ranges, |x| x, i64::MIN),
+        _ => return Err(misfit()),
+    })
+}
+
+/// The rows whose value lies in one of the ranges.
+#[inline(never)]
+fn within<T: Primitive + BitXor<Output = T>>(
+    values: &[T],
+    ranges: &[(i64, i64)],
+    of: fn(i64) -> T,
+    flip: T,
+) -> Mask {
+    union(values.len(), ranges, |&(low, high)| {
+        let (low, high) = (of(low), of(high));
+        Mask::from_values(values, |v| {
+            let v = v ^ flip;
+            (v >= low) & (v <= high)
+        })
+    })
+}
+
+/// The same for floats.
+#[inline(never)]
+fn within_floats<T: Primitive>(values: &[T], ranges: &[(f64, f64)], of: fn(f64) -> T) -> Mask {
+    union(values.len(), ranges, |&(low, high)| {
+        let (low, high) = (of(low), of(high));
+        Mask::from_values(values, |v| (v >= low) & (v <= high))
+    })
+}
+
+/// The rows that are in the mask of any range. A list costs a pass each, which is still faster than a search a row.
+#[inline]
+fn union<R>(len: usize, ranges: &[R], mask: impl Fn(&R) -> Mask) -> Mask {
+    let mut found: Option<Mask> = None;
+    for range in ranges {
+        let mask = mask(range);
+        match &mut found {
+            None => found = Some(mask),
+            Some(found) => found.or(&mask),
+        }
+    }
+    found.unwrap_or_else(|| Mask::none(len))
+}
 
 /// Whether a byte string contains another; an empty one is in all.
 fn contains(text: &[u8], part: &[u8]) -> bool {

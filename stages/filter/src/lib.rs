@@ -1,9 +1,8 @@
 //! `filter`: keeps the rows of which any or all conditions hold. Every column is passed on, none is copied.
 
 use conditions::{Op, Test};
-use pipe_stage::{AnyType, Batch, Binder, Column, Config, Mask, Output, PortId, Result, Stage, bail};
+use pipe_stage::{AnyType, Batch, Binder, Column, Config, Json, Mask, Output, PortId, Result, Stage, bail};
 use serde::Deserialize;
-use serde_json::Value;
 
 /// Exactly one of the two lists.
 #[derive(Debug, Deserialize)]
@@ -27,7 +26,7 @@ pub struct Condition {
     pub op: Op,
     /// What it is compared with.
     #[serde(default)]
-    pub value: Option<Value>,
+    pub value: Option<Json>,
 }
 
 impl Config for Filter {
@@ -185,12 +184,12 @@ mod tests {
             (r#"{}"#, "exactly one"),
             (r#"{"all":[],"any":[]}"#, "exactly one"),
             (r#"{"all":[]}"#, "at least one condition"),
-            (r#"{"some":[]}"#, "unknown field `some`"),
+            (r#"{"some":[]}"#, "unknown key `some`; the keys are all, any"),
             (
                 r#"{"all":[{"column":"q","op":"eq","value":1}]}"#,
                 "no column `q`; the input has n: int64, x: float64",
             ),
-            (r#"{"all":[{"column":"n","op":"like","value":1}]}"#, "unknown variant"),
+            (r#"{"all":[{"column":"n","op":"like","value":1}]}"#, "all[0].op: `like` is none of eq, ne"),
             (r#"{"all":[{"column":"n","op":"eq"}]}"#, "a `value` is needed"),
             (r#"{"all":[{"column":"n","op":"eq","value":"5"}]}"#, "5\" is not an integer"),
             (r#"{"all":[{"column":"u","op":"eq","value":256}]}"#, "is uint8; 256"),
@@ -208,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_schema_is_json() {
-        let schema: Value = serde_json::from_str(&Filter::schema()).unwrap();
+        let schema: serde_json::Value = serde_json::from_str(&Filter::schema()).unwrap();
         assert_eq!(schema["type"], "object");
     }
 }

@@ -1,9 +1,8 @@
 //! `route`: sends each row to the port of the first route that it meets. Every column is passed on, none is copied.
 
 use conditions::{Op, Test};
-use pipe_stage::{AnyType, Batch, Binder, Column, Config, Mask, Output, PortId, Result, Stage, bail};
+use pipe_stage::{AnyType, Batch, Binder, Column, Config, Json, Mask, Output, PortId, Result, Stage, bail};
 use serde::Deserialize;
-use serde_json::Value;
 
 /// The configuration.
 #[derive(Debug, Deserialize)]
@@ -26,13 +25,13 @@ pub struct To {
     pub port: String,
     /// Values that are routed here.
     #[serde(default)]
-    pub values: Option<Vec<Value>>,
+    pub values: Option<Vec<Json>>,
     /// A comparison instead.
     #[serde(default)]
     pub op: Option<Op>,
     /// What `op` compares with.
     #[serde(default)]
-    pub value: Option<Value>,
+    pub value: Option<Json>,
 }
 
 impl Config for Route {
@@ -72,7 +71,7 @@ impl Stage for RouteStage {
         for to in config.routes {
             let test = match (to.values, to.op) {
                 (Some(values), None) if to.value.is_none() => {
-                    Test::new(&field, Op::In, Some(&Value::Array(values)))?
+                    Test::new(&field, Op::In, Some(&Json::List(values)))?
                 }
                 (None, Some(op)) => Test::new(&field, op, to.value.as_ref())?,
                 _ => bail!("port `{}`: either `values` or `op` with its `value` is needed", to.port),

@@ -27,29 +27,34 @@ impl JsonDecoder {
         Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())? })
     }
 
-    /// Appends a record as row `row`, or says why not; half a row may be left behind then.
-    fn record(&mut self, record: Option<&[u8]>, row: usize) -> Result<(), String> {
+    /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
+    /// where they are known to be UTF-8; serde_json then checks no string again.
+    fn record(&mut self, record: Option<&[u8]>, text: Option<&str>, row: usize) -> Result<(), String> {
         let Some(bytes) = record else { return self.columns.complete(row) };
         too_large(bytes)?;
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let mut parse = || {
-            json.deserialize_map(Fields {
-                columns: &mut self.columns,
-                row,
-                what: "a record is a JSON object",
-            })?;
-            json.end()
-        };
-        parse().map_err(|e: serde_json::Error| e.to_string())?;
+        let fields = Fields { columns: &mut self.columns, row, what: "a record is a JSON object" };
+        match text {
+            Some(text) => whole(&mut serde_json::Deserializer::from_str(text), fields),
+            None => whole(&mut serde_json::Deserializer::from_slice(bytes), fields),
+        }
+        .map_err(|e| e.to_string())?;
         self.columns.complete(row)
     }
 
     fn values(&mut self, values: &BinaryArray) -> Result<Decoded> {
         let mut good = Good::new(values.len());
         let mut bad = Vec::new();
+        let offsets = values.value_offsets();
+        let (first, last) = (offsets[0] as usize, offsets[values.len()] as usize);
+        // One check for the batch is cheaper than one for each string. Where it fails, each record is looked at by
+        // itself: a bad string in a field that nobody declared is no fault.
+        let text = std::str::from_utf8(&values.value_data()[first..last]).ok();
         for row in 0..values.len() {
             let record = values.is_valid(row).then(|| values.value(row));
-            match self.record(record, good.count()) {
+            // `get`: a sign that is cut by the border of two records makes neither of them text.
+            let within = (offsets[row] as usize - first)..(offsets[row + 1] as usize - first);
+            let text = text.and_then(|text| text.get(within));
+            match self.record(record, text, good.count()) {
                 Ok(()) => good.push(),
                 Err(fault) => {
                     self.columns.truncate(good.count());
@@ -71,6 +76,15 @@ impl Decoder for JsonDecoder {
             Payload::Rows(_) => Err(Error::internal("the format json was given rows")),
         }
     }
+}
+
+/// Reads one object and nothing after it.
+fn whole<'de, R: serde_json::de::Read<'de>>(
+    json: &mut serde_json::Deserializer<R>,
+    fields: Fields<'_>,
+) -> Result<(), serde_json::Error> {
+    json.deserialize_map(fields)?;
+    json.end()
 }
 
 /// The keys of an object, as row `row` of its columns.

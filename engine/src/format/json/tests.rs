@@ -51,9 +51,9 @@ fn every_kind_of_bad_record_is_rejected_alone() {
     for (record, part) in [
         (&b""[..], "EOF"),
         (b"{", "EOF"),
-        (b"[]", "a record is a JSON object"),
-        (b"null", "a record is a JSON object"),
-        (b"3", "a record is a JSON object"),
+        (b"[]", "expected a JSON object"),
+        (b"null", "expected a JSON object"),
+        (b"3", "expected a JSON object"),
         (b"{} x", "trailing"),
         (b"{}{}", "trailing"),
         (b"{\"a\":\"1\"}", "column `a`: int8 was expected, not the string `1`"),
@@ -76,7 +76,7 @@ fn every_kind_of_bad_record_is_rejected_alone() {
         (b"{\"b\":\"0g\"}", "column `b`: hexadecimal"),
         (b"{\"a\":NaN}", "column `a`"),
         (&deep(10_000), "column `t[0]`: int64 was expected, not an array"),
-        (&vec![b'['; 10_000], "a record is a JSON object"),
+        (&vec![b'['; 10_000], "expected a JSON object"),
     ] {
         let message = reject(&columns, record);
         assert!(
@@ -150,6 +150,31 @@ fn a_full_dictionary_rejects_rows_and_the_next_batch_starts_anew() {
         assert_eq!(decoded.records.num_rows(), 128);
         assert!(decoded.bad[0].message.contains("more distinct words"));
     }
+}
+
+#[test]
+fn bytes_that_are_no_text_spoil_only_their_own_record() {
+    let format = (super::KIND.prepare)(&json!({"columns": {"s": "utf8"}})).unwrap();
+    let mut decoder = format.decoder(format.schema().unwrap()).unwrap();
+    let records: [&[u8]; 7] = [
+        b"{\"s\":\"left out by the slice\"}\xff",
+        "{\"s\":\"caf\u{e9}\"}".as_bytes(),
+        // Together the next two are text, neither is alone.
+        b"{\"s\":\"\xc3",
+        b"\xa9\"}",
+        b"{\"s\":\"\xff\"}",
+        b"{\"other\":\"\xff\",\"s\":\"fine\"}",
+        b"{\"s\":\"last\"}",
+    ];
+    let all = BinaryArray::from_iter_values(records);
+    let mut bad_rows = |values: BinaryArray| {
+        let decoded = decoder.decode(&Payload::Values(values)).unwrap();
+        (decoded.bad.iter().map(|bad| bad.row).collect::<Vec<_>>(), decoded.records.num_rows())
+    };
+    assert_eq!(bad_rows(all.slice(1, 3)), (vec![1, 2], 1));
+    assert_eq!(bad_rows(all.slice(1, 6)), (vec![1, 2, 3], 3));
+    assert_eq!(bad_rows(all.slice(6, 1)), (vec![], 1));
+    assert_eq!(bad_rows(all.slice(6, 0)), (vec![], 0));
 }
 
 /// A type of every shape, each with values that any text of its kind spells.

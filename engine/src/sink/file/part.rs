@@ -165,7 +165,7 @@ mod tests {
     fn a_full_disk_passes_and_keeps_what_waits() {
         let dir = tempfile::tempdir().unwrap();
         let hidden = dir.path().join(".a.tmp");
-        let waiting = Waiting::default();
+        let mut waiting = Waiting::default();
         let mut part = Part {
             visible: dir.path().join("a"),
             file: File::options().write(true).open("/dev/full").unwrap(),
@@ -176,7 +176,7 @@ mod tests {
             written: 0,
             hidden: hidden.clone(),
         };
-        waiting.clone().write_all(b"row\n").unwrap();
+        waiting.write_all(b"row\n").unwrap();
         for _ in 0..2 {
             let e = part.finish().unwrap_err();
             assert!(e.is_passing() && e.code() == Code::K002, "{e}");

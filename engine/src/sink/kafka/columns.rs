@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMilliseco
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::Options;
-use crate::batch::{Origin, Payload};
+use crate::batch::{Origins, Payload};
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
 use crate::sink::dead_letter::{HEADERS, headers_type};
@@ -116,12 +116,16 @@ impl Parts {
     }
 
     /// Whether the row is a tombstone: its original's value was null, and nothing was put in its place.
-    pub(super) fn is_tombstone(&self, row: usize, origin: &Origin) -> bool {
-        let null = match &origin.batch.payload {
+    pub(super) fn is_tombstone(&self, row: usize, origins: &Origins) -> bool {
+        // Hardly ever so, and looked at first: an origin costs a counted reference.
+        if !self.value.columns().iter().all(|c| c.is_null(row)) {
+            return false;
+        }
+        let origin = origins.get(row);
+        match &origin.batch.payload {
             Payload::Values(values) => values.is_null(origin.row),
             Payload::Rows(_) => false,
-        };
-        null && self.value.columns().iter().all(|c| c.is_null(row))
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Sent {
     /// The record's value; `None` is a tombstone.
     fn value(&self, row: usize, tombstones: bool) -> Option<&[u8]> {
         let null =
-            self.values.is_null(row) || (tombstones && self.parts.is_tombstone(row, &self.origins.get(row)));
+            self.values.is_null(row) || (tombstones && self.parts.is_tombstone(row, &self.origins));
         (!null).then(|| self.values.value(row))
     }
 

@@ -124,7 +124,7 @@ fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
                 match glob::Pattern::new(&absolute) {
                     Ok(_) => patterns.push(absolute),
                     Err(e) => {
-                        problems.push(Problem::new(Code::C005, "/path", format!("`{path}` is no glob: {e}")))
+                        problems.push(Problem::new(Code::C005, "/path", format!("`{path}` is no glob: {e}")));
                     }
                 }
             }

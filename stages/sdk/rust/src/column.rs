@@ -347,6 +347,8 @@ impl<'a> Parts<'_, 'a> {
         Validity::new(self.buffer(0))
     }
 
+    // Not inlined, so that types of one width share their code.
+    #[inline(never)]
     fn values<T: Primitive>(&self) -> Result<Values<'a, T>> {
         let values = slice::<T>(self.buffer(1));
         if values.len() != self.len() {

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::json::{Json, from_str, quote};
 
 /// The configuration of a stage. `#[derive(Deserialize, Config)]` makes one of a struct.
 pub trait Config: Sized {
@@ -61,7 +62,11 @@ impl<T: Setting> Setting for Option<T> {
 
 /// The schema of an object; each property is its name, its doc lines, its schema, and whether it may be left out.
 pub fn object_schema(properties: &[(&str, &[&str], String, bool)]) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let quoted = |text: &str| {
+        let mut out = String::new();
+        quote(text, &mut out);
+        out
+    };
     let mut members = Vec::new();
     let mut required = Vec::new();
     for (name, docs, schema, optional) in properties {
@@ -111,15 +116,20 @@ impl Config for () {
         String::new()
     }
     fn parse(json: &str) -> Result<Self> {
-        let map: std::collections::BTreeMap<String, serde_json::Value> = from_json(json)?;
-        match map.keys().next() {
-            Some(key) => Err(Error::new(format!("unknown key `{key}`: this stage takes no configuration"))),
-            None => Ok(()),
+        match Json::parse(json)? {
+            Json::Null => Ok(()),
+            Json::Object(members) => match members.first() {
+                Some((key, _)) => {
+                    Err(Error::new(format!("unknown key `{key}`: this stage takes no configuration")))
+                }
+                None => Ok(()),
+            },
+            other => Err(Error::new(format!("{other}: this stage takes no configuration"))),
         }
     }
 }
 
 /// Reads JSON; the error says what is wrong in one line.
 pub fn from_json<T: DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|error| Error::new(format!("configuration: {error}")))
+    from_str(json).map_err(|error| Error::new(format!("configuration: {error}")))
 }

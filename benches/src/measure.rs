@@ -1,0 +1,132 @@
+//! What a program costs, read from `/proc`: CPU time of all its threads, time on the clock, peak resident memory.
+
+use std::fs;
+use std::io;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// What one run of a program cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// User and system time of all threads, start-up included.
+    pub cpu: Duration,
+    /// From start to end.
+    pub wall: Duration,
+    /// Peak resident memory in KiB, the program's own pages and the shared ones it touched.
+    pub peak_kib: u64,
+}
+
+impl Cost {
+    /// CPU seconds for a million records.
+    pub fn cpu_per_million(&self, records: u64) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / records as f64
+    }
+
+    /// Records a second.
+    pub fn rate(&self, records: u64) -> f64 {
+        records as f64 / self.wall.as_secs_f64()
+    }
+
+    /// Peak resident memory in MiB.
+    pub fn peak_mib(&self) -> f64 {
+        self.peak_kib as f64 / 1024.0
+    }
+}
+
+/// The kernel counts CPU time in ticks of 10 ms on every platform that Linux exports `/proc` on (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
+/// Peak memory is lost with the process, so it is read this often; the highest of what was seen counts.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs a program to its end. Its standard error is kept and told when it fails.
+pub fn run(command: &mut Command) -> io::Result<Cost> {
+    let log = tempfile()?;
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.0).spawn()?;
+    let folder = format!("/proc/{}", child.id());
+    let mut peak_kib = 0;
+    // A child that has ended stays readable there until it is waited for; its memory does not.
+    let (cpu, wall) = loop {
+        let stat = fs::read_to_string(format!("{folder}/stat"))?;
+        let (state, cpu) = state_and_cpu(&stat).ok_or_else(|| io::Error::other("/proc/*/stat is odd"))?;
+        if state == "Z" {
+            break (cpu, started.elapsed());
+        }
+        peak_kib = peak_kib.max(peak(&folder).unwrap_or(0));
+        sleep(LOOK);
+    };
+    let status = child.wait()?;
+    let said = fs::read_to_string(&log.1).unwrap_or_default();
+    // The file is in the folder for such files; one that stays is no harm.
+    let _ = fs::remove_file(&log.1);
+    if !status.success() {
+        return Err(io::Error::other(format!("{command:?} ended with {status}:\n{said}")));
+    }
+    Ok(Cost { cpu, wall, peak_kib })
+}
+
+fn tempfile() -> io::Result<(fs::File, std::path::PathBuf)> {
+    let path = std::env::temp_dir().join(format!("pipe-bench-{}.log", std::process::id()));
+    Ok((fs::File::create(&path)?, path))
+}
+
+/// State and user + system time of `/proc/<pid>/stat`. The name in the second field may hold anything.
+fn state_and_cpu(stat: &str) -> Option<(&str, Duration)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let ticks: u32 = fields.skip(10).take(2).map(|field| field.parse::<u32>().unwrap_or(0)).sum();
+    Some((state, TICK * ticks))
+}
+
+fn peak(folder: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("{folder}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The machine and the source: a number without them says nothing.
+pub fn machine() -> Value {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory_kib = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
+    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = commit.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
+    json!({
+        "cpu": model.map_or("unknown", |(_, model)| model),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory_gib": memory_kib >> 20,
+        "kernel": kernel.trim(),
+        "load": load(),
+        "commit": commit,
+        "optimised": !cfg!(debug_assertions),
+    })
+}
+
+/// Processes that want a core, averaged over the last minute.
+fn load() -> f64 {
+    let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    average.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_an_odd_name_is_read() {
+        let stat = "7 (a) b (c) Z 1 7 7 0 -1 4228108 115 0 0 0 12 34 0 0 20 0 1 0 100 0 0";
+        assert_eq!(state_and_cpu(stat), Some(("Z", Duration::from_millis(460))));
+        assert_eq!(state_and_cpu("nothing"), None);
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_words() {
+        let error = run(Command::new("sh").args(["-c", "echo because >&2; exit 3"])).unwrap_err();
+        assert!(error.to_string().contains("because"), "{error}");
+    }
+}
