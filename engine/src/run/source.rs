@@ -53,6 +53,7 @@ impl Lane {
             }
             if self.signals.generation.get() > self.generation {
                 self.rewind()?;
+                continue;
             }
             while self.injected < self.signals.target() {
                 self.barrier()?;
@@ -167,9 +168,16 @@ impl Lane {
         let (generation, epoch, positions) =
             self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let empty = Positions::new();
-        self.reader
-            .rewind(positions.get(self.source).unwrap_or(&empty))
-            .map_err(|e| e.context(format!("source `{}`: rewinding", self.name)))?;
+        match self.reader.rewind(positions.get(self.source).unwrap_or(&empty)) {
+            Ok(()) => {}
+            Err(error) if error.is_passing() => {
+                // The generation stays behind, so that the next turn of the loop tries again.
+                tracing::warn!(source = &*self.name, %error, "rewinding failed; trying again");
+                std::thread::sleep(READ_PAUSE);
+                return Ok(());
+            }
+            Err(error) => return Err(error.context(format!("source `{}`: rewinding", self.name)).into()),
+        }
         self.generation = generation;
         self.injected = epoch;
         self.positions.clear();

@@ -68,12 +68,6 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// Where a rewind goes. Not before the start: a partition that left and came back may have been read further by
-    /// its other owner, whose commits this worker's positions do not know.
-    fn back(&self, to: &Positions) -> i64 {
-        to.get(&self.partition).map_or(self.start, |&at| at.max(self.start))
-    }
-
     /// Whether all that `--until-end` wants was gathered.
     fn is_at_target(&self) -> bool {
         self.target.is_some_and(|target| self.next.max(self.seen) >= target)
@@ -109,6 +103,12 @@ impl Tap {
             None => Ok(()),
         }
     }
+}
+
+/// Where a rewind goes. Not before the start: a partition that left and came back may have been read further by its
+/// other owner, whose commits this worker's positions do not know.
+fn back(start: i64, to: Option<i64>) -> i64 {
+    to.map_or(start, |at| at.max(start))
 }
 
 /// What an error of a partition means: passing ones are librdkafka's to retry and only logged.
@@ -274,7 +274,7 @@ impl KafkaReader {
         let mut taps = lock(&self.lane.taps);
         let mut list = TopicPartitionList::new();
         for tap in &mut taps.list {
-            let target = tap.back(to);
+            let target = back(tap.start, to.get(&tap.partition).copied());
             let untouched = tap.next == target && tap.gather.is_empty() && !tap.queue.holds();
             tap.gather = Gather::default();
             tap.queue.forget();
@@ -299,12 +299,24 @@ impl KafkaReader {
             }
         }
         for tap in &mut taps.list {
-            let target = tap.back(to);
+            let target = back(tap.start, to.get(&tap.partition).copied());
             tap.next = target;
             tap.handed = target;
             tap.seen = target;
         }
         self.lane.done.store(false, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewind_goes_to_what_is_committed_and_never_before_the_assignment() {
+        assert_eq!(back(500, None), 500, "nothing was committed since");
+        assert_eq!(back(500, Some(700)), 700);
+        assert_eq!(back(500, Some(100)), 500, "another owner has read up to 500 in between");
     }
 }
