@@ -393,8 +393,10 @@ fn slice<T: Primitive>(bytes: &[u8]) -> Cow<'_, [T]> {
     match bytemuck::try_cast_slice(bytes) {
         Ok(values) => Cow::Borrowed(values),
         Err(_) => {
-            let whole = bytes.chunks_exact(size_of::<T>());
-            Cow::Owned(whole.map(bytemuck::pod_read_unaligned).collect())
+            let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+            let whole = bytemuck::cast_slice_mut::<T, u8>(&mut values);
+            whole.copy_from_slice(&bytes[..whole.len()]);
+            Cow::Owned(values)
         }
     }
 }
