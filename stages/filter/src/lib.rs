@@ -61,7 +61,7 @@ impl Stage for FilterStage {
         let mut tests = Vec::new();
         for condition in conditions {
             let (column, field) = binder.read_any(&condition.column)?;
-            tests.push((column, Test::new(&field, condition.op, condition.value.as_ref())?));
+            tests.push((column, Test::new(field, condition.op, condition.value.as_ref())?));
         }
         let port = binder.port("kept")?.pass_all().id();
         Ok(Self { all, tests, port })

@@ -71,9 +71,9 @@ impl Stage for RouteStage {
         for to in config.routes {
             let test = match (to.values, to.op) {
                 (Some(values), None) if to.value.is_none() => {
-                    Test::new(&field, Op::In, Some(&Json::List(values)))?
+                    Test::new(field, Op::In, Some(&Json::List(values)))?
                 }
-                (None, Some(op)) => Test::new(&field, op, to.value.as_ref())?,
+                (None, Some(op)) => Test::new(field, op, to.value.as_ref())?,
                 _ => bail!("port `{}`: either `values` or `op` with its `value` is needed", to.port),
             };
             tests.push((test, port(to.port)));

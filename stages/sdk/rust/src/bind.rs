@@ -78,6 +78,17 @@ enum Shape {
     Computed { number: usize, field: ColumnField },
 }
 
+impl Shape {
+    /// The name of the column in its port.
+    fn name<'s>(&'s self, input: &'s Schema) -> &'s str {
+        match self {
+            Self::Passed { name: Some(name), .. } => name,
+            Self::Passed { index, .. } => input.columns[*index].name(),
+            Self::Computed { field, .. } => field.name(),
+        }
+    }
+}
+
 /// What is kept of a binding for the calls of `process`.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
@@ -95,8 +106,8 @@ pub(crate) struct BoundRead {
 #[derive(Debug)]
 pub(crate) struct BoundPort {
     pub(crate) name: String,
-    /// The computed columns in the order of the port: the number each was declared under, and its field.
-    pub(crate) computed: Vec<(usize, ColumnField)>,
+    /// The computed columns in the order of the port: the number each was declared under, and its name.
+    pub(crate) computed: Vec<(usize, String)>,
 }
 
 impl Binder {
@@ -128,21 +139,21 @@ impl Binder {
     }
 
     /// Reads a column of any type; also gives its field, so that the stage can say what it cannot do.
-    pub fn read_any(&mut self, name: &str) -> Result<(Column<AnyType>, ColumnField)> {
+    pub fn read_any(&mut self, name: &str) -> Result<(Column<AnyType>, &ColumnField)> {
         let column = self.read::<AnyType>(name)?;
-        Ok((column, self.input.columns[self.find(name)?].clone()))
+        Ok((column, &self.input.columns[self.reads[column.index]]))
     }
 
     /// Opens a port. The first is the stage's default. Names are kebab-case: `slow-requests`.
     pub fn port(&mut self, name: &str) -> Result<Port<'_>> {
-        let mut previous = '-';
-        let kebab = name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.chars().all(|c| {
-                let fits = c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' && previous != '-';
+        let mut previous = b'-';
+        let kebab = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+            && name.bytes().all(|c| {
+                let fits = c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' && previous != b'-';
                 previous = c;
                 fits
             })
-            && !name.ends_with('-');
+            && previous != b'-';
         if !kebab {
             return Err(Error::new(format!(
                 "`{name}` is no name for a port; kebab-case such as `slow-requests` is"
@@ -168,14 +179,15 @@ impl Binder {
     }
 
     /// The binding as the host wants it, and what `process` needs to know of it.
-    pub(crate) fn finish(self) -> Result<(transform::Binding, Bound)> {
+    pub(crate) fn finish(mut self) -> Result<(transform::Binding, Bound)> {
         if self.ports.is_empty() {
             return Err(Error::new("the stage declares no port"));
         }
         let mut bound = Bound::default();
         let mut start = 0;
         for &index in &self.reads {
-            let field = self.input.columns[index].clone();
+            // Each column is read once, so that its field can be moved.
+            let field = self.input.columns[index].take();
             let arrays = field.fields().len();
             bound.reads.push(BoundRead { field, start });
             start += arrays;
@@ -189,9 +201,8 @@ impl Binder {
                         OutputColumn::Passed(Passed { index: index as u32, name })
                     }
                     Shape::Computed { number, field } => {
-                        let fields = field.fields().to_vec();
-                        computed.push((number, field));
-                        OutputColumn::Computed(fields)
+                        computed.push((number, field.name().to_owned()));
+                        OutputColumn::Computed(field.into_fields())
                     }
                 });
             }
@@ -267,16 +278,10 @@ impl Port<'_> {
 
     /// Adds a column, or replaces the one of its name.
     fn put(&mut self, shape: Shape) {
-        let input = &self.binder.input;
-        let name_of = |shape: &Shape| match shape {
-            Shape::Passed { name: Some(name), .. } => name.clone(),
-            Shape::Passed { index, .. } => input.columns[*index].name().to_owned(),
-            Shape::Computed { field, .. } => field.name().to_owned(),
-        };
-        let name = name_of(&shape);
-        let columns = &self.binder.ports[self.index].columns;
-        let known = columns.iter().position(|column| name_of(column) == name);
-        let columns = &mut self.binder.ports[self.index].columns;
+        let (input, port) = (&self.binder.input, &mut self.binder.ports[self.index]);
+        let name = shape.name(input);
+        let known = port.columns.iter().position(|column| column.name(input) == name);
+        let columns = &mut port.columns;
         match known {
             Some(at) => columns[at] = shape,
             None => columns.push(shape),

@@ -347,14 +347,17 @@ impl<'a> Parts<'_, 'a> {
         Validity::new(self.buffer(0))
     }
 
-    // Not inlined, so that types of one width share their code.
-    #[inline(never)]
     fn values<T: Primitive>(&self) -> Result<Values<'a, T>> {
-        let values = slice::<T>(self.buffer(1));
-        if values.len() != self.len() {
+        Ok(Values::new(slice::<T>(self.fixed_buffer(size_of::<T>())?), self.validity()))
+    }
+
+    /// The buffer of values that are so many bytes wide.
+    fn fixed_buffer(&self, width: usize) -> Result<&'a [u8]> {
+        let bytes = self.buffer(1);
+        if Some(bytes.len()) != width.checked_mul(self.len()) {
             return Err(malformed(self.field, "a buffer of values has another length than its array"));
         }
-        Ok(Values::new(values, self.validity()))
+        Ok(bytes)
     }
 
     fn bools(&self) -> Result<Bools<'a>> {
@@ -379,22 +382,23 @@ impl<'a> Parts<'_, 'a> {
     }
 
     fn fixed(&self, width: usize) -> Result<Strings<'a, [u8]>> {
-        let bytes = self.buffer(1);
-        if Some(bytes.len()) != width.checked_mul(self.len()) {
-            return Err(malformed(self.field, "a buffer of values has another length than its array"));
-        }
+        let bytes = self.fixed_buffer(width)?;
         let (layout, validity) = (Layout::Fixed(width), self.validity());
         Ok(Strings { bytes, layout, validity, len: self.len(), kind: std::marker::PhantomData })
     }
 }
 
-/// Whole values of a buffer: in place where it is aligned, else a copy.
+/// Whole values of a buffer: in place where it is aligned, else a copy. Not inlined, so that types of one width share
+/// the code.
+#[inline(never)]
 fn slice<T: Primitive>(bytes: &[u8]) -> Cow<'_, [T]> {
     match bytemuck::try_cast_slice(bytes) {
         Ok(values) => Cow::Borrowed(values),
         Err(_) => {
-            let whole = bytes.chunks_exact(size_of::<T>());
-            Cow::Owned(whole.map(bytemuck::pod_read_unaligned).collect())
+            let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+            let whole = bytemuck::cast_slice_mut::<T, u8>(&mut values);
+            whole.copy_from_slice(&bytes[..whole.len()]);
+            Cow::Owned(values)
         }
     }
 }

@@ -62,25 +62,35 @@ impl<T: Setting> Setting for Option<T> {
 
 /// The schema of an object; each property is its name, its doc lines, its schema, and whether it may be left out.
 pub fn object_schema(properties: &[(&str, &[&str], String, bool)]) -> String {
-    let quoted = |text: &str| {
-        let mut out = String::new();
-        quote(text, &mut out);
-        out
-    };
-    let mut members = Vec::new();
-    let mut required = Vec::new();
+    let (mut members, mut required) = (String::new(), String::new());
     for (name, docs, schema, optional) in properties {
-        let description = docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        members.push(format!(r#"{}:{{"description":{},{schema}}}"#, quoted(name), quoted(&description)));
+        let mut description = String::new();
+        for line in *docs {
+            separate(&mut description, " ");
+            description.push_str(line.trim());
+        }
+        separate(&mut members, ",");
+        quote(name, &mut members);
+        members.push_str(":{\"description\":");
+        quote(&description, &mut members);
+        members.push(',');
+        members.push_str(schema);
+        members.push('}');
         if !optional {
-            required.push(quoted(name));
+            separate(&mut required, ",");
+            quote(name, &mut required);
         }
     }
     format!(
-        r#"{{"type":"object","properties":{{{}}},"required":[{}],"additionalProperties":false}}"#,
-        members.join(","),
-        required.join(",")
+        r#"{{"type":"object","properties":{{{members}}},"required":[{required}],"additionalProperties":false}}"#
     )
+}
+
+/// Adds what stands between two parts, unless this is the first.
+fn separate(out: &mut String, separator: &str) {
+    if !out.is_empty() {
+        out.push_str(separator);
+    }
 }
 
 /// Declares a stage's configuration: a struct that serde reads, and its JSON Schema with the fields' doc comments.

@@ -84,10 +84,10 @@ impl<'a> Output<'a> {
             // A port without rows needs no emission: nothing has to be selected or copied for it.
             let Some(mut draft) = draft.filter(|draft| draft.selected > 0) else { continue };
             let mut computed = Vec::new();
-            for (number, field) in &self.bound.ports[port].computed {
+            for (number, name) in &self.bound.ports[port].computed {
                 let found = draft.computed.iter().position(|(known, _)| known == number);
                 let Some(found) = found else {
-                    let (name, port) = (field.name(), &self.bound.ports[port].name);
+                    let port = &self.bound.ports[port].name;
                     return Err(Error::new(format!("the column `{name}` of port `{port}` was not computed")));
                 };
                 computed.append(&mut draft.computed.swap_remove(found).1);

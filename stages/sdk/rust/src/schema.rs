@@ -106,6 +106,16 @@ impl ColumnField {
         &self.fields
     }
 
+    /// The fields alone.
+    pub(crate) fn into_fields(self) -> Vec<Field> {
+        self.fields
+    }
+
+    /// Moves the column out of a schema that is no longer needed.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { fields: std::mem::take(&mut self.fields) }
+    }
+
     /// The same column under another name.
     #[must_use]
     pub fn renamed(mut self, name: impl Into<String>) -> Self {

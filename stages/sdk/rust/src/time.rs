@@ -51,64 +51,106 @@ pub fn days(year: i32, month: u32, day: u32) -> Option<i32> {
 
 /// Reads `2026-01-31`.
 pub fn parse_date(text: &str) -> Option<i32> {
-    let (year, rest) = text.split_once('-')?;
-    let (month, day) = rest.split_once('-')?;
-    days(digits(year, 4)? as i32, digits(month, 2)?, digits(day, 2)?)
+    let mut rest = Rest(text.as_bytes());
+    let date = rest.date()?;
+    rest.0.is_empty().then_some(date)
 }
 
 /// Reads `23:59:59` with up to nine digits of a second: seconds of the day and nanoseconds.
 pub fn parse_time(text: &str) -> Option<(u32, u32)> {
-    let (whole, fraction) =
-        text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
-    let mut parts = whole.split(':');
-    let (hour, minute) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
-    let second = digits(parts.next()?, 2)?;
-    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let nanos = match fraction {
-        None => 0,
-        Some(fraction) if (1..=9).contains(&fraction.len()) => {
-            digits(fraction, fraction.len())? * 10u32.pow(9 - fraction.len() as u32)
-        }
-        Some(_) => return None,
-    };
-    Some((hour * 3_600 + minute * 60 + second, nanos))
+    let mut rest = Rest(text.as_bytes());
+    let time = rest.time()?;
+    rest.0.is_empty().then_some(time)
 }
 
 /// Reads RFC 3339: `2026-01-31T23:59:59.25Z`, `2026-01-31 23:59:59+01:00`.
 pub fn parse_rfc3339(text: &str) -> Option<Instant> {
-    let date = parse_date(text.get(..10)?)?;
-    let rest = text.get(10..)?.strip_prefix(['T', 't', ' '])?;
-    let at = rest.find(['Z', 'z', '+', '-'])?;
-    let (time, zone) = (rest.get(..at)?, rest.get(at..)?);
-    let (seconds, nanos) = parse_time(time)?;
-    let offset = match zone.strip_prefix(['Z', 'z']) {
-        Some("") => 0,
-        Some(_) => return None,
-        None => parse_offset(zone)?,
+    let mut rest = Rest(text.as_bytes());
+    let date = rest.date()?;
+    rest.any(b"Tt ")?;
+    let (seconds, nanos) = rest.time()?;
+    let offset = match rest.any(b"Zz") {
+        Some(_) => 0,
+        None => rest.offset()?,
     };
-    Some(Instant { seconds: i64::from(date) * 86_400 + i64::from(seconds) - i64::from(offset), nanos })
+    let seconds = i64::from(date) * 86_400 + i64::from(seconds) - i64::from(offset);
+    rest.0.is_empty().then_some(Instant { seconds, nanos })
 }
 
 /// Reads `+01:00` or `-0730`: seconds east of Greenwich.
 pub fn parse_offset(text: &str) -> Option<i32> {
-    let (east, rest) = match text.strip_prefix('+') {
-        Some(rest) => (1, rest),
-        None => (-1, text.strip_prefix('-')?),
-    };
-    let (hours, minutes) = match rest.split_once(':') {
-        Some(parts) => parts,
-        None if rest.is_ascii() && rest.len() == 4 => rest.split_at(2),
-        None => return None,
-    };
-    let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
-    (hours <= 23 && minutes <= 59).then(|| east * (hours * 3_600 + minutes * 60) as i32)
+    let mut rest = Rest(text.as_bytes());
+    let offset = rest.offset()?;
+    rest.0.is_empty().then_some(offset)
 }
 
-/// A number of exactly so many decimal digits (at most nine).
-fn digits(text: &str, count: usize) -> Option<u32> {
-    (text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+/// What is still to be read. Bytes taken one by one need far less code than strings that are split.
+struct Rest<'a>(&'a [u8]);
+
+impl Rest<'_> {
+    /// Takes a byte that is one of these.
+    fn any(&mut self, bytes: &[u8]) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        bytes.contains(&first).then(|| {
+            self.0 = rest;
+            first
+        })
+    }
+
+    fn digit(&mut self) -> Option<u32> {
+        self.any(b"0123456789").map(|digit| u32::from(digit - b'0'))
+    }
+
+    /// A number of exactly so many digits.
+    fn number(&mut self, digits: usize) -> Option<u32> {
+        let mut number = 0;
+        for _ in 0..digits {
+            number = number * 10 + self.digit()?;
+        }
+        Some(number)
+    }
+
+    fn date(&mut self) -> Option<i32> {
+        let year = self.number(4)?;
+        self.any(b"-")?;
+        let month = self.number(2)?;
+        self.any(b"-")?;
+        days(year as i32, month, self.number(2)?)
+    }
+
+    fn time(&mut self) -> Option<(u32, u32)> {
+        let hour = self.number(2)?;
+        self.any(b":")?;
+        let minute = self.number(2)?;
+        self.any(b":")?;
+        let second = self.number(2)?;
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let mut nanos = 0;
+        if self.any(b".").is_some() {
+            let mut unit = 100_000_000;
+            nanos = self.digit()? * unit;
+            while let Some(digit) = self.digit() {
+                unit /= 10;
+                if unit == 0 {
+                    return None;
+                }
+                nanos += digit * unit;
+            }
+        }
+        Some((hour * 3_600 + minute * 60 + second, nanos))
+    }
+
+    fn offset(&mut self) -> Option<i32> {
+        let sign = self.any(b"+-")?;
+        let hours = self.number(2)?;
+        // The colon may be left out.
+        let _ = self.any(b":");
+        let minutes = self.number(2)?;
+        let east = (hours * 3_600 + minutes * 60) as i32;
+        (hours <= 23 && minutes <= 59).then_some(if sign == b'+' { east } else { -east })
+    }
 }
 
 #[cfg(test)]

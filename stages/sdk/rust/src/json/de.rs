@@ -95,12 +95,12 @@ impl serde::de::Error for Wrong {
 
     #[cold]
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("`{variant}` is none of {}", expected.join(", ")))
+        Self::new(format!("`{variant}` is none of {}", list(expected)))
     }
 
     #[cold]
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("unknown key `{field}`; the keys are {}", expected.join(", ")))
+        Self::new(format!("unknown key `{field}`; the keys are {}", list(expected)))
     }
 
     #[cold]
@@ -112,6 +112,18 @@ impl serde::de::Error for Wrong {
     fn duplicate_field(field: &'static str) -> Self {
         Self::new(format!("the key `{field}` is there twice"))
     }
+}
+
+/// Names with commas between them; the library's own `join` is ten times as large.
+fn list(names: &[&str]) -> String {
+    let mut out = String::new();
+    for name in names {
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
+        out.push_str(name);
+    }
+    out
 }
 
 /// Names [`Json`] to a [`Reader`], which then hands the value over as text: serde knows no number as it was written.
@@ -133,6 +145,15 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// Methods of a deserializer that visit one kind of value.
+macro_rules! only {
+    ($($visit:ident: $($method:ident)*;)*) => {$($(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+            self.$visit(visitor)
+        }
+    )*)*};
+}
+
 #[derive(Clone, Copy)]
 struct Reader<'j>(&'j Json);
 
@@ -142,26 +163,16 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self.0 {
             Json::Null => visitor.visit_unit(),
-            Json::Bool(value) => visitor.visit_bool(*value),
-            Json::Number(_) => {
-                if let Some(value) = self.0.as_u64() {
-                    visitor.visit_u64(value)
-                } else if let Some(value) = self.0.as_i64() {
-                    visitor.visit_i64(value)
-                } else if let Some(value) = self.0.as_f64() {
-                    visitor.visit_f64(value)
-                } else {
-                    Err(Wrong::new(format!("{} is too large", self.0)))
-                }
-            }
-            Json::Text(text) => visitor.visit_str(text),
-            Json::List(items) => visitor.visit_seq(Items { items, at: 0 }),
-            Json::Object(members) => visitor.visit_map(Members { members, at: 0 }),
+            Json::Bool(_) => self.visit_bool(visitor),
+            Json::Number(_) => self.visit_number(visitor),
+            Json::Text(_) => self.visit_text(visitor),
+            Json::List(_) => self.visit_list(visitor),
+            Json::Object(_) => self.visit_object(visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        if *self.0 == Json::Null { visitor.visit_none() } else { visitor.visit_some(self) }
+        if matches!(self.0, Json::Null) { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -187,9 +198,90 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq
-        tuple tuple_struct map struct identifier ignored_any
+    forward_to_deserialize_any! { i128 u128 char bytes byte_buf unit unit_struct ignored_any }
+
+    only! {
+        visit_bool: deserialize_bool;
+        visit_number: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64;
+        visit_text: deserialize_str deserialize_string deserialize_identifier;
+        visit_list: deserialize_seq;
+        visit_object: deserialize_map;
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Wrong> {
+        self.visit_list(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        self.visit_list(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        self.visit_object(visitor)
+    }
+}
+
+/// Each of these makes code for one kind of value only, not for all that a visitor might be given: that halves the
+/// code of a configuration.
+impl Reader<'_> {
+    fn visit_bool<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if let Json::Bool(value) = self.0 { visitor.visit_bool(*value) } else { Err(self.misfit(&visitor)) }
+    }
+
+    fn visit_number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if !matches!(self.0, Json::Number(_)) {
+            Err(self.misfit(&visitor))
+        } else if let Some(value) = self.0.as_u64() {
+            visitor.visit_u64(value)
+        } else if let Some(value) = self.0.as_i64() {
+            visitor.visit_i64(value)
+        } else if let Some(value) = self.0.as_f64() {
+            visitor.visit_f64(value)
+        } else {
+            Err(Wrong::new(format!("{} is too large", self.0)))
+        }
+    }
+
+    fn visit_text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if let Json::Text(text) = self.0 { visitor.visit_str(text) } else { Err(self.misfit(&visitor)) }
+    }
+
+    fn visit_list<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Json::List(items) => visitor.visit_seq(Items { items, at: 0 }),
+            _ => Err(self.misfit(&visitor)),
+        }
+    }
+
+    fn visit_object<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Json::Object(members) => visitor.visit_map(Members { members, at: 0 }),
+            _ => Err(self.misfit(&visitor)),
+        }
+    }
+
+    #[cold]
+    fn misfit(self, expected: &dyn Expected) -> Wrong {
+        let found = match self.0 {
+            Json::Null => Unexpected::Unit,
+            Json::Bool(value) => Unexpected::Bool(*value),
+            Json::Number(_) if self.0.as_i64().is_some() => Unexpected::Signed(0),
+            Json::Number(_) => Unexpected::Float(0.0),
+            Json::Text(text) => Unexpected::Str(text),
+            Json::List(_) => Unexpected::Seq,
+            Json::Object(_) => Unexpected::Map,
+        };
+        serde::de::Error::invalid_type(found, expected)
     }
 }
 
@@ -273,6 +365,7 @@ mod tests {
             (r#"{"name":"a"}"#.to_owned(), "the key `parts` is missing"),
             (r#"{"name":"a","name":"b"}"#.to_owned(), "the key `name` is there twice"),
             (r#"{"name":1}"#.to_owned(), "name: an integer is not a string"),
+            (r#"["a"]"#.to_owned(), "a list is not struct Settings"),
             (r#"{"name":"a","parts":["none"]}"#.to_owned(), "parts[0]: `none` is none of whole, slice"),
             (
                 r#"{"name":"a","parts":[7]}"#.to_owned(),

@@ -40,12 +40,27 @@ impl Json {
 
     /// The number, where it is written as an integer that fits.
     pub fn as_i64(&self) -> Option<i64> {
-        if let Self::Number(text) = self { text.parse().ok() } else { None }
+        self.integer()?.try_into().ok()
     }
 
     /// The number, where it is written as an integer that fits.
     pub fn as_u64(&self) -> Option<u64> {
-        if let Self::Number(text) = self { text.parse().ok() } else { None }
+        self.integer()?.try_into().ok()
+    }
+
+    /// An integer that fits `i64` or `u64`; it may be a bit larger.
+    fn integer(&self) -> Option<i128> {
+        let Self::Number(text) = self else { return None };
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        // More than 20 digits fit neither.
+        if digits.len() > 20 {
+            return None;
+        }
+        let mut value = 0;
+        for byte in digits.bytes() {
+            value = value * 10 + i128::from(byte.checked_sub(b'0').filter(|digit| *digit < 10)?);
+        }
+        Some(if digits.len() < text.len() { -value } else { value })
     }
 
     /// The number, rounded to the nearest; `None` also where it lies beyond the largest.
