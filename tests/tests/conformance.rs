@@ -130,8 +130,11 @@ fn examples_are_planned() {
     }
 }
 
-/// Formats of single records: their options, a good record of one column, and a bad one.
-fn record_formats() -> Vec<(&'static str, Arc<dyn Format>, &'static [u8], &'static [u8])> {
+/// A format of single records: its name, a good record of one column, and a bad one.
+type Sample = (&'static str, Arc<dyn Format>, &'static [u8], &'static [u8]);
+
+/// Every format of single records.
+fn record_formats() -> Vec<Sample> {
     let columns = json!({ "columns": { "n": "int64" } });
     let samples: [(&str, Value, &[u8], &[u8]); 3] = [
         ("csv", columns.clone(), b"7", b"seven"),

@@ -52,7 +52,7 @@ impl Contents {
             match partitions.iter_mut().find(same) {
                 Some(known) => known.next = next,
                 None => {
-                    partitions.push(Position { topic: p.topic.to_string(), partition: p.partition, next })
+                    partitions.push(Position { topic: p.topic.to_string(), partition: p.partition, next });
                 }
             }
         }
