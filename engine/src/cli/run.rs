@@ -103,7 +103,9 @@ fn stop_on_signals(stopper: Stopper) -> Result<()> {
     std::thread::spawn(move || {
         let mut received = signals.forever();
         if received.next().is_some() {
-            tracing::info!("stopping: no more is read, what was read is committed; a second signal ends at once");
+            tracing::info!(
+                "stopping: no more is read, what was read is committed; a second signal ends at once"
+            );
             stopper.stop();
         }
         if let Some(signal) = received.next() {
