@@ -4,6 +4,8 @@
 """
 
 import json
+import os
+import sys
 from array import array
 
 from componentize_py_types import Err
@@ -12,11 +14,40 @@ from wit_world.exports import transform as t
 from wit_world.imports import arrow as a
 
 
+def probe() -> str:
+    """What a stage can reach of the machine: nothing, and this says so."""
+
+    def attempt(action) -> str:
+        try:
+            action()
+            return "allowed"
+        except BaseException:  # Whatever form the refusal takes, it is one.
+            return "refused"
+
+    def connect():
+        import socket
+
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+    return "; ".join(
+        [
+            f"file: {attempt(lambda: open('/etc/hostname').close())}",
+            f"folder: {attempt(lambda: os.listdir('/'))}",
+            f"variables: {len(os.environ)}",
+            f"arguments: {max(len(sys.argv) - 1, 0)}",
+            f"socket: {attempt(connect)}",
+        ]
+    )
+
+
 class Transform(exports.Transform):
     def describe(self) -> t.Description:
         schema = {
             "type": "object",
-            "properties": {"column": {"description": "The float64 column.", "type": "string"}},
+            "properties": {
+                "column": {"description": "The float64 column.", "type": "string"},
+                "probe": {"description": "Try what the sandbox denies and refuse with a report.", "type": "boolean"},
+            },
             "required": ["column"],
             "additionalProperties": False,
         }
@@ -25,7 +56,10 @@ class Transform(exports.Transform):
         )
 
     def bind(self, input: a.Schema, config: str) -> t.Binding:
-        column = json.loads(config).get("column")
+        settings = json.loads(config)
+        if settings.get("probe"):
+            raise Err(probe())
+        column = settings.get("column")
         # Top-level columns are the fields that are nobody's child.
         columns, pending = [], 0
         for field in input.fields:

@@ -162,13 +162,10 @@ macro_rules! columns {
         impl $crate::RowIn for $static {
             type Row<'a> = $row;
             type Views<'a> = ($(<<$type as $crate::FieldIn<'a>>::Column as $crate::Read>::View<'a>,)*);
-            fn bind<'x>(binder: &'x mut $crate::Binder) -> $crate::Result<::std::vec::Vec<usize>> {
-                fn read<'a>(binder: &mut $crate::Binder) -> $crate::Result<::std::vec::Vec<usize>> {
-                    Ok(::std::vec![$(
-                        binder.read::<<$type as $crate::FieldIn<'a>>::Column>(stringify!($field))?.position()
-                    ),*])
-                }
-                read(binder)
+            fn bind<'a>(binder: &'a mut $crate::Binder) -> $crate::Result<::std::vec::Vec<usize>> {
+                Ok(::std::vec![$(
+                    binder.read::<<$type as $crate::FieldIn<'a>>::Column>(stringify!($field))?.position()
+                ),*])
             }
             fn views<'a>(columns: &[usize], batch: &$crate::Batch<'a>) -> $crate::Result<Self::Views<'a>> {
                 let mut columns = columns.iter();
