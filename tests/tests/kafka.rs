@@ -180,7 +180,7 @@ fn a_rewind_reads_again_from_the_given_positions() {
     assert_eq!(next(&mut opened).unwrap().offsets[0], 0);
     assert_eq!(next(&mut opened).unwrap().offsets[0], 500);
     let partition = Partition { topic: topic.as_str().into(), partition: 0 };
-    opened.readers[0].rewind(&Positions::from([(partition, 123)])).unwrap();
+    opened.readers[0].rewind(&Positions::from([(partition.clone(), 123)])).unwrap();
     assert_eq!(next(&mut opened).unwrap().offsets[0], 123);
     opened.readers[0].rewind(&Positions::new()).unwrap();
     let mut batches = Vec::new();
@@ -189,6 +189,10 @@ fn a_rewind_reads_again_from_the_given_positions() {
     }
     assert_eq!(numbers(&batches), (0..3_000).collect::<Vec<_>>());
     assert_eq!(opened.control.lag().iter().map(|l| l.1).sum::<i64>(), 0);
+    // Also from the end: the last epoch may still be on its way when partitions are lost.
+    opened.readers[0].rewind(&Positions::from([(partition, 2_900)])).unwrap();
+    assert_eq!(next(&mut opened).unwrap().offsets[0], 2_900);
+    assert!(next(&mut opened).is_none());
     opened.control.close().unwrap();
 }
 
