@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Control, Open, Opened, Partition, Polled, Positions, Prepared, Reader, Replay, Room, Settings, SourceKind,
+    Open, Opened, Partition, Polled, Positions, Prepared, Reader, Replay, Room, Settings, SourceKind,
+    Ungrouped,
 };
 use crate::batch::{Payload, SourceBatch};
 use crate::clock::{Clock, SystemClock};
@@ -133,7 +134,7 @@ impl Prepared for Generate {
                 turn: 0,
             })
         };
-        Ok(Opened { readers: (0..open.lanes).map(reader).collect(), control: Arc::new(NoControl) })
+        Ok(Opened { readers: (0..open.lanes).map(reader).collect(), control: Arc::new(Ungrouped) })
     }
 }
 
@@ -144,24 +145,6 @@ impl Generate {
         let (all, share) = (self.options.partitions as u64, number as u64);
         let end = self.options.count.map(|count| (count / all + u64::from(share < count % all)) as i64);
         Numbered { id, found: next, next, end }
-    }
-}
-
-/// There is no group.
-struct NoControl;
-
-impl Control for NoControl {
-    fn poll(&self, wait: Duration) -> Result<()> {
-        std::thread::sleep(wait);
-        Ok(())
-    }
-
-    fn commit(&self, _: &Positions) -> Result<()> {
-        Ok(())
-    }
-
-    fn close(&self) -> Result<()> {
-        Ok(())
     }
 }
 

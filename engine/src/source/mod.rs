@@ -151,6 +151,24 @@ pub trait Control: Send + Sync {
     fn close(&self) -> Result<()>;
 }
 
+/// The control part of a source without a group: lanes share nothing, the worker's state folder keeps the positions.
+pub struct Ungrouped;
+
+impl Control for Ungrouped {
+    fn poll(&self, wait: Duration) -> Result<()> {
+        std::thread::sleep(wait);
+        Ok(())
+    }
+
+    fn commit(&self, _: &Positions) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// What a source may ask of the runtime.
 pub trait Runtime: Send + Sync {
     /// Makes everything that readers have handed out so far durable and commits it; returns whether that was done

@@ -12,14 +12,13 @@ mod lane;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use serde_json::Value;
 
 use crate::codec::{Format, Layout, Problem};
 use crate::error::{Code, Error, Result};
-use crate::source::{Control, Open, Opened, Positions, Prepared, Reader, Replay, Settings, SourceKind};
+use crate::source::{Open, Opened, Prepared, Reader, Replay, Settings, SourceKind, Ungrouped};
 
 /// Local files.
 pub static KIND: SourceKind = SourceKind {
@@ -233,24 +232,6 @@ impl Prepared for File {
                 Box::new(lane) as Box<dyn Reader>
             })
             .collect();
-        Ok(Opened { readers, control: Arc::new(NoControl) })
-    }
-}
-
-/// Nothing is shared: the worker's state folder keeps the positions.
-struct NoControl;
-
-impl Control for NoControl {
-    fn poll(&self, wait: Duration) -> Result<()> {
-        std::thread::sleep(wait);
-        Ok(())
-    }
-
-    fn commit(&self, _: &Positions) -> Result<()> {
-        Ok(())
-    }
-
-    fn close(&self) -> Result<()> {
-        Ok(())
+        Ok(Opened { readers, control: Arc::new(Ungrouped) })
     }
 }
