@@ -79,6 +79,8 @@ pub const INTERPRETER_COMPONENT_BYTES: usize = 4 << 20;
 pub const STAGE_TIME: Duration = Duration::from_secs(1);
 /// Time of one call of `describe` or `bind`, and of an interpreter's `process`.
 pub const STAGE_TIME_SLOW: Duration = Duration::from_secs(10);
+/// A stage whose every call fails for this long is taken to be broken: the worker stops and says so.
+pub const STAGE_FAILING_MAX: Duration = Duration::from_secs(60);
 /// Bytes that one call of a stage may return.
 pub const STAGE_OUTPUT_BYTES: usize = 64 << 20;
 /// Rows that one call of a stage may return over all its ports.

@@ -60,7 +60,7 @@ pub fn start_logs(format: LogFormat) {
     };
     // A second start (in tests) keeps the first logger.
     let _ = match text {
-        true => builder.with_target(false).compact().try_init(),
+        true => builder.with_target(false).with_ansi(io::stderr().is_terminal()).compact().try_init(),
         false => builder.json().flatten_event(true).with_current_span(false).try_init(),
     };
 }

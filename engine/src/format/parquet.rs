@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
@@ -99,6 +99,10 @@ impl Format for Parquet {
     }
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {
+        if let Some(field) = schema.fields().iter().find(|field| !is_writable(field.data_type())) {
+            let text = format!("Parquet cannot hold column `{}` of type {}", field.name(), field.data_type());
+            return Err(Error::user(Code::P009, text).help("leave the column out, or write `arrow_ipc`"));
+        }
         let properties = WriterProperties::builder()
             .set_compression(self.compression)
             .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS))
@@ -111,6 +115,22 @@ impl Format for Parquet {
 
     fn extension(&self) -> &'static str {
         "parquet"
+    }
+}
+
+/// Whether the writer knows a type: it panics on unions and fails late on some intervals.
+fn is_writable(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Union(..) | DataType::Interval(IntervalUnit::MonthDayNano) => false,
+        DataType::Struct(fields) => fields.iter().all(|field| is_writable(field.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => is_writable(item.data_type()),
+        DataType::Dictionary(_, values) => is_writable(values),
+        _ => true,
     }
 }
 

@@ -78,7 +78,7 @@ impl Stopper {
 }
 
 /// Nodes are given this long to notice that the worker is coming down before it goes without them.
-const JOIN_WAIT: Duration = Duration::from_secs(15);
+const JOIN_WAIT: Duration = Duration::from_secs(5);
 
 impl Running {
     /// A handle that stops it.
@@ -100,7 +100,7 @@ impl Running {
             }
         }
         let closed = self.controls.close(&*self.stats.clock);
-        let summary = Summary::of(&self.stats);
+        let summary = Summary::of(&self.stats, result.is_ok());
         let result = result.and(closed).and_then(|()| summary.check());
         (summary, result)
     }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use arrow::array::BooleanBufferBuilder;
 
-use super::Halt;
+use super::{Halt, Signals};
 use crate::batch::{Batch, Failure, FailureKind, Selection};
 use crate::channel::{self, Inputs, Message, Sender};
+use crate::clock::Clock;
 use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
 use crate::stage::{Bound, CallFailure, Instance, Outcome};
+use crate::units::STAGE_FAILING_MAX;
 
 /// One lane of one stage.
 pub(super) struct Lane {
@@ -27,8 +29,16 @@ pub(super) struct Lane {
     pub failures: Sender<Vec<Failure>>,
     pub on_failure: OnFailure,
     pub stats: Arc<metrics::Stage>,
+    pub signals: Arc<Signals>,
+    pub clock: Arc<dyn Clock>,
+    /// Since when no call has succeeded.
+    pub failing: Option<Duration>,
+    /// When a failure was logged last.
+    pub told: Option<Duration>,
 }
 
+/// Between two lines about failures of one stage.
+const LOG: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(1);
 
 impl Lane {
@@ -68,16 +78,45 @@ impl Lane {
             Ok(outcome) => return self.emit(batch, outcome),
             Err(failure) => failure,
         };
-        tracing::debug!(
-            stage = &*self.name,
-            kind = first.kind.as_str(),
-            rows = batch.len(),
-            "a batch failed"
-        );
+        self.failed_at(batch, &first);
         match self.call(batch) {
             Ok(outcome) => self.emit(batch, outcome),
             Err(failure) => self.bisect(batch, failure),
         }
+    }
+
+    /// A line in the log, at most one in a while: a stage may fail thousands of times a second.
+    fn failed_at(&mut self, batch: &Batch, failure: &CallFailure) {
+        let now = self.clock.now();
+        if self.told.is_some_and(|told| now < told + LOG) {
+            return;
+        }
+        self.told = Some(now);
+        let (kind, message, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
+        tracing::warn!(
+            stage = &*self.name,
+            kind,
+            message,
+            rows,
+            "a batch failed; looking for the rows that fail"
+        );
+    }
+
+    /// Nothing but failures for a minute is a stage that is broken, not rows that are bad.
+    fn check_breaker(&self, failure: &CallFailure) -> Result<(), Halt> {
+        let Some(since) = self.failing.filter(|since| self.clock.now() > *since + STAGE_FAILING_MAX) else {
+            return Ok(());
+        };
+        let seconds = (self.clock.now() - since).as_secs();
+        let text = format!(
+            "every call has failed for {seconds} s, now with {}: {}",
+            failure.kind.as_str(),
+            failure.message
+        );
+        Err(Error::user(Code::W003, text)
+            .context(format!("stage `{}`", self.name))
+            .help("mend the stage or raise its limits; what is not committed comes again")
+            .into())
     }
 
     /// One call; after a failure the instance is gone.
@@ -99,8 +138,10 @@ impl Lane {
                 self.stats.guest_ns.add(cost.guest.as_nanos() as u64);
                 self.stats.copy_out_ns.add(cost.copy_out.as_nanos() as u64);
                 self.stats.validate_ns.add(cost.validate.as_nanos() as u64);
+                self.failing = None;
             }
             Err(_) => {
+                self.failing.get_or_insert(self.clock.now());
                 self.stats.failed_calls.add(1);
                 self.instance = None;
             }
@@ -114,6 +155,13 @@ impl Lane {
         let mut parts = vec![(0, batch.len(), Some(failure))];
         let mut failed = Vec::new();
         while let Some((offset, len, known)) = parts.pop() {
+            if self.signals.is_down() {
+                return Err(Halt::Disconnected);
+            }
+            if self.signals.generation.get() > self.inputs.generation() {
+                // A rewind: these rows come again.
+                return Ok(());
+            }
             let part = batch.slice(offset, len);
             let failure = match known {
                 Some(failure) => failure,
@@ -125,6 +173,7 @@ impl Lane {
                     Err(failure) => failure,
                 },
             };
+            self.check_breaker(&failure)?;
             if len > 1 {
                 let half = len / 2;
                 parts.push((offset + half, len - half, None));

@@ -134,16 +134,23 @@ impl State {
         if contents.sources.is_empty() {
             return Ok(());
         }
-        let passing = |e: &dyn std::fmt::Display| {
-            Error::passing(Code::X003, format!("cannot write {}: {e}", self.path.display()))
+        // A full disk may be emptied; anything else stays, and a worker that waits for it would wait for ever.
+        let failed = |e: &std::io::Error| {
+            let text = format!("cannot write {}: {e}", self.path.display());
+            match e.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    Error::passing(Code::X003, text)
+                }
+                _ => Error::external(Code::X003, text).help("choose another folder with `--state`"),
+            }
         };
         let text = serde_json::to_vec_pretty(contents).map_err(|e| Error::internal(e.to_string()))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| passing(&e))?;
-        file.write_all(&text).map_err(|e| passing(&e))?;
-        file.as_file().sync_data().map_err(|e| passing(&e))?;
-        file.persist(&self.path).map_err(|e| passing(&e))?;
-        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| passing(&e))
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
+        file.write_all(&text).map_err(|e| failed(&e))?;
+        file.as_file().sync_data().map_err(|e| failed(&e))?;
+        file.persist(&self.path).map_err(|e| failed(&e.error))?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed(&e))
     }
 }
 

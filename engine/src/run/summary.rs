@@ -27,6 +27,8 @@ pub struct Summary {
     pub commits: u64,
     /// Rewinds to what is committed.
     pub rewinds: u64,
+    /// Whether the run came to its end; after a failure rows are on their way, and the sums say nothing.
+    pub complete: bool,
 }
 
 /// A source: read = decoded + dead-lettered + skipped.
@@ -80,7 +82,7 @@ pub struct Sink {
 }
 
 impl Summary {
-    pub(super) fn of(stats: &Stats) -> Self {
+    pub(super) fn of(stats: &Stats, complete: bool) -> Self {
         let sources = stats.sources.iter().map(|(name, s)| Source {
             name: name.to_string(),
             read: s.read.get(),
@@ -125,6 +127,7 @@ impl Summary {
             dead_letters: (stats.worker.dead_letters_received.get(), stats.worker.dead_letters_written.get()),
             commits: stats.worker.commits.get(),
             rewinds: stats.worker.rewinds.get(),
+            complete,
         }
     }
 
@@ -252,6 +255,7 @@ impl fmt::Display for Summary {
             writeln!(f, "  {name:width$}  {text}")?;
         }
         match self.imbalances().as_slice() {
+            _ if !self.complete => write!(f, "  ended by a failure: what was not committed comes again"),
             [] => write!(f, "  every record is accounted for"),
             found => write!(f, "  NOT BALANCED: {}", found.join("; ")),
         }
@@ -292,6 +296,7 @@ mod tests {
             dead_letters: (0, 0),
             commits: 0,
             rewinds: 0,
+            complete: true,
         };
         assert_eq!(summary.imbalances(), ["rows in of stage `s`: 10 is not 9"]);
         assert!(summary.check().is_err());

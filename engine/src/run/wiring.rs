@@ -392,6 +392,10 @@ impl Wiring {
             failures: self.letters(),
             on_failure: node.on_failure,
             stats: Arc::clone(&self.stats.stages[index].1),
+            signals: Arc::clone(&self.signals),
+            clock: Arc::clone(&self.clock),
+            failing: None,
+            told: None,
         };
         self.spawn(format!("{}/{lane}", node.name), || body.run())
     }

@@ -122,6 +122,15 @@ impl File {
             .truncate(false)
             .open(path)
             .map_err(|e| failed("open", e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let text = format!("another worker writes its dead letters to {}", path.display());
+                return Err(Error::user(Code::K004, text)
+                    .help("give each worker a file of its own: `dead_letters: { file: { path: … } }`, for example by `--set`"));
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(failed("lock", e)),
+        }
         let durable = whole_lines(&mut file).map_err(|e| failed("read", e))?;
         file.set_len(durable).map_err(|e| failed("mend", e))?;
         file.seek(SeekFrom::End(0)).map_err(|e| failed("append to", e))?;
@@ -161,22 +170,38 @@ impl File {
     }
 }
 
-/// Length of a file up to its last line end.
+/// What every line of ours begins with.
+const BEGIN: &[u8] = b"{\"pipeline\":";
+
+/// Length of a file up to its last line end. What lies behind it is a line of ours that a crash cut short; anything
+/// else is another's file, and an error.
 fn whole_lines(file: &mut std::fs::File) -> std::io::Result<u64> {
     const BLOCK: u64 = 64 << 10;
-    let mut end = file.metadata()?.len();
+    let len = file.metadata()?.len();
+    let mut end = len;
     let mut block = vec![0; BLOCK as usize];
+    let mut whole = 0;
     while end > 0 {
         let start = end.saturating_sub(BLOCK);
         let part = &mut block[..(end - start) as usize];
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(part)?;
         if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + at as u64 + 1);
+            whole = start + at as u64 + 1;
+            break;
         }
         end = start;
     }
-    Ok(0)
+    let ours = |file: &mut std::fs::File, at: u64, len: u64| -> std::io::Result<bool> {
+        let mut begin = vec![0; len.min(BEGIN.len() as u64) as usize];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut begin)?;
+        Ok(BEGIN.starts_with(&begin))
+    };
+    if !ours(file, 0, len)? || !ours(file, whole, len - whole)? {
+        return Err(std::io::Error::other("it holds something else than dead letters"));
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -242,5 +267,28 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3);
         assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keep.json");
+        for text in ["{\"precious\": 1}", "{\"precious\": 1}\n", "a\nb"] {
+            std::fs::write(&path, text).unwrap();
+            let error = File::open(&path).err().unwrap();
+            assert!(error.to_string().contains("something else"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn two_workers_never_share_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.jsonl");
+        let first = File::open(&path).unwrap();
+        let error = File::open(&path).err().unwrap();
+        assert!(error.to_string().contains("another worker"), "{error}");
+        drop(first);
+        File::open(&path).unwrap();
     }
 }

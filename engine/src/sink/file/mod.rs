@@ -272,6 +272,13 @@ impl Sink for Files {
     }
 }
 
+impl Drop for Files {
+    /// A worker that fails leaves nothing hidden behind; what a kill leaves is removed by the same worker's next run.
+    fn drop(&mut self) {
+        let _ = self.abort();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -32,7 +32,8 @@ impl Write for Waiting {
 pub(super) struct Part {
     hidden: PathBuf,
     visible: PathBuf,
-    file: File,
+    /// Closed once the file is complete: many may wait for their epoch.
+    file: Option<File>,
     waiting: Waiting,
     writer: Box<dyn RowWriter>,
     finished: bool,
@@ -62,7 +63,7 @@ impl Part {
     ) -> Result<Self> {
         let waiting = Waiting::default();
         let writer = format.writer(schema.clone(), Box::new(waiting.clone()))?;
-        Ok(Self { hidden, visible, file, waiting, writer, finished: false, rows: 0, written: 0 })
+        Ok(Self { hidden, visible, file: Some(file), waiting, writer, finished: false, rows: 0, written: 0 })
     }
 
     /// Bytes so far, in memory or on the disk.
@@ -86,12 +87,13 @@ impl Part {
     /// Writes everything to the disk. What it took before an error is not written again.
     fn flush(&mut self) -> Result<()> {
         let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &mut self.file else { return Ok(()) };
         let mut at = 0;
         let done = loop {
             if at == waiting.len() {
                 break Ok(());
             }
-            match self.file.write(&waiting[at..]) {
+            match file.write(&waiting[at..]) {
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => at += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -103,19 +105,23 @@ impl Part {
         done.map_err(|e| failed("written", &self.hidden, &e))
     }
 
-    /// Completes the file and writes it out.
+    /// Completes the file, makes it durable and closes it; it stays hidden.
     pub(super) fn finish(&mut self) -> Result<()> {
         if !self.finished {
             self.writer.finish()?;
             self.finished = true;
         }
-        self.flush()
+        self.flush()?;
+        if let Some(file) = &self.file {
+            file.sync_all().map_err(|e| failed("synced", &self.hidden, &e))?;
+        }
+        self.file = None;
+        Ok(())
     }
 
-    /// Makes it durable and visible; returns its rows and bytes. The folder is the caller's to sync.
+    /// Makes it visible; returns its rows and bytes. The folder is the caller's to sync.
     pub(super) fn publish(&mut self) -> Result<(u64, u64)> {
-        self.flush()?;
-        self.file.sync_all().map_err(|e| failed("synced", &self.hidden, &e))?;
+        self.finish()?;
         std::fs::rename(&self.hidden, &self.visible).map_err(|e| failed("renamed", &self.hidden, &e))?;
         Ok((self.rows, self.written))
     }
@@ -168,7 +174,7 @@ mod tests {
         let mut waiting = Waiting::default();
         let mut part = Part {
             visible: dir.path().join("a"),
-            file: File::options().write(true).open("/dev/full").unwrap(),
+            file: Some(File::options().write(true).open("/dev/full").unwrap()),
             waiting: waiting.clone(),
             writer: Box::new(Nothing),
             finished: false,
@@ -182,7 +188,7 @@ mod tests {
             assert!(e.is_passing() && e.code() == Code::K002, "{e}");
         }
         // The disk has room again.
-        part.file = File::create(&hidden).unwrap();
+        part.file = Some(File::create(&hidden).unwrap());
         assert_eq!(part.publish().unwrap(), (1, 4));
         assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"row\n");
     }
