@@ -288,3 +288,82 @@ fn union(rows: usize, outcome: &Outcome) -> usize {
     }
     seen.finish().count_set_bits()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use arrow::array::{BinaryArray, Int64Array, RecordBatch};
+    use serde_json::json;
+
+    use super::*;
+    use crate::batch::{Origins, Payload, SourceBatch};
+    use crate::channel::edge;
+    use crate::metrics::Meter;
+    use crate::stage::{Host, HostOptions, Limits};
+
+    /// Each look at it takes a second.
+    #[derive(Default)]
+    struct Hasty(AtomicU64);
+
+    impl Clock for Hasty {
+        fn now(&self) -> Duration {
+            Duration::from_secs(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+        fn unix_ms(&self) -> i64 {
+            0
+        }
+    }
+
+    fn batch(rows: i64) -> Batch {
+        let values = BinaryArray::from_iter_values((0..rows).map(|n| n.to_string()));
+        let source = SourceBatch {
+            source: "in".into(),
+            topic: "t".into(),
+            partition: 0,
+            offsets: (0..rows).collect(),
+            timestamps: None,
+            keys: None,
+            headers: None,
+            payload: Payload::Values(values),
+            next: rows,
+        };
+        let column = Arc::new(Int64Array::from_iter_values(0..rows)) as _;
+        let records = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        Batch::new(records, Origins::whole(Arc::new(source)))
+    }
+
+    #[test]
+    fn a_stage_that_only_fails_stops_the_worker_with_its_name() {
+        let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/prebuilt/hostile.wasm");
+        let host = Host::new(HostOptions::default()).unwrap();
+        let component = host.load(guest.as_ref()).unwrap();
+        let limits = Limits::defaults_for(component.bytes());
+        let bound = component.bind("bad", &batch(0).schema(), &json!({ "mode": "trap" }), &limits).unwrap();
+        let (signals, clock) = (Arc::new(Signals::default()), Arc::new(Hasty::default()));
+        let meter = Meter::new("p");
+        let current = Arc::clone(&signals.generation);
+        let (failures, _letters) = edge(meter.edge("letters"), clock.clone(), Arc::clone(&current));
+        let (sender, receiver) = edge(meter.edge("in -> bad"), clock.clone(), Arc::clone(&current));
+        let stats = meter.stage("bad");
+        let lane = Lane {
+            name: "bad".into(),
+            outputs: bound.ports().iter().map(|_| Vec::new()).collect(),
+            bound,
+            instance: None,
+            inputs: Inputs::new(vec![receiver], current),
+            failures,
+            on_failure: OnFailure::DeadLetter,
+            stats: Arc::clone(&stats),
+            signals,
+            clock,
+            failing: None,
+            told: None,
+        };
+        sender.send(crate::units::Generation(0), Message::Data(batch(1_000))).unwrap();
+        let Err(Halt::Failed(error)) = lane.run() else { panic!("it goes on") };
+        assert_eq!(error.code(), Code::W003);
+        assert!(error.to_string().contains("stage `bad`") && error.to_string().contains("trap"), "{error}");
+        assert!(stats.calls.get() < 200, "it was not bisected to the end: {} calls", stats.calls.get());
+    }
+}
