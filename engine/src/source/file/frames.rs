@@ -11,8 +11,8 @@ pub(super) struct Frames {
     csv: Option<CsvFields>,
     /// Whether no byte was read yet: a byte order mark may come.
     fresh: bool,
-    /// Whether the last bytes that were there are used up: the next record may have to be waited for.
-    drained: bool,
+    /// The start of a record whose rest a pipe has not given yet.
+    partial: Vec<u8>,
 }
 
 /// What was read.
@@ -22,6 +22,8 @@ pub(super) enum Frame {
     Record,
     /// A blank line: nothing was appended, no record.
     Blank,
+    /// A pipe has nothing more now: nothing was appended, and what it gave of a record is kept for the next call.
+    Wait,
     /// The input is at its end.
     End,
 }
@@ -32,12 +34,7 @@ impl Frames {
             Layout::Csv { delimiter, quote, .. } => Some(CsvFields::new(delimiter, quote)),
             Layout::Lines | Layout::Container => None,
         };
-        Self { input, csv, fresh: true, drained: false }
-    }
-
-    /// Whether the next record may have to be waited for.
-    pub(super) fn is_drained(&self) -> bool {
-        self.drained
+        Self { input, csv, fresh: true, partial: Vec::new() }
     }
 
     /// Appends the next record without its line end. One beyond [`RECORD_BYTES_MAX`] is read through, and its first
@@ -45,10 +42,15 @@ impl Frames {
     /// to the dead letters.
     pub(super) fn next(&mut self, out: &mut Vec<u8>) -> io::Result<Frame> {
         let start = out.len();
-        let mut any = false;
+        let mut any = !self.partial.is_empty();
+        out.append(&mut self.partial);
         loop {
             let bytes = match self.input.fill_buf() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.partial = out.split_off(start);
+                    return Ok(Frame::Wait);
+                }
                 other => other?,
             };
             if bytes.is_empty() {
@@ -73,7 +75,6 @@ impl Frames {
             let taken = end.unwrap_or(bytes.len());
             let room = (RECORD_BYTES_MAX + 2).saturating_sub(out.len() - start);
             out.extend_from_slice(&bytes[..taken.min(room)]);
-            self.drained = taken == bytes.len();
             self.input.consume(taken);
             if end.is_some() {
                 break;
@@ -118,6 +119,7 @@ mod tests {
             match frames.next(&mut out).unwrap() {
                 Frame::Record => records.push(out),
                 Frame::Blank => assert!(out.is_empty()),
+                Frame::Wait => panic!("no pipe"),
                 Frame::End => return records,
             }
         }

@@ -1,7 +1,7 @@
 //! The files of one lane, one after the other, as batches.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::Input;
 use super::frames::{Frame, Frames};
+use super::pipe::{Pipe, Ready};
 use crate::batch::{Payload, SourceBatch};
 use crate::codec::{CsvFields, Format, Layout, RowReader};
 use crate::error::{Code, Error, Result};
@@ -30,6 +31,10 @@ pub(super) struct Lane {
     positions: Positions,
     waiting: VecDeque<Input>,
     current: Option<Current>,
+    /// A pipe that was open when the lane was rewound.
+    paused: Option<Current>,
+    /// Names of the pipes that were read to their ends.
+    ended: Vec<Arc<str>>,
     /// The header of the first CSV file.
     header: Option<Vec<u8>>,
 }
@@ -39,6 +44,19 @@ struct Current {
     partition: Partition,
     next: i64,
     body: Body,
+    /// Whether the header and the records that were committed are behind.
+    begun: bool,
+    /// Tells when a pipe goes on; `None` for files, which never wait.
+    ready: Option<Ready>,
+}
+
+/// What the file that is read gave.
+#[expect(clippy::large_enum_variant, reason = "one a batch, moved once: a box would cost more")]
+enum Found {
+    Batch(SourceBatch),
+    /// A pipe is silent now.
+    Wait,
+    End,
 }
 
 enum Body {
@@ -60,7 +78,7 @@ impl Lane {
             let partition = Partition { topic: input.name(), partition: 0 };
             // What a pipe gives is never what an earlier one gave: skipping it would lose it.
             let at = match input {
-                Input::Stdin => 0,
+                Input::Stdin | Input::Pipe(_) => 0,
                 Input::File(_) => resume.get(&partition).copied().unwrap_or(0),
             };
             found.insert(partition, at);
@@ -76,59 +94,76 @@ impl Lane {
             found,
             waiting,
             current: None,
+            paused: None,
+            ended: Vec::new(),
             header: None,
         }
     }
 
     fn open(&mut self, input: &Input) -> Result<Current> {
         let partition = Partition { topic: input.name(), partition: 0 };
+        if let Some(paused) = self.paused.take_if(|paused| paused.partition == partition) {
+            return Ok(paused);
+        }
         let next = self.positions.get(&partition).copied().unwrap_or(0);
-        let body = match (self.format.layout(), input) {
+        let unread = |e: std::io::Error| failed(Code::S001, &partition, &e);
+        let (body, ready) = match (self.format.layout(), input) {
             (Layout::Container, Input::File(path)) => {
-                Body::Rows(self.format.reader(path, next.max(0) as u64, self.room.rows)?)
+                (Body::Rows(self.format.reader(path, next.max(0) as u64, self.room.rows)?), None)
             }
-            (layout, input) => {
-                let bytes: Box<dyn BufRead + Send> = match input {
-                    Input::Stdin => Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, std::io::stdin())),
-                    Input::File(path) => {
-                        let file =
-                            std::fs::File::open(path).map_err(|e| failed(Code::S001, &partition, &e))?;
-                        Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, file))
-                    }
-                };
-                let mut frames = Frames::new(bytes, layout);
-                self.skip_header(&mut frames, layout, &partition, input == &Input::Stdin)?;
-                skip(&mut frames, next, &partition)?;
-                Body::Frames(frames)
+            (layout, Input::File(path)) => {
+                let file = std::fs::File::open(path).map_err(unread)?;
+                let bytes = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+                (Body::Frames(Frames::new(Box::new(bytes), layout)), None)
+            }
+            (layout, Input::Stdin | Input::Pipe(_)) => {
+                let (pipe, ready) = Pipe::start(input).map_err(unread)?;
+                (Body::Frames(Frames::new(Box::new(pipe), layout)), Some(ready))
             }
         };
-        Ok(Current { partition, next, body })
+        Ok(Current { partition, next, body, begun: false, ready })
+    }
+
+    /// Reads past the header and the records that were committed; false: a pipe has not given its header yet.
+    fn begin(&mut self, current: &mut Current) -> Result<bool> {
+        let Body::Frames(frames) = &mut current.body else { return Ok(true) };
+        if let Layout::Csv { header: true, delimiter, quote } = self.format.layout() {
+            let mut line = Vec::new();
+            let found = loop {
+                match frames.next(&mut line).map_err(|e| failed(Code::S002, &current.partition, &e))? {
+                    Frame::Blank => {}
+                    found => break found,
+                }
+            };
+            match found {
+                Frame::Wait => return Ok(false),
+                Frame::Record => {
+                    self.check_header(line, (delimiter, quote), &current.partition, current.ready.is_some())?;
+                }
+                Frame::Blank | Frame::End => {}
+            }
+        }
+        skip(frames, current.next, &current.partition)?;
+        Ok(true)
     }
 
     /// The first record of a CSV file names its columns; all files must agree, because one decoder reads them.
-    fn skip_header(
+    fn check_header(
         &mut self,
-        frames: &mut Frames,
-        layout: Layout,
+        line: Vec<u8>,
+        (delimiter, quote): (u8, u8),
         partition: &Partition,
-        stdin: bool,
+        pipe: bool,
     ) -> Result<()> {
-        let Layout::Csv { header: true, delimiter, quote } = layout else { return Ok(()) };
-        let mut line = Vec::new();
-        while frames.next(&mut line).map_err(|e| failed(Code::S002, partition, &e))? == Frame::Blank {}
-        if line.is_empty() {
-            return Ok(());
-        }
-        if stdin {
+        if pipe {
             let mut names = Vec::new();
             let split = CsvFields::new(delimiter, quote)
                 .split(&line, |text, _| names.push(String::from_utf8_lossy(text).into_owned()));
             let declared: Vec<&String> = self.columns.fields().iter().map(|field| field.name()).collect();
             if split.is_err() || names.iter().collect::<Vec<_>>() != declared {
-                let message = format!(
-                    "the header of standard input names {}, not the declared columns",
-                    names.join(", ")
-                );
+                let what = if &*partition.topic == "-" { "standard input" } else { &partition.topic };
+                let message =
+                    format!("the header of {what} names {}, not the declared columns", names.join(", "));
                 return Err(Error::user(Code::S002, message).help("declare all of its columns in its order"));
             }
             return Ok(());
@@ -146,21 +181,33 @@ impl Lane {
         }
     }
 
-    fn batch(&mut self) -> Result<Option<SourceBatch>> {
-        let Some(current) = &mut self.current else { return Ok(None) };
+    /// The next records of the file that is open.
+    fn batch(&mut self, current: &mut Current) -> Result<Found> {
+        if !current.begun {
+            current.begun = self.begin(current)?;
+            if !current.begun {
+                return Ok(Found::Wait);
+            }
+        }
         let from = current.next;
         let payload = match &mut current.body {
-            Body::Frames(frames) => records(frames, self.room, &current.partition)?.map(Payload::Values),
-            Body::Rows(rows) => rows.next()?.map(Payload::Rows),
+            Body::Frames(frames) => match records(frames, self.room, &current.partition)? {
+                (Some(values), _) => Payload::Values(values),
+                (None, Frame::Wait) => return Ok(Found::Wait),
+                (None, _) => return Ok(Found::End),
+            },
+            Body::Rows(rows) => match rows.next()? {
+                Some(rows) => Payload::Rows(rows),
+                None => return Ok(Found::End),
+            },
         };
-        let Some(payload) = payload else { return Ok(None) };
         let rows = match &payload {
             Payload::Values(values) => arrow::array::Array::len(values),
             Payload::Rows(rows) => rows.num_rows(),
         };
         current.next += rows as i64;
         self.positions.insert(current.partition.clone(), current.next);
-        Ok(Some(SourceBatch {
+        Ok(Found::Batch(SourceBatch {
             source: Arc::clone(&self.node),
             topic: Arc::clone(&current.partition.topic),
             partition: 0,
@@ -187,7 +234,8 @@ fn skip(frames: &mut Frames, records: i64, partition: &Partition) -> Result<()> 
         match frames.next(&mut line).map_err(|e| failed(Code::S002, partition, &e))? {
             Frame::Record => left -= 1,
             Frame::Blank => {}
-            Frame::End => {
+            // A pipe starts at its first record: there is nothing to skip.
+            Frame::Wait | Frame::End => {
                 let message = format!("{records} records of it are committed, but it has {}", records - left);
                 return Err(Error::user(Code::S004, message)
                     .context(partition.topic.to_string())
@@ -198,43 +246,58 @@ fn skip(frames: &mut Frames, records: i64, partition: &Partition) -> Result<()> 
     Ok(())
 }
 
-/// Records of one batch; `None` at the end.
-fn records(frames: &mut Frames, room: Room, partition: &Partition) -> Result<Option<BinaryArray>> {
+/// Records of one batch, `None` where there are none, and what was found last.
+fn records(frames: &mut Frames, room: Room, partition: &Partition) -> Result<(Option<BinaryArray>, Frame)> {
     let mut data = Vec::new();
     let mut offsets = vec![0i32];
-    let wait = &*partition.topic != "-";
+    let mut found = Frame::Blank;
     while offsets.len() <= room.rows.max(1) && data.len() < room.bytes {
-        // A pipe may stay silent for long: what it gave is handed over first.
-        if !wait && offsets.len() > 1 && frames.is_drained() {
-            break;
-        }
-        match frames.next(&mut data).map_err(|e| failed(Code::S002, partition, &e))? {
+        found = frames.next(&mut data).map_err(|e| failed(Code::S002, partition, &e))?;
+        match found {
             Frame::Record => {
                 offsets.push(i32::try_from(data.len()).map_err(|_| Error::internal("a batch beyond 2 GiB"))?);
             }
             Frame::Blank => {}
-            Frame::End => break,
+            // A pipe may stay silent for long: what it gave is handed over first.
+            Frame::Wait | Frame::End => break,
         }
     }
     if offsets.len() == 1 {
-        return Ok(None);
+        return Ok((None, found));
     }
-    Ok(Some(BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(data), None)))
+    let values = BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(data), None);
+    Ok((Some(values), found))
 }
 
 impl Reader for Lane {
-    fn poll(&mut self, _: Duration) -> Result<Polled> {
+    fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        let mut waited = false;
         loop {
-            match self.batch() {
-                Ok(Some(batch)) => return Ok(Polled::Batch(batch)),
-                Ok(None) => self.current = None,
-                Err(e) => {
-                    // What was read of the batch is lost with it: the file is opened again at its position.
-                    let name = self.current.take().map(|current| current.partition.topic);
-                    let input = self.inputs.iter().find(|input| Some(input.name()) == name);
-                    self.waiting.extend(input.cloned());
-                    self.waiting.rotate_right(usize::from(input.is_some()));
-                    return Err(e);
+            if let Some(mut current) = self.current.take() {
+                match self.batch(&mut current) {
+                    Ok(Found::Batch(batch)) => {
+                        self.current = Some(current);
+                        return Ok(Polled::Batch(batch));
+                    }
+                    Ok(Found::Wait) => {
+                        let more = !waited && current.ready.as_ref().is_some_and(|ready| ready.wait(wait));
+                        self.current = Some(current);
+                        if !more {
+                            return Ok(Polled::Idle);
+                        }
+                        waited = true;
+                        continue;
+                    }
+                    Ok(Found::End) if current.ready.is_some() => self.ended.push(current.partition.topic),
+                    Ok(Found::End) => {}
+                    Err(e) => {
+                        // What was read of the batch is lost with it: the file is opened again at its position.
+                        let name = current.partition.topic;
+                        let input = self.inputs.iter().find(|input| input.name() == name);
+                        self.waiting.extend(input.cloned());
+                        self.waiting.rotate_right(usize::from(input.is_some()));
+                        return Err(e);
+                    }
                 }
             }
             let Some(input) = self.waiting.pop_front() else { return Ok(Polled::End) };
@@ -250,25 +313,32 @@ impl Reader for Lane {
     }
 
     fn rewind(&mut self, to: &Positions) -> Result<()> {
-        for (partition, found) in &self.found {
-            let at = to.get(partition).copied().unwrap_or(*found);
+        for input in &self.inputs {
+            let partition = Partition { topic: input.name(), partition: 0 };
+            let found = self.found.get(&partition).copied().unwrap_or(0);
+            let at = to.get(&partition).copied().unwrap_or(found);
             let now = self.positions.insert(partition.clone(), at).unwrap_or(0);
-            if &*partition.topic == "-" && at < now {
-                return Err(Error::external(Code::S002, "standard input cannot be read again")
+            if input.is_pipe() && at < now {
+                let what = if *input == Input::Stdin { "standard input" } else { &*partition.topic };
+                return Err(Error::external(Code::S002, format!("{what} cannot be read again"))
                     .help("read from a file where a pipeline must survive a rewind"));
             }
         }
-        // Standard input that did not go back is read on where it is.
-        if self.inputs != [Input::Stdin] {
-            self.current = None;
-            self.waiting = self.inputs.iter().cloned().collect();
+        // A pipe that did not go back is read on where it is, and is not opened again once it has ended.
+        if let Some(current) = self.current.take_if(|current| current.ready.is_some()) {
+            self.paused = Some(current);
         }
+        self.current = None;
+        let ended = &self.ended;
+        self.waiting = self.inputs.iter().filter(|input| !ended.contains(&input.name())).cloned().collect();
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use arrow::array::Array;
 
     use super::*;
@@ -381,6 +451,51 @@ mod tests {
         let mut readers = open(dir.path(), "*.csv", layout, 1, Positions::new());
         let e = (0..9).find_map(|_| readers[0].poll(Duration::ZERO).err()).unwrap();
         assert_eq!(e.code(), Code::S002);
+    }
+
+    /// Polls until something comes.
+    fn next(reader: &mut dyn Reader) -> Vec<String> {
+        for _ in 0..200 {
+            match reader.poll(Duration::from_millis(50)).unwrap() {
+                Polled::Batch(batch) => {
+                    let Payload::Values(values) = &batch.payload else { panic!("values") };
+                    return values.iter().flatten().map(|v| String::from_utf8(v.to_vec()).unwrap()).collect();
+                }
+                Polled::Idle => {}
+                Polled::End => return Vec::new(),
+            }
+        }
+        panic!("nothing came")
+    }
+
+    #[test]
+    fn a_silent_pipe_is_idle_and_its_records_come_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in.fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut reader = open(dir.path(), "in.fifo", Layout::Lines, 1, Positions::new()).remove(0);
+        let idle = |reader: &mut dyn Reader| {
+            let start = std::time::Instant::now();
+            let polled = reader.poll(Duration::from_millis(20)).unwrap();
+            assert!(matches!(polled, Polled::Idle), "{polled:?}");
+            assert!(start.elapsed() < Duration::from_secs(5));
+        };
+        idle(reader.as_mut());
+        let mut writer = std::fs::File::create(&path).unwrap();
+        writer.write_all(b"a\nb\nc1").unwrap();
+        assert_eq!(next(reader.as_mut()), ["a", "b"]);
+        idle(reader.as_mut());
+        let at = Partition { topic: path.canonicalize().unwrap().to_string_lossy().into(), partition: 0 };
+        reader.rewind(&Positions::from([(at.clone(), 2)])).unwrap();
+        idle(reader.as_mut());
+        writer.write_all(b"c2\nd").unwrap();
+        assert_eq!(next(reader.as_mut()), ["c1c2"]);
+        drop(writer);
+        assert_eq!(next(reader.as_mut()), ["d"]);
+        assert_eq!(next(reader.as_mut()), [""; 0]);
+        reader.rewind(&Positions::from([(at.clone(), 4)])).unwrap();
+        assert_eq!(next(reader.as_mut()), [""; 0], "it is not opened again");
+        assert!(reader.rewind(&Positions::from([(at, 1)])).is_err());
     }
 
     #[test]

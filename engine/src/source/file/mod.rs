@@ -2,6 +2,7 @@
 //!
 //! * [`KIND`] resolves the paths and learns the columns.
 //! * `frames` cuts lines and CSV records out of bytes, `lane` hands them over as batches.
+//! * `pipe` reads what may stay silent: standard input and named pipes.
 //!
 //! A file is a partition (its topic is the path, its number 0); positions count records: lines that are not blank,
 //! CSV records after the header, rows of a container. The list of files is made when the worker starts; a file that
@@ -9,7 +10,9 @@
 
 mod frames;
 mod lane;
+mod pipe;
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +55,8 @@ pub static KIND: SourceKind = SourceKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Input {
     Stdin,
+    /// A named pipe.
+    Pipe(PathBuf),
     File(PathBuf),
 }
 
@@ -60,8 +65,13 @@ impl Input {
     fn name(&self) -> Arc<str> {
         match self {
             Self::Stdin => "-".into(),
-            Self::File(path) => path.to_string_lossy().into(),
+            Self::Pipe(path) | Self::File(path) => path.to_string_lossy().into(),
         }
+    }
+
+    /// Whether it can be read once only, and may stay silent.
+    fn is_pipe(&self) -> bool {
+        matches!(self, Self::Stdin | Self::Pipe(_))
     }
 }
 
@@ -142,11 +152,11 @@ fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem>
     match found.first() {
         Some(Input::File(first)) => format.infer(first).map_err(|e| problem(&e)),
         _ if format.layout() == Layout::Container => {
-            Err(Problem::new(Code::P009, "", "whole files of columns cannot be read from standard input")
+            Err(Problem::new(Code::P009, "", "whole files of columns cannot be read from a pipe")
                 .help("give the path of a file"))
         }
         _ => format.schema().ok_or_else(|| {
-            Problem::new(Code::C004, "", "the columns of standard input must be declared")
+            Problem::new(Code::C004, "", "the columns of standard input and of named pipes must be declared")
                 .help("add `columns:` to the format, for example `json: { columns: { status: int64 } }`")
         }),
     }
@@ -194,7 +204,11 @@ fn expand(patterns: &[String]) -> Result<Vec<Input>> {
     }
     files.sort();
     files.dedup();
-    Ok(files.into_iter().map(Input::File).collect())
+    let input = |path: PathBuf| match path.metadata() {
+        Ok(found) if found.file_type().is_fifo() => Input::Pipe(path),
+        _ => Input::File(path),
+    };
+    Ok(files.into_iter().map(input).collect())
 }
 
 impl Prepared for File {
@@ -208,6 +222,9 @@ impl Prepared for File {
 
     fn open(&self, open: Open) -> Result<Opened> {
         let inputs = expand(&self.patterns)?;
+        if self.format.layout() == Layout::Container && inputs.iter().any(Input::is_pipe) {
+            return Err(Error::user(Code::P009, "whole files of columns cannot be read from a pipe"));
+        }
         for input in &inputs {
             if let Input::File(path) = input {
                 // A file that cannot be opened stops the worker before the first record, not in the middle.
