@@ -100,6 +100,11 @@ impl Lane {
         }
     }
 
+    /// The header that every file must have.
+    pub(super) fn expect_header(&mut self, header: Option<Vec<u8>>) {
+        self.header = header;
+    }
+
     fn open(&mut self, input: &Input) -> Result<Current> {
         let partition = Partition { topic: input.name(), partition: 0 };
         if let Some(paused) = self.paused.take_if(|paused| paused.partition == partition) {
@@ -223,6 +228,23 @@ impl Lane {
 
 fn failed(code: Code, partition: &Partition, e: &std::io::Error) -> Error {
     Error::external(code, format!("cannot be read: {e}")).context(partition.topic.to_string())
+}
+
+/// The header of a CSV file, where it has one.
+pub(super) fn header(path: &std::path::Path, layout: Layout) -> Result<Option<Vec<u8>>> {
+    let Layout::Csv { header: true, .. } = layout else { return Ok(None) };
+    let partition = Partition { topic: path.to_string_lossy().into(), partition: 0 };
+    let unread = |e: std::io::Error| failed(Code::S001, &partition, &e);
+    let mut frames =
+        Frames::new(Box::new(BufReader::new(std::fs::File::open(path).map_err(unread)?)), layout);
+    let mut line = Vec::new();
+    loop {
+        match frames.next(&mut line).map_err(unread)? {
+            Frame::Record => return Ok(Some(line)),
+            Frame::Blank => {}
+            Frame::Wait | Frame::End => return Ok(None),
+        }
+    }
 }
 
 /// Reads past the records that were committed.
@@ -451,6 +473,9 @@ mod tests {
         let mut readers = open(dir.path(), "*.csv", layout, 1, Positions::new());
         let e = (0..9).find_map(|_| readers[0].poll(Duration::ZERO).err()).unwrap();
         assert_eq!(e.code(), Code::S002);
+        std::fs::remove_file(dir.path().join("2.csv")).unwrap();
+        let mut lanes = open(dir.path(), "*.csv", layout, 2, Positions::new());
+        assert_eq!(lanes[1].poll(Duration::ZERO).unwrap_err().code(), Code::S002, "the first of its lane");
     }
 
     /// Polls until something comes.

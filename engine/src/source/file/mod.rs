@@ -234,6 +234,11 @@ impl Prepared for File {
                 })?;
             }
         }
+        // The decoder's columns are those of the first file, whichever lane another one falls to.
+        let header = match inputs.first() {
+            Some(Input::File(path)) => lane::header(path, self.format.layout())?,
+            _ => None,
+        };
         let mut lanes: Vec<Vec<Input>> = vec![Vec::new(); open.lanes.max(1)];
         for (i, input) in inputs.into_iter().enumerate() {
             let lane = i % lanes.len();
@@ -244,8 +249,9 @@ impl Prepared for File {
             .map(|inputs| {
                 let node = Arc::clone(&self.node);
                 let columns = Arc::clone(&self.schema);
-                let lane =
+                let mut lane =
                     lane::Lane::new(node, inputs, Arc::clone(&self.format), columns, open.room, &open.resume);
+                lane.expect_header(header.clone());
                 Box::new(lane) as Box<dyn Reader>
             })
             .collect();
