@@ -541,4 +541,15 @@ mod tests {
         }
         assert_eq!(expand(&["-".to_owned()]).unwrap(), [Input::Stdin]);
     }
+
+    #[test]
+    fn a_file_has_one_name_however_it_is_spelled() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        std::fs::write(dir.path().join("a.txt"), "1\n2\n").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("a.txt"), dir.path().join("b.txt")).unwrap();
+        let spelled = |path: &str| expand(&[format!("{}/{path}", dir.path().display())]).unwrap();
+        assert_eq!(spelled("a.txt"), spelled("sub/../a.txt"));
+        assert_eq!(spelled("*.txt"), spelled("a.txt"), "a link to it is no second file");
+    }
 }

@@ -4,9 +4,10 @@
 //! * `frames` cuts lines and CSV records out of bytes, `lane` hands them over as batches.
 //! * `pipe` reads what may stay silent: standard input and named pipes.
 //!
-//! A file is a partition (its topic is the path, its number 0); positions count records: lines that are not blank,
-//! CSV records after the header, rows of a container. The list of files is made when the worker starts; a file that
-//! grows later is read on by the next run.
+//! A file is a partition (its topic is its real path, its number 0); positions count records: lines that are not
+//! blank, CSV records after the header, rows of a container. The list of files is made when the worker starts; a file
+//! that grows later is read on by the next run, if it grows by whole lines: a last line without a line end counts as
+//! a record, and what is added to it later is not seen.
 
 mod frames;
 mod lane;
@@ -195,7 +196,8 @@ fn expand(patterns: &[String]) -> Result<Vec<Input>> {
                     Error::user(Code::S001, message).help("name its files, for example by `/*.jsonl`")
                 );
             }
-            files.push(path);
+            // One name a file, however the pipeline, its folder or a link spells it: positions are kept by it.
+            files.push(path.canonicalize().unwrap_or(path));
         }
         if files.len() == before {
             let name = pattern.replace("[[]", "[");
