@@ -169,3 +169,25 @@ impl RowWriter for Writer {
         written(self.0.inner_mut().flush().map_err(ArrowError::from))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{Field, Fields, Schema, UnionFields, UnionMode};
+
+    use super::*;
+
+    #[test]
+    fn columns_that_the_writer_would_panic_on_are_refused() {
+        let members = vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)];
+        let union = DataType::Union(UnionFields::from_fields(members), UnionMode::Dense);
+        let nested = DataType::Struct(Fields::from(vec![Field::new("u", union.clone(), true)]));
+        let format = (KIND.prepare)(&serde_json::json!({})).unwrap_or_else(|p| panic!("{p:?}"));
+        for data_type in [union, nested, DataType::Interval(IntervalUnit::MonthDayNano)] {
+            let schema = Arc::new(Schema::new(vec![Field::new("c", data_type, true)]));
+            let Err(error) = format.writer(schema, Box::new(std::io::sink())) else { panic!("it was taken") };
+            assert!(error.code() == Code::P009 && error.to_string().contains("`c`"), "{error}");
+        }
+    }
+}

@@ -181,6 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_was_removed_is_an_error_and_no_endless_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("state");
+        let mut state = State::open(&inner, "p").unwrap();
+        std::fs::remove_dir_all(&inner).unwrap();
+        let error = state.save([("s", &positions(7))].into_iter()).err().unwrap();
+        assert!(error.code() == Code::X003 && !error.is_passing(), "{error}");
+    }
+
+    #[test]
     fn a_second_worker_is_refused_and_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let first = State::open(folder.path(), "p").unwrap();

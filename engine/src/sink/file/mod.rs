@@ -415,13 +415,25 @@ mod tests {
         assert!(names(dir.path()).is_empty());
         first.write(&batch(&["dead"]), &mut refused).unwrap();
         other.write(&batch(&["alive"]), &mut refused).unwrap();
-        drop(first);
+        // A kill runs no destructor.
+        std::mem::forget(first);
         let mut second = sink(dir.path(), options(), "w");
         assert_eq!(names(dir.path()).len(), 1, "only the other worker's is left");
         second.write(&batch(&["again"]), &mut refused).unwrap();
         second.prepare(Epoch(1), &mut refused).unwrap();
         other.prepare(Epoch(1), &mut refused).unwrap();
         assert_eq!(names(dir.path()).iter().filter(|name| !name.starts_with('.')).count(), 2);
+    }
+
+    #[test]
+    fn a_worker_that_fails_leaves_nothing_hidden() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sink = sink(dir.path(), serde_json::json!({"path": ".", "roll": {"size": 1}}), "w");
+        sink.write(&batch(&["rolled"]), &mut Vec::new()).unwrap();
+        sink.write(&batch(&["under way"]), &mut Vec::new()).unwrap();
+        assert_eq!(names(dir.path()).len(), 2);
+        drop(sink);
+        assert!(names(dir.path()).is_empty());
     }
 
     #[test]
