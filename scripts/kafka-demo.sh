@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
+# Wherever cargo builds to, the stages are here.
+export PIPE_STAGES=$root/stages/target/components
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
