@@ -287,6 +287,4 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The cause in words; cut at 4 KiB where it is written.
     pub message: String,
-    /// How often it was tried.
-    pub attempt: u32,
 }

@@ -18,6 +18,7 @@ build() {
 }
 
 build crossing crossing
+build fails fails
 build identity identity
 build hostile hostile-describe-loop --features describe-loop
 build hostile hostile

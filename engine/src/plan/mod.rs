@@ -5,12 +5,14 @@ mod build;
 #[cfg(test)]
 pub(crate) mod fake;
 mod graph;
+mod prune;
 pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
 
 pub use build::{Folders, Tables, plan};
+pub use sinks::dead_letters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,6 +143,7 @@ pub struct SinkNode {
 pub enum DeadLetters {
     /// JSON lines, appended to one file; the path is absolute.
     File(PathBuf),
-    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema).
-    Kafka(Box<dyn sink::Prepared>),
+    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema), and its topic for
+    /// whoever reads them.
+    Kafka(Box<dyn sink::Prepared>, sink::dead_letter::Topic),
 }

@@ -5,9 +5,11 @@
 //! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
 //! `summary` (the sums).
 
+mod breaker;
 mod coordinator;
 mod dead_letter;
 mod decode;
+mod search;
 mod sink;
 mod source;
 mod stage;
@@ -30,6 +32,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
+pub use dead_letter::Attempts;
 pub use summary::Summary;
 
 /// How a worker runs.
@@ -43,6 +46,8 @@ pub struct Options {
     pub fresh: bool,
     /// Identity of this worker within the pipeline; `None`: random.
     pub worker: Option<String>,
+    /// How often records have failed before, where that is known (a replay).
+    pub attempts: Arc<Attempts>,
 }
 
 /// Starts a worker and returns at once.
@@ -177,6 +182,11 @@ impl Signals {
 
     fn is_last(&self, epoch: Epoch) -> bool {
         epoch != Epoch(0) && self.last.load(Ordering::Acquire) == epoch.0
+    }
+
+    /// Whether the end was asked for, or has come: what is in flight is to be drained.
+    fn is_ending(&self) -> bool {
+        self.last.load(Ordering::Acquire) != 0
     }
 
     fn is_down(&self) -> bool {
