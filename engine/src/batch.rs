@@ -259,6 +259,18 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Decode,
+        Self::Rejected,
+        Self::StageError,
+        Self::Trap,
+        Self::Deadline,
+        Self::OutOfMemory,
+        Self::InvalidOutput,
+        Self::Refused,
+    ];
+
     /// `stage_error`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -88,8 +88,8 @@ pub const STAGE_FAILING_CALLS_MIN: u64 = 100;
 pub const STAGE_BREAKER_CALLS: u64 = 32;
 /// The first pause.
 pub const STAGE_PAUSE_MIN: Duration = Duration::from_millis(1);
-/// The longest after a quick call: a trap costs some 0.2 ms, so it leaves 99 % of a core free, and 1,500 bad rows in
-/// a row are still found before [`STAGE_FAILING_MAX`].
+/// The longest after a quick call, before jitter adds up to as much: a trap costs some 0.2 ms, so 99 % of a core stay
+/// free, and a thousand bad rows in a row are still found before [`STAGE_FAILING_MAX`].
 pub const STAGE_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// The longest after a call that took as long itself.
 pub const STAGE_PAUSE_SLOW_MAX: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! The command line: one command a file, nothing but arguments, printing and exit codes.
 
 pub mod check;
+mod dead_letters;
 pub mod explain;
 mod live;
 pub mod load;
@@ -36,6 +37,9 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Schema(schema::Args),
+    /// Look at dead letters, and replay them.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Build stages.
     #[command(subcommand)]
     Stage(StageCommand),
@@ -68,6 +72,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args, &host_options()),
         Command::Explain(args) => explain::run(&args, &host_options()),
         Command::Schema(args) => schema::run(&args),
+        Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());

@@ -143,7 +143,7 @@ sinks:
 
     #[test]
     fn a_source_keeps_all_that_it_feeds_and_a_sink_only_itself() {
-        assert_eq!(edges("late").len(), 7, "{:?}", edges("late"));
+        assert_eq!(edges("late").len(), 6, "{:?}", edges("late"));
         assert!(edges("late").iter().all(|edge| !edge.ends_with("direct") && !edge.ends_with("early")));
         let of_b = edges("b");
         assert!(of_b.iter().all(|edge| !edge.starts_with("a>") && !edge.starts_with("first")), "{of_b:?}");

@@ -2,13 +2,16 @@
 //! dead letters. This is the only module that starts threads for data.
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
-//! `summary` (the sums).
+//! loops), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
+//! end), `state` (positions of sources without a group), `summary` (the sums), `replay` and `replayed` (dead letters
+//! as a source, and which have been).
 
 mod breaker;
 mod coordinator;
 mod dead_letter;
 mod decode;
+pub mod replay;
+pub mod replayed;
 mod search;
 mod sink;
 mod source;

@@ -44,6 +44,12 @@ impl File {
         Ok(Self { path: path.to_owned(), file: BufWriter::new(file), durable, pending: 0 })
     }
 
+    /// Whether a worker writes to the file now.
+    pub fn is_taken(path: &Path) -> bool {
+        let open = std::fs::File::options().read(true).write(true).open(path);
+        open.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
     fn failed(&self, e: &std::io::Error) -> Error {
         Error::external(Code::K004, format!("cannot write {}: {e}", self.path.display()))
     }

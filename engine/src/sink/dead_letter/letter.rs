@@ -132,6 +132,15 @@ impl Line<'static> {
     /// What tells this failure of this record from every other, however often its letter was written. `stage`: a
     /// record that failed at several nodes counts for each of them.
     pub fn identity(&self, stage: bool) -> [u8; 16] {
+        self.digest(stage, self.attempt)
+    }
+
+    /// The same for all failures of a record.
+    pub fn record(&self, stage: bool) -> [u8; 16] {
+        self.digest(stage, 0)
+    }
+
+    fn digest(&self, stage: bool, attempt: u32) -> [u8; 16] {
         let mut digest = Sha256::new();
         let mut part = |bytes: Option<&[u8]>| {
             let len = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
@@ -143,7 +152,7 @@ impl Line<'static> {
         part(Some(self.topic.as_bytes()));
         part(Some(&self.partition.to_le_bytes()));
         part(Some(&self.offset.to_le_bytes()));
-        part(Some(&self.attempt.to_le_bytes()));
+        part(Some(&attempt.to_le_bytes()));
         part(self.timestamp.map(i64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
         part(self.key.as_ref().map(Bytes::as_slice));
         part(self.value.as_ref().map(Bytes::as_slice));
@@ -257,6 +266,8 @@ mod tests {
         let other = Line { stage: "t".into(), ..line.clone() };
         assert_eq!(line.identity(false), other.identity(false));
         assert_ne!(line.identity(true), other.identity(true));
+        let later = Line { attempt: 2, ..line.clone() };
+        assert_eq!(line.record(true), later.record(true));
         let changed = [
             Line { attempt: 2, ..line.clone() },
             Line { offset: 2, ..line.clone() },

@@ -137,6 +137,8 @@ fn letter(message: &BorrowedMessage<'_>) -> Found {
 
 impl Reader for Records {
     fn next(&mut self) -> Result<Option<Found>> {
+        // Whoever asks may have done other things since.
+        self.heard = self.clock.now();
         while !self.left.is_empty() {
             let polled = self.consumer.poll(Duration::from_millis(100));
             if polled.is_some() {
