@@ -95,8 +95,13 @@ fn letters_are_listed_and_filtered() {
 
     let table = scratch.pipe(&["dead-letters", "list"]);
     table.says(0, &[]);
-    for word in ["PLACE", "4 dead letters in ", "picky    rejected 1, stage_error 1, trap 1", "in.jsonl/0 at 14", "decode"]
-    {
+    for word in [
+        "PLACE",
+        "4 dead letters in ",
+        "picky    rejected 1, stage_error 1, trap 1",
+        "in.jsonl/0 at 14",
+        "decode",
+    ] {
         assert!(table.stdout.contains(word), "`{word}` is not in:\n{}", table.stdout);
     }
     scratch.pipe(&["dead-letters", "list", "--kind", "nap"]).says(2, &["trap", "out_of_memory"]);

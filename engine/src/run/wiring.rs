@@ -126,11 +126,17 @@ fn open_dead_letters(plan: &Plan, worker: &str) -> Result<dead_letter::Writer> {
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
             let open = crate::sink::Open { lanes: 1, worker: worker.to_owned() };
-            let mut lanes = prepared.open(&open).map_err(|e| e.coded(Code::K004))?;
+            let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))
         }
     }
+}
+
+/// Dead letters that cannot be opened, with what to do: their sink was made by the engine and not by the file.
+fn no_letters(error: &Error) -> Error {
+    let own = error.help_text().map_or(String::new(), |help| format!("{help}; "));
+    error.clone().coded(Code::K004).help(format!("{own}`dead_letters` names another topic, or a file"))
 }
 
 fn open_sources(
