@@ -2,7 +2,7 @@
 //! dead letters. This is the only module that starts threads for data.
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
+//! loops), `scribe` (failures to letters), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
 //! end), `state` (positions of sources without a group), `summary` (the sums), `replay` and `replayed` (dead letters
 //! as a source, and which have been).
 
@@ -12,6 +12,7 @@ mod dead_letter;
 mod decode;
 pub mod replay;
 pub mod replayed;
+mod scribe;
 mod search;
 mod sink;
 mod source;
@@ -35,7 +36,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
-pub use dead_letter::Attempts;
+pub use scribe::Attempts;
 pub use summary::Summary;
 
 /// How a worker runs.

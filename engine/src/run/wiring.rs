@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver as Events, Sender as Tell};
 use super::breaker::Breaker;
 use super::coordinator::{Committed, Coordinator};
 use super::decode::Decode;
+use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
     EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, sink, source, stage,
@@ -171,7 +172,7 @@ struct Wiring {
     inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
     letters: Vec<Receiver<Vec<Failure>>>,
     letter_stats: Arc<metrics::Edge>,
-    attempts: Arc<dead_letter::Attempts>,
+    attempts: Arc<Attempts>,
     threads: Vec<Node>,
 }
 
@@ -182,12 +183,7 @@ enum Target {
 }
 
 impl Wiring {
-    fn new(
-        plan: &Plan,
-        clock: Arc<dyn Clock>,
-        tell: Tell<Event>,
-        attempts: Arc<dead_letter::Attempts>,
-    ) -> Self {
+    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>, attempts: Arc<Attempts>) -> Self {
         let meter = Meter::new(&plan.name);
         let stats = Stats {
             pipeline: plan.name.clone(),
@@ -440,7 +436,7 @@ impl Wiring {
     fn dead_letters(&mut self, plan: &Plan, writer: dead_letter::Writer, terminal: usize) -> Result<()> {
         let letters = std::mem::take(&mut self.letters);
         let body = dead_letter::Node {
-            scribe: dead_letter::Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
+            scribe: Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
             terminal,
             writer,
             inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)),
