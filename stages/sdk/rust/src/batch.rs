@@ -42,7 +42,7 @@ impl<'a> Batch<'a> {
         let read = self.bound.reads.get(column.index);
         let read = read.ok_or_else(|| Error::new("this column belongs to another stage"))?;
         let end = read.start + read.field.fields().len();
-        let any = column::view(&read.field, self.arrays.get(read.start..end).unwrap_or_default())?;
+        let any = column::view(read.field.fields(), self.arrays.get(read.start..end).unwrap_or_default())?;
         if view_len(&any).is_some_and(|len| len != self.len) {
             return Err(Error::new(format!(
                 "column `{}` has another length than its batch",
@@ -72,5 +72,7 @@ fn view_len(any: &Any<'_>) -> Option<usize> {
         Any::Float64(v) => v.len(),
         Any::Text(v) => v.len(),
         Any::Bytes(v) => v.len(),
+        Any::Decimal(v, _) => v.len(),
+        Any::Nested(v) => v.len(),
     })
 }
