@@ -4,6 +4,7 @@ use crate::bind::{Bound, Column};
 use crate::bindings::pipe::stage::arrow::{Array, RecordBatch};
 use crate::column::{self, Any};
 use crate::error::{Error, Result};
+use crate::nested::Nested;
 use crate::read::Read;
 
 /// A batch of rows: the columns that the stage reads.
@@ -35,6 +36,19 @@ impl<'a> Batch<'a> {
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// A column as it crossed, whatever its type: to take rows from it, or to look into it.
+    pub fn nested<T: ?Sized>(&self, column: Column<T>) -> Result<Nested<'a>> {
+        let read = self.bound.reads.get(column.index);
+        let read = read.ok_or_else(|| Error::new("this column belongs to another stage"))?;
+        let end = read.start + read.field.fields().len();
+        let nested = Nested::new(read.field.fields(), self.arrays.get(read.start..end).unwrap_or_default());
+        if nested.len() != self.len {
+            let name = read.field.name();
+            return Err(Error::new(format!("column `{name}` has another length than its batch")));
+        }
+        Ok(nested)
     }
 
     /// The view of a column; look it up once a batch, before the loop over rows.

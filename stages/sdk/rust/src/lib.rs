@@ -22,6 +22,7 @@ pub mod time;
 
 pub use batch::Batch;
 pub use bind::{Binder, Column, Computed, Port, PortId};
+pub use bindings::pipe::stage::arrow::Array;
 pub use build::{Builder, Compute, Decimal, Number, Raw};
 pub use column::{Any, Bools, FromBytes, Primitive, Strings, Values};
 pub use config::{Config, Setting, from_json, object_schema};

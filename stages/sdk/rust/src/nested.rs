@@ -65,8 +65,8 @@ fn offset<O: Copy + TryInto<usize>>(offset: Option<&O>) -> usize {
 }
 
 impl<'a> Nested<'a> {
-    /// The fields and arrays of one column. Neither may be empty.
-    pub(crate) fn new(fields: &'a [Field], arrays: &'a [Array]) -> Self {
+    /// The fields and arrays of one column, in pre-order.
+    pub fn new(fields: &'a [Field], arrays: &'a [Array]) -> Self {
         Self { fields, arrays }
     }
 
@@ -102,7 +102,9 @@ impl<'a> Nested<'a> {
         let mut at = 1;
         for _ in 0..self.fields.first().map_or(0, |field| field.children) {
             let end = at + size(self.fields.get(at..).unwrap_or_default());
-            let (Some(fields), Some(arrays)) = (self.fields.get(at..end), self.arrays.get(at..end)) else { break };
+            let (Some(fields), Some(arrays)) = (self.fields.get(at..end), self.arrays.get(at..end)) else {
+                break;
+            };
             children.push(Self { fields, arrays });
             at = end;
         }
@@ -129,18 +131,31 @@ impl<'a> Nested<'a> {
     /// The rows of these numbers as arrays of their own, in pre-order. `None` becomes a null; where the field may
     /// hold none (it stands within something that is null), whatever its type has for a zero.
     pub fn take(&self, rows: &[Option<u32>]) -> Result<Vec<Array>> {
+        self.take_as(rows, self.nullable())
+    }
+
+    fn nullable(&self) -> bool {
+        self.fields.first().is_some_and(|field| field.nullable)
+    }
+
+    /// The same for a column that may hold nulls where this one may not: `None` always becomes a null.
+    pub fn take_nullable(&self, rows: &[Option<u32>]) -> Result<Vec<Array>> {
+        self.take_as(rows, true)
+    }
+
+    fn take_as(&self, rows: &[Option<u32>], nullable: bool) -> Result<Vec<Array>> {
         let same = rows.len() == self.len() && rows.iter().zip(0..).all(|(row, i)| *row == Some(i));
         let mut out = Vec::new();
         if same {
             out.extend_from_slice(self.arrays);
         } else {
-            self.take_into(rows, &mut out)?;
+            self.take_into(rows, nullable, &mut out)?;
         }
         Ok(out)
     }
 
     /// The recursion is bounded by the depth that the host allows (32).
-    fn take_into(&self, rows: &[Option<u32>], out: &mut Vec<Array>) -> Result<()> {
+    fn take_into(&self, rows: &[Option<u32>], nullable: bool, out: &mut Vec<Array>) -> Result<()> {
         let (Some(field), Some(array)) = (self.fields.first(), self.arrays.first()) else {
             return Err(Error::new("a column has no array"));
         };
@@ -157,7 +172,7 @@ impl<'a> Nested<'a> {
             out.push(taken);
             return Ok(());
         }
-        let valid = |row: Option<u32>| row.map_or(!field.nullable, |row| validity.is_valid(row as usize));
+        let valid = |row: Option<u32>| row.map_or(!nullable, |row| validity.is_valid(row as usize));
         let mask = Mask::from_fn(rows.len(), |i| valid(rows[i]));
         taken.null_count = (rows.len() - mask.count()) as u32;
         taken.buffers.push(if taken.null_count == 0 { Vec::new() } else { mask.to_bytes() });
@@ -173,7 +188,7 @@ impl<'a> Nested<'a> {
                 let (offsets, elements) = elements(&lists, rows)?;
                 taken.buffers.extend(offsets);
                 out.push(taken);
-                return lists.elements.take_into(&elements, out);
+                return lists.elements.take_into(&elements, lists.elements.nullable(), out);
             }
             Width::None => {}
         }
@@ -181,7 +196,7 @@ impl<'a> Nested<'a> {
         match field.data_type {
             DataType::Struct => {
                 for child in self.children() {
-                    child.take_into(rows, out)?;
+                    child.take_into(rows, child.nullable(), out)?;
                 }
             }
             // The keys were taken; the values are what they were.
@@ -313,7 +328,8 @@ impl Offsets {
             self.bytes.extend_from_slice(&(end as u64).to_le_bytes());
             return Ok(());
         }
-        let end = i32::try_from(end).map_err(|_| Error::new("a computed column is larger than its offsets allow"))?;
+        let end = i32::try_from(end)
+            .map_err(|_| Error::new("a computed column is larger than its offsets allow"))?;
         self.bytes.extend_from_slice(&end.to_le_bytes());
         Ok(())
     }
@@ -351,7 +367,10 @@ mod tests {
     fn lists_give_the_elements_of_their_rows() {
         let (field, arrays) = column();
         let lists = Nested::new(field.fields(), &arrays).lists().unwrap();
-        assert_eq!((0..4).map(|row| lists.get(row)).collect::<Vec<_>>(), [Some(0..2), None, Some(2..2), Some(2..3)]);
+        assert_eq!(
+            (0..4).map(|row| lists.get(row)).collect::<Vec<_>>(),
+            [Some(0..2), None, Some(2..2), Some(2..3)]
+        );
         let children = lists.elements.children();
         let Any::Int16(numbers) = children[0].view().unwrap() else { panic!("int16") };
         assert_eq!(numbers.iter().collect::<Vec<_>>(), [Some(1), None, Some(3)]);
@@ -368,7 +387,8 @@ mod tests {
         let ranges: Vec<_> = (0..5).map(|row| lists.get(row)).collect();
         assert_eq!(ranges, [Some(0..1), None, None, Some(1..3), Some(3..4)]);
         let children = lists.elements.children();
-        let (Any::Int16(numbers), Any::Text(texts)) = (children[0].view().unwrap(), children[1].view().unwrap())
+        let (Any::Int16(numbers), Any::Text(texts)) =
+            (children[0].view().unwrap(), children[1].view().unwrap())
         else {
             panic!("int16 and text")
         };
@@ -392,7 +412,9 @@ mod tests {
         let arrays = vec![validity_array(&[true; 3], Vec::new()), flags.finish().unwrap()];
         let taken = Nested::new(field.fields(), &arrays).take(&[Some(2), None, Some(1)]).unwrap();
         assert_eq!((taken[0].null_count, taken[1].length, taken[1].null_count), (1, 6, 3));
-        let Any::Bool(flags) = column::view(&field.fields()[1..], &taken[1..]).unwrap() else { panic!("bool") };
+        let Any::Bool(flags) = column::view(&field.fields()[1..], &taken[1..]).unwrap() else {
+            panic!("bool")
+        };
         let expected = [Some(true), Some(false), None, None, None, Some(true)];
         assert_eq!(flags.iter().collect::<Vec<_>>(), expected);
         let nothing = ColumnField::new("nothing", DataType::Null, true);

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::bindings::exports::pipe::stage::transform::{OutputColumn, Selection};
+use crate::bindings::exports::pipe::stage::transform::{Binding, OutputColumn, Selection};
 use crate::bindings::pipe::stage::arrow::{self, Array, RecordBatch};
 use crate::build::{Builder, Compute};
 use crate::column::view;
@@ -85,7 +85,12 @@ impl Input {
     /// Adds a column as its arrays in pre-order. Panics when it is as long as no other: a test is then wrong.
     #[must_use]
     pub fn arrays(mut self, field: ColumnField, arrays: Vec<Array>) -> Self {
-        assert_eq!(field.fields().len(), arrays.len(), "column `{}` has other arrays than fields", field.name());
+        assert_eq!(
+            field.fields().len(),
+            arrays.len(),
+            "column `{}` has other arrays than fields",
+            field.name()
+        );
         if let Some((_, first)) = self.columns.first() {
             assert_eq!(first[0].length, arrays[0].length, "column `{}` has another length", field.name());
         }
@@ -111,7 +116,8 @@ pub fn list_array(valid: &[bool], offsets: &[i32]) -> Array {
 /// An array with a validity bitmap and the buffers of its type; a struct has none.
 pub fn validity_array(valid: &[bool], buffers: Vec<Vec<u8>>) -> Array {
     let nulls = valid.iter().filter(|valid| !**valid).count();
-    let bitmap = if nulls == 0 { Vec::new() } else { crate::Mask::from_fn(valid.len(), |row| valid[row]).to_bytes() };
+    let bitmap =
+        if nulls == 0 { Vec::new() } else { crate::Mask::from_fn(valid.len(), |row| valid[row]).to_bytes() };
     let buffers = std::iter::once(bitmap).chain(buffers).collect();
     Array { length: valid.len() as u32, null_count: nulls as u32, buffers }
 }
@@ -158,9 +164,14 @@ impl Results {
     }
 }
 
+/// Binds a stage to the columns of an input and a configuration: the instance, and what the host is told.
+pub fn bind<S: Stage>(input: &Input, config: &str) -> Result<(Instance<S>, Binding)> {
+    Instance::<S>::bind(input.schema(), config).map_err(Error::new)
+}
+
 /// Binds a stage to the columns of an input and a configuration, runs it, and checks the results as the host would.
 pub fn run<S: Stage>(input: &Input, config: &str) -> Result<Results> {
-    let (instance, binding) = Instance::<S>::bind(input.schema(), config).map_err(Error::new)?;
+    let (instance, binding) = bind::<S>(input, config)?;
     let arrays = binding.reads.iter().flat_map(|&index| input.columns[index as usize].1.clone()).collect();
     let outcome = instance.process(&RecordBatch { length: input.len(), arrays }).map_err(Error::new)?;
     let mut results = Results::default();
