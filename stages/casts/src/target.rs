@@ -183,7 +183,11 @@ fn to_int(value: Scalar<'_>, rounding: Rounding) -> Result<i128, Misfit> {
         Scalar::Bool(value) => Ok(value.into()),
         Scalar::Float(value) => float_to_int(value, rounding),
         Scalar::Decimal(digits, scale) => rescale(digits, scale, 0, rounding),
-        Scalar::Text(text) => parse_int(text),
+        // `12.50` is a number too, and its fraction the affair of the rounding.
+        Scalar::Text(text) => parse_int(text).or_else(|misfit| match parse_decimal(text) {
+            Ok((digits, scale)) => rescale(digits, scale, 0, rounding),
+            Err(_) => Err(misfit),
+        }),
         Scalar::Time(value, ..) => Ok(value.into()),
         Scalar::Date(days) => Ok(days.into()),
         Scalar::Bytes(_) => Err(TYPE),
@@ -346,6 +350,10 @@ mod tests {
         assert_eq!(to_single(Scalar::Text("inf")), Ok(f32::INFINITY));
         assert_eq!(to_bool(Scalar::Text("TRUE")), Ok(true));
         assert_eq!(to_bool(Scalar::Int(2)), Err(NO_BOOL));
+        assert_eq!(to_int(Scalar::Text("12.00"), Rounding::Exact), Ok(12));
+        assert_eq!(to_int(Scalar::Text("12.5"), Rounding::Exact), Err(FRACTION));
+        assert_eq!(to_int(Scalar::Text("12.5"), Rounding::Nearest), Ok(13));
+        assert_eq!(to_int(Scalar::Text("12x"), Rounding::Nearest), Err(Misfit("it is not an integer")));
         let mut target = Target::new(&DataType::Uint8, None, Rounding::Exact);
         assert_eq!(target.push(Scalar::Int(256)), Err(RANGE));
         assert_eq!(target.push(Scalar::Int(-1)), Err(RANGE));

@@ -290,22 +290,24 @@ impl Port<'_> {
     }
 }
 
-/// The name that differs in the fewest characters, if these are few: a third of its length.
+/// The name that differs in the fewest bytes, if these are few: a third of its length. Case does not count.
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let wanted: Vec<char> = name.chars().flat_map(char::to_lowercase).collect();
+    let wanted = name.as_bytes();
     let mut best: Option<(usize, &str)> = None;
     // A name that is longer than any sensible one is not worth the time.
     for other in known.filter(|other| other.len() <= 256 && wanted.len() <= 256) {
         let mut row: Vec<usize> = (0..=wanted.len()).collect();
-        for (i, c) in other.chars().flat_map(char::to_lowercase).enumerate() {
-            let mut corner = std::mem::replace(&mut row[0], i + 1);
-            for (j, &w) in wanted.iter().enumerate() {
-                let changed = corner + usize::from(w != c);
-                corner = row[j + 1];
-                row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        for (i, c) in other.bytes().enumerate() {
+            let mut corner = i;
+            let mut left = i + 1;
+            for (cell, w) in row.iter_mut().skip(1).zip(wanted) {
+                let changed = corner + usize::from(!w.eq_ignore_ascii_case(&c));
+                corner = *cell;
+                left = changed.min(corner + 1).min(left + 1);
+                *cell = left;
             }
         }
-        let distance = row[wanted.len()];
+        let distance = row.last().copied().unwrap_or_default();
         if distance <= wanted.len() / 3 && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, other));
         }
