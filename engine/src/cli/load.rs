@@ -39,12 +39,14 @@ pub enum Form {
     Json,
 }
 
-/// Folders of ready-made stages: `PIPE_STAGES` (as `PATH` is written), beside the program, and in a source tree.
+/// Folders of ready-made stages: `PIPE_STAGES` (as `PATH` is written), beside the program, where a package has them
+/// (`bin/pipe` and `share/pipe/stages`), and in a source tree.
 pub fn stage_folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PIPE_STAGES").map(|all| std::env::split_paths(&all).collect()).unwrap_or_default();
     if let Some(beside) = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)) {
         folders.push(beside.join("stages"));
+        folders.push(beside.join("../share/pipe/stages"));
         folders.push(beside.join("../../stages/target/components"));
     }
     folders

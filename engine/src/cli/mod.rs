@@ -10,11 +10,21 @@ pub mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Domain, Result};
 use crate::stage::HostOptions;
+
+/// `0.1.0`; of a release (`scripts/release.sh`) with the commit that it was built from: `0.1.0 (1a2b3c4d5e6f)`.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("PIPE_COMMIT").filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    }
+});
 
 /// A streaming data-pipeline engine whose transform stages are sandboxed WebAssembly components.
 ///
@@ -24,7 +34,7 @@ use crate::stage::HostOptions;
 ///
 /// Exit codes: 0 done, 1 failed while running, 2 the pipeline or the command line is wrong.
 #[derive(Debug, Parser)]
-#[command(name = "pipe", version, max_term_width = 100)]
+#[command(name = "pipe", version = VERSION.as_str(), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
