@@ -17,7 +17,7 @@ use crate::stage::HostOptions;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline file.
-    #[arg(default_value = "pipeline.yaml")]
+    #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
     pub file: PathBuf,
     /// Overrides a key of the file: `--set lanes=2`.
     #[arg(long = "set", value_name = "KEY=VALUE")]

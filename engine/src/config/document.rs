@@ -76,6 +76,11 @@ pub fn is_within(pointer: &str, prefix: &str) -> bool {
     pointer.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// A pointer as a person writes a key.
+fn dotted(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
+}
+
 fn parent(pointer: &str) -> Option<&str> {
     pointer.rfind('/').map(|i| &pointer[..i])
 }
@@ -136,9 +141,13 @@ impl Document {
                         Value::String(expanded.text)
                     }
                 }
-                Err((message, help)) => {
-                    let mut fault = Fault::new(Code::C006, at, message);
-                    fault.help = Some(help);
+                Err(failed) => {
+                    let message = match failed.code {
+                        Code::C010 => format!("`{}`: {}", dotted(&pointer), failed.message),
+                        _ => failed.message,
+                    };
+                    let mut fault = Fault::new(failed.code, at, message);
+                    fault.help = Some(failed.help);
                     faults.push(fault);
                     self.failed.insert(pointer.clone());
                     Value::Null
