@@ -62,6 +62,8 @@ pub struct Document {
     pub(super) secrets: Vec<(String, String)>,
     /// Pointers whose variable could not be expanded: what follows from that is not reported.
     pub(super) failed: BTreeSet<String>,
+    /// Pointers whose value, or a part of it, came from a variable or a file.
+    pub(super) outside: BTreeSet<String>,
     /// Pointers given by `--set`, as typed.
     pub(super) overridden: BTreeMap<String, String>,
 }
@@ -134,6 +136,9 @@ impl Document {
             Kind::Scalar { text, plain, value } => match expand(&text, variables) {
                 Ok(None) => value,
                 Ok(Some(expanded)) => {
+                    if !expanded.secrets.is_empty() {
+                        self.outside.insert(pointer.clone());
+                    }
                     self.secrets.extend(expanded.secrets);
                     if plain && expanded.whole {
                         resolve_plain(&expanded.text)
@@ -175,6 +180,13 @@ impl Document {
             }
             pointer = parent(pointer)?;
         }
+    }
+
+    /// Whether a value does not stand in the file: a variable, a file or an override gave it, or was to.
+    pub fn is_from_outside(&self, pointer: &str) -> bool {
+        self.outside.contains(pointer)
+            || self.failed.contains(pointer)
+            || self.overridden.keys().any(|set| is_within(pointer, set))
     }
 
     /// A problem with its place, secrets redacted.

@@ -2,6 +2,7 @@
 //! Pure but for the binder it is given: all configuration errors appear here, none later.
 
 mod build;
+pub mod cost;
 #[cfg(test)]
 pub(crate) mod fake;
 mod grants;
@@ -10,6 +11,7 @@ pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
+pub mod warnings;
 
 pub use build::{Folders, Tables, plan};
 

@@ -71,8 +71,9 @@ fn what_is_granted_arrives() {
 #[test]
 fn nothing_is_granted_by_default() {
     let steps = ["env", "folders", "read /data a.txt", "tcp"];
-    let access = "Some(ErrorCode::AccessDenied)";
-    assert_eq!(take(&steps, Grants::default()), ["[]", "[]", "no such folder", access]);
+    let came = take(&steps, Grants::default());
+    assert_eq!(came[..3], ["[]", "[]", "no such folder"]);
+    assert!(came[3].contains("access-denied"), "{}", came[3]);
 }
 
 #[test]
