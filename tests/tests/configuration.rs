@@ -43,7 +43,9 @@ fn what_is_granted_arrives_and_what_is_printed_holds_no_value() {
         assert!(!(ended.stdout + &ended.stderr).contains("planted-secret"));
     }
     let explained = scratch.pipe(&["explain"]).stdout;
-    for part in ["grants: env TOKEN, PORT; folder /data (read only, ", "threads: ", "memory at most: ", "lanes: 1"] {
+    for part in
+        ["grants: env TOKEN, PORT; folder /data (read only, ", "threads: ", "memory at most: ", "lanes: 1"]
+    {
         assert!(explained.contains(part), "`{part}` is not in:\n{explained}");
     }
     let ended = scratch.run(&[]);
@@ -78,7 +80,8 @@ fn grants_that_cannot_be_given_are_errors_with_what_to_do() {
 #[test]
 fn grants_in_vain_and_sockets_are_warned_of() {
     scratch(&granted("bind!tcp;bind!env", "{}")).pipe(&["check"]).says(0, &["warning W018", "socket"]);
-    let identity = granted("", "{ env: { A: x }, folders: { /d: geo } }").replace("grants.wasm", "identity.wasm");
+    let identity =
+        granted("", "{ env: { A: x }, folders: { /d: geo } }").replace("grants.wasm", "identity.wasm");
     let identity = identity.replace("    config: { script: \"\" }\n", "");
     let ended = scratch(&identity).pipe(&["check"]);
     ended.says(0, &["warning W017", "an environment", "folders"]);
@@ -88,8 +91,21 @@ fn grants_in_vain_and_sockets_are_warned_of() {
     assert!(!noted.stderr.contains("W018"), "asking for what a library asks for is no warning");
 }
 
+#[test]
+fn the_schema_describes_the_new_keys() {
+    let schema: serde_json::Value = serde_json::from_str(&Scratch::new("").pipe(&["schema"]).stdout).unwrap();
+    let grants = &schema["$defs"]["GrantsSpec"]["properties"];
+    for key in ["env", "folders", "network"] {
+        assert!(grants[key]["description"].as_str().is_some_and(|text| text.len() > 20), "{key}");
+    }
+    assert!(schema["$defs"]["StageSpec"]["properties"]["grants"].is_object());
+    assert!(schema.to_string().contains("is a pattern, a POSIX extended regular expression"));
+}
+
 fn named(name: &str) -> String {
-    format!("name: {name}\nsources:\n  in: {{ generate: {{ count: 1 }} }}\nsinks:\n  out: {{ from: in, blackhole: }}\n")
+    format!(
+        "name: {name}\nsources:\n  in: {{ generate: {{ count: 1 }} }}\nsinks:\n  out: {{ from: in, blackhole: }}\n"
+    )
 }
 
 #[test]
@@ -108,7 +124,15 @@ fn folders_are_checked_file_by_file() {
     scratch.write("many/d.yaml", "name: d\n");
     scratch.write("many/e.yaml", named("a"));
     let ended = scratch.pipe(&["check", "many", "many/a.yaml", "pipeline.yaml"]);
-    ended.says(2, &["many/d.yaml", "`sources` is missing", "many/e.yaml:1:7: warning P013", "`many/a.yaml` has the name `a`"]);
+    ended.says(
+        2,
+        &[
+            "many/d.yaml",
+            "`sources` is missing",
+            "many/e.yaml:1:7: warning P013",
+            "`many/a.yaml` has the name `a`",
+        ],
+    );
     assert!(ended.stdout.contains("5 pipelines checked, 1 wrong\n  many/d.yaml\n"), "{}", ended.stdout);
     scratch.pipe(&["check", "none"]).says(2, &["C012", "`none`", "not looked at"]);
     scratch.pipe(&["check", "absent"]).says(2, &["C001"]);

@@ -166,10 +166,16 @@ pub fn runtime<B: Ports>(plan: &Plan<B>) -> String {
     let names: Vec<&str> = names.map(|name| &**name).collect();
     let threads = Threads::of(plan);
     let lanes = plan.lanes;
-    let _ = writeln!(out, "lanes: {lanes}, each with a thread and an instance of every node: {}", names.join(", "));
+    let _ = writeln!(
+        out,
+        "lanes: {lanes}, each with a thread and an instance of every node: {}",
+        names.join(", ")
+    );
     for source in &plan.sources {
         let shares = match source.kind.replay {
-            Replay::Group => "its partitions, which all workers of the pipeline share, go to lanes by topic and number",
+            Replay::Group => {
+                "its partitions, which all workers of the pipeline share, go to lanes by topic and number"
+            }
             Replay::State => "what it reads is shared among the lanes of this worker",
         };
         let _ = writeln!(out, "  {}: {shares}", source.name);

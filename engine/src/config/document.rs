@@ -83,6 +83,14 @@ fn dotted(pointer: &str) -> String {
     pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
 }
 
+/// Whether a value is written as this text: a password of digits must not lose its leading zero.
+fn is_written_so(value: &Value, text: &str) -> bool {
+    match value {
+        Value::Number(_) | Value::Bool(_) => value.to_string() == text,
+        _ => true,
+    }
+}
+
 fn parent(pointer: &str) -> Option<&str> {
     pointer.rfind('/').map(|i| &pointer[..i])
 }
@@ -140,8 +148,9 @@ impl Document {
                         self.outside.insert(pointer.clone());
                     }
                     self.secrets.extend(expanded.secrets);
-                    if plain && expanded.whole {
-                        resolve_plain(&expanded.text)
+                    let value = resolve_plain(&expanded.text);
+                    if plain && expanded.whole && is_written_so(&value, &expanded.text) {
+                        value
                     } else {
                         Value::String(expanded.text)
                     }
@@ -217,5 +226,29 @@ impl Document {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_resembles_a_number_stays_text() {
+        let get = |name: &str| match name {
+            "N" => Some("8".to_owned()),
+            "ZERO" => Some("007".to_owned()),
+            "EXP" => Some("1e5".to_owned()),
+            "YES" => Some("true".to_owned()),
+            _ => None,
+        };
+        let text = "a: ${N}\nb: ${ZERO}\nc: ${EXP}\nd: ${YES}\ne: \"${N}\"\n";
+        let (root, faults) = super::super::yaml::parse(text);
+        assert!(faults.is_empty());
+        let variables = Variables { get: &get, base: Path::new(".") };
+        let (document, _) = Document::new(Path::new("p.yaml"), text, root.unwrap(), &variables);
+        let expected = serde_json::json!({ "a": 8, "b": "007", "c": "1e5", "d": true, "e": "8" });
+        assert_eq!(document.value, expected);
+        assert!(document.is_from_outside("/a") && !document.is_from_outside("/z"));
     }
 }

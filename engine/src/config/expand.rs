@@ -1,7 +1,7 @@
 //! `${VAR}`, `${VAR:-default}` and `${file:path}` in scalars, after parsing: structure and positions hold.
 //!
 //! A scalar that is exactly one unquoted reference is read again as a plain scalar, so `lanes: ${LANES:-2}` is a
-//! number; anything else is text. `$${` writes a literal `${`. Keys are not expanded, nor is what came out of an
+//! number; anything else is text, and so is what only resembles a number (`007`, `1e5`): it may be a password. `$${` writes a literal `${`. Keys are not expanded, nor is what came out of an
 //! expansion.
 //!
 //! Of a file that `${file:path}` names, one line end at its end is cut: editors and `echo` write it. All else is part of

@@ -96,7 +96,9 @@ fn pattern(text: &str) -> Result<Regex, (String, String)> {
             _ if !c.is_ascii() || c.is_ascii_control() => {
                 return wrong(at, "there is a character that no topic has", "remove it");
             }
-            '\\' if !next.is_some_and(|n| n.is_ascii_punctuation()) || matches!(next, Some('<' | '>' | '`' | '\'')) => {
+            '\\' if !next.is_some_and(|n| n.is_ascii_punctuation())
+                || matches!(next, Some('<' | '>' | '`' | '\'')) =>
+            {
                 let help = "write a class, such as `[0-9]` for `\\d` and `[A-Za-z0-9_]` for `\\w`";
                 return wrong(at, "a `\\` stands before something other than punctuation", help);
             }

@@ -7,7 +7,9 @@ use std::path::Path;
 use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
-use super::{Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, warnings};
+use super::{
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, warnings,
+};
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Period, Size, StageSpec};
 use crate::config::{Draft, step, suggestion, types};

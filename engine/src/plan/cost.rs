@@ -81,7 +81,8 @@ impl Memory {
     /// That of a plan.
     pub fn of<B: Ports>(plan: &Plan<B>) -> Self {
         let lanes = plan.lanes as u64;
-        let inputs = plan.stages.iter().map(|n| n.inputs.len()).chain(plan.sinks.iter().map(|n| n.inputs.len()));
+        let inputs =
+            plan.stages.iter().map(|n| n.inputs.len()).chain(plan.sinks.iter().map(|n| n.inputs.len()));
         let nodes = plan.sources.len() + plan.stages.len() + plan.sinks.len();
         let edges = (inputs.sum::<usize>() + nodes) as u64;
         let sources = plan.sources.iter().filter(|n| n.prepared.cluster().is_some()).count() as u64;

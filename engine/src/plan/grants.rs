@@ -15,7 +15,8 @@ pub(super) fn resolve(spec: &GrantsSpec, base: &Path) -> Result<Grants, Vec<Prob
     for (key, value) in &spec.env {
         if let Err(message) = grants.env(key, &value.0) {
             let problem = Problem::new(Code::P012, step("/grants/env", key), message);
-            problems.push(problem.help("a name is made of letters, digits and `_`; a value has no zero byte"));
+            problems
+                .push(problem.help("a name is made of letters, digits and `_`; a value has no zero byte"));
         }
     }
     for (guest, host) in &spec.folders {

@@ -70,7 +70,8 @@ fn times<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
     }
     if plan.room.age > interval {
         let (age, interval) = (shown(plan.room.age), shown(interval));
-        let message = format!("a batch may wait for {age}, and commits come every {interval}: most hold nothing");
+        let message =
+            format!("a batch may wait for {age}, and commits come every {interval}: most hold nothing");
         let help = "lower `batch.age`, or raise `delivery.commit_interval`";
         warnings.push(suspicious("/batch/age", message, help));
     }
@@ -125,7 +126,8 @@ fn skipped<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
     let sinks = plan.sinks.iter().map(|n| ("sinks", &n.name, n.on_failure));
     for (section, name, on_failure) in sources.chain(stages).chain(sinks) {
         if on_failure == OnFailure::Skip {
-            let message = format!("what fails at `{name}` is dropped: it is counted, and nothing else is kept");
+            let message =
+                format!("what fails at `{name}` is dropped: it is counted, and nothing else is kept");
             let help = "`on_failure: dead_letter` keeps it with its cause";
             warnings.push(suspicious(format!("{}/on_failure", pointer(section, name)), message, help));
         }
@@ -164,7 +166,11 @@ pub fn of_machine<B: Ports>(plan: &Plan<B>, machine: &Machine) -> Vec<Problem> {
     let mut warnings = Vec::new();
     if plan.lanes > machine.cores.saturating_mul(LANES_PER_CORE_WARN) {
         let message = format!("{} lanes take turns on {} cores", plan.lanes, machine.cores);
-        warnings.push(suspicious("/lanes", message, "lower `lanes`; more workers on more machines share the work"));
+        warnings.push(suspicious(
+            "/lanes",
+            message,
+            "lower `lanes`; more workers on more machines share the work",
+        ));
     }
     let stages = super::cost::stage_memory(plan);
     if let Some(memory) = machine.memory.filter(|memory| stages > *memory) {

@@ -60,7 +60,10 @@ impl Grants {
         let plain = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains('\0');
         if !guest.starts_with('/') || !(guest == "/" || parts.iter().all(plain)) {
             let message = format!("`{guest}` is not a path that a stage can be given");
-            return Err((message, "write an absolute path without `.`, `..` or a `/` at its end, such as `/data`"));
+            return Err((
+                message,
+                "write an absolute path without `.`, `..` or a `/` at its end, such as `/data`",
+            ));
         }
         let fault = |why: &str, help| Err((format!("the folder `{}` {why}", host.display()), help));
         let real = match std::fs::canonicalize(host) {

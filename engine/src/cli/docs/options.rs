@@ -118,7 +118,8 @@ fn description(schema: &Value, root: &Value) -> String {
 
 /// The sentence of a description that begins with `Default`, and the rest of it.
 fn split_default(text: &str) -> (String, String) {
-    let Some(start) = ["Default: ", "Default "].iter().find_map(|word| text.find(word).map(|at| (at, word.len())))
+    let Some(start) =
+        ["Default: ", "Default "].iter().find_map(|word| text.find(word).map(|at| (at, word.len())))
     else {
         return (String::new(), text.to_owned());
     };
@@ -147,7 +148,8 @@ fn type_name(given: &Value, root: &Value) -> String {
     if let Some(all) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array)
         && schema.get("properties").is_none()
     {
-        let mut names: Vec<String> = all.iter().map(|one| type_name(one, root)).filter(|n| n != "nothing").collect();
+        let mut names: Vec<String> =
+            all.iter().map(|one| type_name(one, root)).filter(|n| n != "nothing").collect();
         names.dedup();
         return names.join(" or ");
     }

@@ -145,19 +145,16 @@ pub(super) fn kinds() -> Vec<Page> {
 pub(super) fn pipeline() -> Page {
     let root = schema::pipeline();
     let linked = |key: &str| {
-        let inner = |names: &[&str], kind: &str| {
-            names.contains(&key).then(|| format!("[`{key}`]({kind}-{key}.md)"))
-        };
+        let inner =
+            |names: &[&str], kind: &str| names.contains(&key).then(|| format!("[`{key}`]({kind}-{key}.md)"));
         let sources: Vec<&str> = SOURCES.iter().map(|k| k.name).collect();
         inner(&sources, "source")
     };
-    let linked_sinks = |key: &str| {
-        SINKS.iter().any(|k| k.name == key).then(|| format!("[`{key}`](sink-{key}.md)"))
-    };
+    let linked_sinks =
+        |key: &str| SINKS.iter().any(|k| k.name == key).then(|| format!("[`{key}`](sink-{key}.md)"));
     let empty = Value::Null;
-    let section = |name: &str| {
-        root.pointer(&format!("/properties/{name}/additionalProperties")).unwrap_or(&empty)
-    };
+    let section =
+        |name: &str| root.pointer(&format!("/properties/{name}/additionalProperties")).unwrap_or(&empty);
     let whole = table(&root, &root, &|key: &str| {
         ["sources", "stages", "sinks"].contains(&key).then(|| format!("mapping, [below](#{key})"))
     });
@@ -169,7 +166,11 @@ pub(super) fn pipeline() -> Page {
     );
     body.push_str(&whole);
     for (name, text, linked) in [
-        ("sources", "Each source has a name and exactly one kind.", &linked as &dyn Fn(&str) -> Option<String>),
+        (
+            "sources",
+            "Each source has a name and exactly one kind.",
+            &linked as &dyn Fn(&str) -> Option<String>,
+        ),
         ("stages", "Each stage has a name, and either `wasm` or `use`.", &unlinked),
         ("sinks", "Each sink has a name and exactly one kind.", &linked_sinks),
     ] {
@@ -256,7 +257,8 @@ pub(super) fn stage(host: &Arc<Host>, manifest: &Path, components: &[PathBuf]) -
     let text = fs::read_to_string(manifest).map_err(|e| wrong(e.to_string()))?;
     let Manifest { name, language, summary, limits } =
         toml::from_str(&text).map_err(|e| wrong(e.message().to_owned()))?;
-    let found = components.iter().map(|folder| folder.join(format!("{name}.wasm"))).find(|path| path.is_file());
+    let found =
+        components.iter().map(|folder| folder.join(format!("{name}.wasm"))).find(|path| path.is_file());
     let Some(path) = found else {
         return Err(wrong(format!("there is no component `{name}.wasm`")).help("build it: scripts/guests.sh"));
     };
@@ -294,6 +296,7 @@ pub(super) fn index(pages: &[Page]) -> Page {
         // Writing to a string cannot fail.
         let _ = writeln!(body, "| [{title}]({file}) | {summary} |");
     }
-    let summary = "Every key, option and command. Errors have a catalogue of their own: [errors.md](../errors.md).";
+    let summary =
+        "Every key, option and command. Errors have a catalogue of their own: [errors.md](../errors.md).";
     Page::new("README.md".into(), "Reference".into(), summary, &body)
 }

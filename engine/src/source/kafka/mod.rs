@@ -172,7 +172,9 @@ impl Source {
         }
         if self.topics.has_patterns() {
             let all = probe.topics()?.into_iter();
-            known.extend(all.filter(|(name, _)| self.topics.entry(name).is_some()).map(|(n, c)| (n.into(), c)));
+            known.extend(
+                all.filter(|(name, _)| self.topics.entry(name).is_some()).map(|(n, c)| (n.into(), c)),
+            );
             if known.is_empty() {
                 tracing::warn!(source = &*self.name, "no topic matches yet; what comes is read");
             }

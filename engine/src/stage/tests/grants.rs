@@ -52,19 +52,11 @@ fn granted(dir: &Path) -> Grants {
 fn what_is_granted_arrives() {
     let dir = folder();
     let steps = ["env", "folders", "read /data a.txt", "read /data inner/b.txt", "read /data inside"];
-    let steps = [&steps[..], &["stream /data a.txt", "list /data inner", "read /data inner/../a.txt"]].concat();
+    let steps =
+        [&steps[..], &["stream /data a.txt", "list /data inner", "read /data inner/../a.txt"]].concat();
     assert_eq!(
         take(&steps, granted(dir.path())),
-        [
-            "[(\"REGION\", \"eu\")]",
-            "[\"/data\"]",
-            "hello",
-            "below",
-            "hello",
-            "hello",
-            "b.txt",
-            "hello",
-        ]
+        ["[(\"REGION\", \"eu\")]", "[\"/data\"]", "hello", "below", "hello", "hello", "b.txt", "hello",]
     );
 }
 
@@ -169,7 +161,8 @@ fn two_stages_of_one_component_share_no_grants() {
     grants.env("REGION", "us").unwrap();
     grants.folder("/data", &two.path().join("data")).unwrap();
     let script = "env;read /data a.txt";
-    let stages = [bound(script, granted(one.path())), bound(script, grants), bound(script, Grants::default())];
+    let stages =
+        [bound(script, granted(one.path())), bound(script, grants), bound(script, Grants::default())];
     let mut instances: Vec<_> = stages.iter().map(|bound| bound.instantiate().unwrap()).collect();
     // Taken in turn, so that what one leaves behind would be seen by the next.
     for _ in 0..2 {
