@@ -266,7 +266,7 @@ fn a_cache_that_is_full_costs_a_warning_and_leaves_nothing_broken() {
     // A limit on the size of files stands for the full disk: the write fails half way. Its signal is ignored, as the
     // error is what a full disk gives.
     let pipe = scratch.command(&[]);
-    let script = "trap '' XFSZ; ulimit -f 4; exec \"$0\" run --until-end --log-format text";
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" run --until-end --log-format text";
     let limited = Command::new("bash")
         .args(["-c", script])
         .arg(pipe.get_program())
