@@ -128,6 +128,13 @@ pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;
 /// Records that it fetches ahead over all its partitions: librdkafka spends about 400 bytes on each beside its data.
 pub const KAFKA_PREFETCH_RECORDS: usize = 100_000;
 
+/// Partitions among which the prefetch is divided at least where topics are a pattern: more may come.
+pub const KAFKA_PATTERN_PARTITIONS: usize = 64;
+
+/// New topics that match a pattern are looked for this often, in milliseconds: librdkafka's own 5 minutes would keep
+/// their first records waiting, and a list of all topics is a small answer.
+pub const KAFKA_PATTERN_REFRESH_MS: &str = "10000";
+
 /// Partition's share of the prefetch in bytes, however many there are: one full fetch.
 pub const KAFKA_PREFETCH_PARTITION_BYTES_MIN: usize = 1 << 20;
 

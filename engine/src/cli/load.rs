@@ -8,8 +8,9 @@ use clap::ValueEnum;
 use crate::config::report::{Style, render};
 use crate::config::{Diagnostic, Loaded, Severity, load};
 use crate::error::{Error, Result};
+use crate::plan::cost::Machine;
 use crate::plan::stages::Stages;
-use crate::plan::{Folders, Plan, Tables, plan, schema};
+use crate::plan::{Folders, Plan, Tables, plan, schema, warnings};
 use crate::stage::{Host, HostOptions};
 
 /// Exit code of a pipeline or a command line that is wrong.
@@ -78,8 +79,12 @@ pub fn plan_file_with(
         Some(Err(errors)) => (None, errors),
         None => (None, Vec::new()),
     };
-    let warnings = plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
-    let diagnostics = loaded.diagnose(&errors, &warnings);
+    let mut suspicious = warnings::plain_secrets(&loaded.document);
+    if let Some(plan) = &plan {
+        suspicious.extend(plan.warnings.iter().cloned());
+        suspicious.extend(warnings::of_machine(plan, &Machine::here()));
+    }
+    let diagnostics = loaded.diagnose(&errors, &suspicious);
     let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(Planned { plan: plan.filter(|_| !wrong), diagnostics, loaded })
 }
