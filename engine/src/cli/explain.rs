@@ -121,7 +121,7 @@ fn inputs<B: Ports>(plan: &Plan<B>, inputs: &[Output]) -> String {
 fn dead_letters<B>(plan: &Plan<B>) -> String {
     match &plan.dead_letters {
         DeadLetters::File(path) => format!("file {}", path.display()),
-        DeadLetters::Kafka(sink) => sink.describe(),
+        DeadLetters::Kafka(sink, _) => sink.describe(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Diagnostic, Loaded, Severity, load};
 use crate::error::{Error, Result};
@@ -66,7 +67,11 @@ pub fn plan_file_with(
     host: HostOptions,
     search: Vec<PathBuf>,
 ) -> Result<Planned> {
-    let loaded = load(path, &schema::pipeline(), overrides)?;
+    plan_loaded(load(path, &schema::pipeline(), overrides)?, host, search)
+}
+
+/// Plans what was read.
+pub(super) fn plan_loaded(loaded: Loaded, host: HostOptions, search: Vec<PathBuf>) -> Result<Planned> {
     let working = std::env::current_dir().map_err(|e| Error::internal(format!("no working folder: {e}")))?;
     let stages = Stages { host: Host::new(host)?, search };
     let base = loaded.document.base();
@@ -91,6 +96,17 @@ pub fn plan_file_with(
 
 /// The diagnostics as text, for standard error.
 pub fn rendered(path: &Path, planned: &Planned, form: Form) -> String {
+    rendered_all(path, &planned.loaded, &planned.diagnostics, form)
+}
+
+/// The same of a file that is not planned, with these mistakes beside its own; and whether anything is wrong.
+pub(super) fn rendered_draft(path: &Path, loaded: &Loaded, found: &[Problem], form: Form) -> (String, bool) {
+    let diagnostics = loaded.diagnose(found, &[]);
+    let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
+    (rendered_all(path, loaded, &diagnostics, form), wrong)
+}
+
+fn rendered_all(path: &Path, loaded: &Loaded, diagnostics: &[Diagnostic], form: Form) -> String {
     let terminal = std::io::stderr().is_terminal();
     let style = match form {
         Form::Auto if terminal => Style::Pretty,
@@ -99,7 +115,7 @@ pub fn rendered(path: &Path, planned: &Planned, form: Form) -> String {
         Form::Json => Style::Json,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    render(path, &planned.loaded.document.text, &planned.diagnostics, style, colour)
+    render(path, &loaded.document.text, diagnostics, style, colour)
 }
 
 /// The plan of a file; where there is none, everything that is wrong has been printed to standard error, warnings

@@ -1,6 +1,7 @@
 //! The command line: one command a file, nothing but arguments, printing and exit codes.
 
 pub mod check;
+mod dead_letters;
 pub mod docs;
 pub mod explain;
 mod live;
@@ -49,6 +50,9 @@ enum Command {
     Schema(schema::Args),
     #[command(hide = true)]
     Docs(docs::Args),
+    /// Look at dead letters, and replay them.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Build stages.
     #[command(subcommand)]
     Stage(StageCommand),
@@ -82,6 +86,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Explain(args) => explain::run(&args, &host_options()),
         Command::Schema(args) => schema::run(&args),
         Command::Docs(args) => docs::run(&args, &Cli::command(), &host_options()),
+        Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());

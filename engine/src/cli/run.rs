@@ -64,6 +64,7 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
         state: Some(state),
         fresh: args.fresh,
         worker: args.worker_id.clone(),
+        ..Options::default()
     };
     tracing::info!(pipeline = plan.name, lanes = plan.lanes, "starting");
     let (summary, result) = match work(plan, &options) {

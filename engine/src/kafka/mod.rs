@@ -4,6 +4,7 @@
 //! (librdkafka's log lines and errors into `tracing`), and the sorting of librdkafka's errors into ours. A secret
 //! never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
 
+mod headers;
 mod probe;
 mod topics;
 
@@ -22,6 +23,7 @@ use serde_json::Value;
 use crate::codec::Problem;
 use crate::error::{Code, Error};
 
+pub use headers::{Header, headers};
 pub use probe::{Probe, create_topic};
 pub use topics::Topics;
 
