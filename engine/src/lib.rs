@@ -10,6 +10,7 @@ pub mod batch;
 pub mod clock;
 pub mod codec;
 pub mod metrics;
+pub mod progress;
 // Rank 2
 pub mod channel;
 pub mod config;
@@ -25,4 +26,5 @@ pub mod plan;
 // Rank 5
 pub mod run;
 // Rank 6
+pub mod admin;
 pub mod cli;

@@ -3,11 +3,14 @@
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
 //! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
-//! `summary` (the sums).
+//! `summary` (the sums), `health` (who moves and who does not).
 
+mod controls;
 mod coordinator;
 mod dead_letter;
 mod decode;
+pub mod health;
+pub mod samples;
 mod sink;
 mod source;
 mod stage;
@@ -57,7 +60,7 @@ pub struct Running {
     events: Sender<Event>,
     coordinator: std::thread::JoinHandle<Result<(), Error>>,
     nodes: Vec<Node>,
-    controls: wiring::Controls,
+    controls: controls::Controls,
 }
 
 struct Node {
@@ -120,6 +123,12 @@ pub struct Stats {
     pub sinks: Vec<(Arc<str>, Arc<crate::metrics::Sink>)>,
     /// By edge: name of the sending output, name of the receiving node.
     pub edges: Vec<EdgeStats>,
+    /// The edge to the writer of dead letters, from all nodes.
+    pub letters: Arc<crate::metrics::Edge>,
+    /// Dead letters by their causes.
+    pub causes: Arc<crate::metrics::Letters>,
+    /// What its threads are doing.
+    pub vitals: Arc<health::Vitals>,
     /// When it started.
     pub started: Duration,
     /// The worker's clock.
