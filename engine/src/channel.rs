@@ -507,7 +507,7 @@ mod tests {
         from.now(Doing::Working);
         sender.send(G, Message::Data(1)).unwrap();
         assert_eq!(from.get().0, Doing::Working);
-        let blocked = std::thread::spawn(move || sender.send(G, Message::Data(2)));
+        let blocked = std::thread::spawn(move || sender.send(G, Message::Data(2)).map(|()| sender));
         while from.get().0 != Doing::Blocked || stats.blocked_ns.get() == 0 {
             std::thread::sleep(SHORT);
         }
@@ -515,14 +515,15 @@ mod tests {
         let mut inputs = Inputs::new(vec![receiver], current).watched(&to);
         assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 1))));
         assert_eq!(to.get().0, Doing::Working);
-        blocked.join().unwrap().unwrap();
+        let sender = blocked.join().unwrap().unwrap();
         assert_eq!(from.get().0, Doing::Working);
         assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 2))));
         let waits = std::thread::spawn(move || inputs.next(Duration::from_secs(60)).is_err());
         while to.get().0 != Doing::Waiting {
             std::thread::sleep(SHORT);
         }
-        drop(waits);
+        drop(sender);
+        assert!(waits.join().unwrap(), "nobody is left to wait for");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 // Rank 0
 pub mod error;
+pub mod secret;
 pub mod units;
 // Rank 1
 pub mod batch;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::explain;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
 use crate::error::Result;
+use crate::secret;
 use crate::stage::HostOptions;
 
 /// Checks pipeline files: keys, types, edges, components, limits, delivery. Touches no network.
@@ -27,9 +28,12 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
     let mut wrong = false;
     for file in &args.files {
         let planned = plan_file(file, &args.set, host.clone())?;
-        eprint!("{}", rendered(file, &planned, args.format));
+        eprint!("{}", secret::hide(&rendered(file, &planned, args.format)));
         match &planned.plan {
-            Some(plan) => print!("{}: OK\n{}", file.display(), explain::text(plan, explain::stage_details)),
+            Some(plan) => {
+                let text = explain::text(plan, explain::stage_details);
+                print!("{}: OK\n{}", file.display(), secret::hide(&text));
+            }
             None => wrong = true,
         }
     }

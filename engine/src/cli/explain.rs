@@ -43,7 +43,7 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         (_, true) => dot(&plan),
         _ => text(&plan, stage_details),
     };
-    print!("{out}");
+    print!("{}", crate::secret::hide(&out));
     Ok(ExitCode::SUCCESS)
 }
 

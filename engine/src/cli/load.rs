@@ -10,6 +10,7 @@ use crate::config::{Diagnostic, Loaded, Severity, load};
 use crate::error::{Error, Result};
 use crate::plan::stages::Stages;
 use crate::plan::{Folders, Plan, Tables, plan, schema};
+use crate::secret;
 use crate::stage::{Host, HostOptions};
 
 /// Exit code of a pipeline or a command line that is wrong.
@@ -99,6 +100,6 @@ pub fn rendered(path: &Path, planned: &Planned, form: Form) -> String {
 /// in any case.
 pub fn load_plan(path: &Path, overrides: &[String], host: HostOptions, form: Form) -> Result<Option<Plan>> {
     let planned = plan_file(path, overrides, host)?;
-    eprint!("{}", rendered(path, &planned, form));
+    eprint!("{}", secret::hide(&rendered(path, &planned, form)));
     Ok(planned.plan)
 }

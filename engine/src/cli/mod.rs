@@ -4,6 +4,7 @@ pub mod check;
 pub mod explain;
 mod live;
 pub mod load;
+mod logs;
 pub mod run;
 pub mod schema;
 pub mod stage;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Domain, Result};
+use crate::secret;
 use crate::stage::HostOptions;
 
 /// A streaming data-pipeline engine whose transform stages are sandboxed WebAssembly components.
@@ -56,7 +58,7 @@ enum StageCommand {
 pub fn main() -> ExitCode {
     let result = dispatch(Cli::parse().command);
     result.unwrap_or_else(|error| {
-        eprintln!("{error}");
+        eprintln!("{}", secret::hide(&error.to_string()));
         // What a user wrote is wrong, or something failed while running.
         ExitCode::from(if error.domain() == Domain::User { load::EXIT_WRONG } else { 1 })
     })

@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Problem;
 use crate::error::{Code, Error};
+use crate::secret;
 
 pub use probe::{Probe, create_topic};
 
@@ -119,6 +120,11 @@ impl Cluster {
         list.dedup();
         let mut kept = BTreeMap::new();
         for (name, value) in properties {
+            // A user's name is not shown either, but it may be any word, so only what is secret for itself is looked
+            // for elsewhere.
+            if is_secret(name) && name != "sasl.username" {
+                secret::keep(&value.to_string());
+            }
             match check_property(name, &value.to_string()) {
                 Ok(()) => {
                     kept.insert(name.clone(), value.to_string());

@@ -17,6 +17,8 @@ mod stage;
 mod state;
 pub mod summary;
 #[cfg(test)]
+mod health_tests;
+#[cfg(test)]
 mod tests;
 mod wiring;
 

@@ -20,7 +20,7 @@ use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
-use crate::metrics::{self, Meter};
+use crate::metrics::Meter;
 use crate::progress::{Doing, Pulse, Role};
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
