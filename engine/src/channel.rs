@@ -295,7 +295,15 @@ impl<T: Load> Inputs<T> {
             .into_iter()
             .map(|receiver| Input { receiver, barrier: None, watermark: i64::MIN, ended: false })
             .collect();
-        Self { edges, current, generation: Generation(0), watermark: i64::MIN, turn: 0, pending: None, pulse: None }
+        Self {
+            edges,
+            current,
+            generation: Generation(0),
+            watermark: i64::MIN,
+            turn: 0,
+            pending: None,
+            pulse: None,
+        }
     }
 
     /// The generation of what was received last; what the node sends carries it.
@@ -494,7 +502,10 @@ mod tests {
         assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 2))));
         assert!(stats.blocked_ns.get() > 0);
         assert_eq!((stats.sent.get(), stats.received.get()), (2, 2));
-        assert_eq!((stats.queued_batches.get(), stats.queued_bytes.get(), stats.batch_rows.count()), (0, 0, 2));
+        assert_eq!(
+            (stats.queued_batches.get(), stats.queued_bytes.get(), stats.batch_rows.count()),
+            (0, 0, 2)
+        );
     }
 
     #[test]
@@ -502,7 +513,8 @@ mod tests {
         let current = Arc::new(CurrentGeneration::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let (sender, receiver, stats) = pair(&current);
-        let [from, to] = [Role::Source, Role::Sink].map(|r| Arc::new(Pulse::new(r, &"n".into(), None, &clock)));
+        let [from, to] =
+            [Role::Source, Role::Sink].map(|r| Arc::new(Pulse::new(r, &"n".into(), None, &clock)));
         let sender = sender.watched(&from);
         from.now(Doing::Working);
         sender.send(G, Message::Data(1)).unwrap();

@@ -311,9 +311,8 @@ mod tests {
     #[test]
     fn clients_that_say_nothing_are_let_go_and_others_served() {
         let server = server();
-        let silent: Vec<TcpStream> = (0..ADMIN_CONNECTIONS_MAX + 8)
-            .map(|_| TcpStream::connect(server.address()).unwrap())
-            .collect();
+        let silent: Vec<TcpStream> =
+            (0..ADMIN_CONNECTIONS_MAX + 8).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
         // It waits for a place until the first of them is out of time, and then is served.
         assert!(get(&server, "/healthz").starts_with("HTTP/1.1 200 "));
         drop(silent);

@@ -221,7 +221,9 @@ mod tests {
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::error_span!("stage", pipeline = "p", stage = "s", lane = 3usize);
-            span.in_scope(|| tracing::warn!(rows = 7, offset = -1, text = "a\"quokka-smile\"b", "it {}", "said\nso"));
+            span.in_scope(|| {
+                tracing::warn!(rows = 7, offset = -1, text = "a\"quokka-smile\"b", "it {}", "said\nso")
+            });
         });
         let bytes = kept.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::state::State;
 use super::health::{Phase, Vitals};
+use super::state::State;
 use super::{Event, Signals};
 use crate::clock::Clock;
 use crate::epoch::{self, Machine};

@@ -33,8 +33,7 @@ pub enum Phase {
     Failed,
 }
 
-const PHASES: [Phase; 5] =
-    [Phase::Starting, Phase::Running, Phase::Draining, Phase::Ended, Phase::Failed];
+const PHASES: [Phase; 5] = [Phase::Starting, Phase::Running, Phase::Draining, Phase::Ended, Phase::Failed];
 
 /// What the threads of a worker say of themselves.
 pub struct Vitals {

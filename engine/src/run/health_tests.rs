@@ -179,7 +179,10 @@ fn a_partition_that_does_not_move_is_named_and_one_that_left_forgotten() {
     say(three(300));
     assert!(!watched.until(|h| !h.live).ready, "all lanes are idle and it does not come");
     say(Progress { quiet: Some(Duration::from_secs(9)), ..three(400) });
-    assert!(watched.until(|h| h.live).reasons.len() == 1, "the brokers are in trouble: so would be the next worker");
+    assert!(
+        watched.until(|h| h.live).reasons.len() == 1,
+        "the brokers are in trouble: so would be the next worker"
+    );
     say(Progress { joined: true, partitions: vec![partition(0, 10, 10)], ..Progress::default() });
     let health = watched.until(|h| h.ready);
     assert_eq!(lags(&health), 1, "the others are another worker's now");

@@ -10,14 +10,14 @@ mod coordinator;
 mod dead_letter;
 mod decode;
 pub mod health;
+#[cfg(test)]
+mod health_tests;
 pub mod samples;
 mod sink;
 mod source;
 mod stage;
 mod state;
 pub mod summary;
-#[cfg(test)]
-mod health_tests;
 #[cfg(test)]
 mod tests;
 mod wiring;

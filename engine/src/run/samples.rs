@@ -42,8 +42,7 @@ impl Stats {
 
     fn of_sources(&self, health: &Health, samples: &mut Vec<Sample>) {
         for (source, at) in &health.progress {
-            let labels: Labels =
-                vec![("pipeline", self.pipeline.clone()), ("source", source.to_string())];
+            let labels: Labels = vec![("pipeline", self.pipeline.clone()), ("source", source.to_string())];
             let counts = [
                 (Name::SourceJoined, u64::from(at.joined)),
                 (Name::SourceAssigned, at.partitions.len() as u64),

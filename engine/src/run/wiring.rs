@@ -21,8 +21,8 @@ use crate::clock::Clock;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
-use crate::progress::{Doing, Pulse, Role};
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
+use crate::progress::{Doing, Pulse, Role};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
 use crate::units::{Epoch, Generation};
 

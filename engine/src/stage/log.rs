@@ -35,7 +35,16 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(node: Arc<str>, lines_per_second: u32) -> Self {
         let clock = SystemClock::default();
-        Self { node, lines_per_second, since: clock.now(), clock, written: 0, suppressed: 0, uncounted: 0, origin: None }
+        Self {
+            node,
+            lines_per_second,
+            since: clock.now(),
+            clock,
+            written: 0,
+            suppressed: 0,
+            uncounted: 0,
+            origin: None,
+        }
     }
 
     /// Writes a line, or counts it as suppressed.
