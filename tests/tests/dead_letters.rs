@@ -329,6 +329,8 @@ sinks: {{ out: {{ from: in, blackhole: }} }}
     };
     scratch.write("pipeline.yaml", topic("[other, round.dead-letters]"));
     scratch.pipe(&["check"]).says(2, &["P009", "pipeline.yaml:3:", "own dead letters", "replay"]);
+    scratch.write("pipeline.yaml", topic("[\"^round[.].*\"]"));
+    scratch.pipe(&["check"]).says(2, &["P009", "own dead letters", "narrow"]);
     scratch.write("pipeline.yaml", topic("[other.dead-letters]"));
     scratch.pipe(&["check"]).says(0, &[]);
 }

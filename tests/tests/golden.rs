@@ -18,12 +18,12 @@ macro_rules! golden {
 }
 
 golden! {
-    columns_rejected csv_to_parquet filter generate jsonl_to_csv metadata parquet_to_arrow parse_log row_view types
-    union
+    columns_rejected csv_to_parquet explode filter generate jsonl_to_csv metadata parquet_to_arrow parse_log redact
+    row_view sample types union
 }
 
 /// The cases whose tests below ask for more.
-const OTHERS: &[&str] = &["broken_json", "diamond", "failures", "route", "skip", "trap"];
+const OTHERS: &[&str] = &["broken_json", "diamond", "extract", "failures", "route", "select", "skip", "trap"];
 
 #[test]
 fn every_folder_has_a_test() {
@@ -82,4 +82,18 @@ fn diamond() {
     let summary = check("diamond");
     assert_eq!(summary.sources[0].read, 48);
     check_plan("diamond");
+}
+
+#[test]
+fn select() {
+    let summary = check("select");
+    let typed = summary.stages.iter().find(|stage| stage.name == "typed").unwrap();
+    assert_eq!((typed.rows_in, typed.reached, typed.dead_lettered), (50, 46, 4));
+}
+
+#[test]
+fn extract() {
+    let summary = check("extract");
+    let strict = summary.stages.iter().find(|stage| stage.name == "strict").unwrap();
+    assert_eq!((strict.rows_in, strict.reached, strict.dead_lettered), (40, 35, 5));
 }

@@ -9,8 +9,10 @@ use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Diagnostic, Loaded, Severity, load};
 use crate::error::{Error, Result};
+use crate::plan::cost::Machine;
 use crate::plan::stages::Stages;
-use crate::plan::{Folders, Plan, Tables, plan, schema};
+use crate::plan::{Folders, Plan, Tables, plan, schema, warnings};
+use crate::secret;
 use crate::stage::{Host, HostOptions};
 
 /// Exit code of a pipeline or a command line that is wrong.
@@ -40,12 +42,14 @@ pub enum Form {
     Json,
 }
 
-/// Folders of ready-made stages: `PIPE_STAGES` (as `PATH` is written), beside the program, and in a source tree.
+/// Folders of ready-made stages: `PIPE_STAGES` (as `PATH` is written), beside the program, where a package has them
+/// (`bin/pipe` and `share/pipe/stages`), and in a source tree.
 pub fn stage_folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PIPE_STAGES").map(|all| std::env::split_paths(&all).collect()).unwrap_or_default();
     if let Some(beside) = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)) {
         folders.push(beside.join("stages"));
+        folders.push(beside.join("../share/pipe/stages"));
         folders.push(beside.join("../../stages/target/components"));
     }
     folders
@@ -81,8 +85,12 @@ pub(super) fn plan_loaded(loaded: Loaded, host: HostOptions, search: Vec<PathBuf
         Some(Err(errors)) => (None, errors),
         None => (None, Vec::new()),
     };
-    let warnings = plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
-    let diagnostics = loaded.diagnose(&errors, &warnings);
+    let mut suspicious = warnings::plain_secrets(&loaded.document);
+    if let Some(plan) = &plan {
+        suspicious.extend(plan.warnings.iter().cloned());
+        suspicious.extend(warnings::of_machine(plan, &Machine::here()));
+    }
+    let diagnostics = loaded.diagnose(&errors, &suspicious);
     let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(Planned { plan: plan.filter(|_| !wrong), diagnostics, loaded })
 }
@@ -115,6 +123,6 @@ fn rendered_all(path: &Path, loaded: &Loaded, diagnostics: &[Diagnostic], form: 
 /// in any case.
 pub fn load_plan(path: &Path, overrides: &[String], host: HostOptions, form: Form) -> Result<Option<Plan>> {
     let planned = plan_file(path, overrides, host)?;
-    eprint!("{}", rendered(path, &planned, form));
+    eprint!("{}", secret::hide(&rendered(path, &planned, form)));
     Ok(planned.plan)
 }

@@ -73,6 +73,17 @@ impl Probe {
         }
     }
 
+    /// All topics that this user may see, with the number of their partitions.
+    pub fn topics(&self) -> Result<Vec<(String, i32)>> {
+        let metadata = self
+            .client
+            .fetch_metadata(None, KAFKA_OPEN_TIMEOUT)
+            .map_err(|e| self.unreachable(&e.to_string()))?;
+        let sound = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        Ok(sound.map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
+    }
+
     /// First and end offset of a partition; the end is that of what is committed.
     pub fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         self.client.fetch_watermarks(topic, partition, KAFKA_OPEN_TIMEOUT).map_err(|e| {

@@ -2,14 +2,17 @@
 //! Pure but for the binder it is given: all configuration errors appear here, none later.
 
 mod build;
+pub mod cost;
 #[cfg(test)]
 pub(crate) mod fake;
+mod grants;
 mod graph;
 mod prune;
 pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
+pub mod warnings;
 
 pub use build::{Folders, Tables, plan};
 pub use sinks::dead_letters;
@@ -24,7 +27,7 @@ use crate::codec::{Format, Problem};
 use crate::config::spec::{Guarantee, OnFailure, StageSpec};
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
-use crate::stage::{Bound, Port};
+use crate::stage::{Bound, Limits, Port};
 use crate::{sink, source};
 
 /// A pipeline, resolved.
@@ -59,11 +62,27 @@ pub struct Plan<B = Bound> {
 pub trait Ports {
     /// Its outputs; the first is the default port.
     fn ports(&self) -> &[Port];
+    /// What is suspicious about it; pointers are within the stage's entry.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Its bounds, where it has any.
+    fn limits(&self) -> Option<&Limits> {
+        None
+    }
 }
 
 impl Ports for Bound {
     fn ports(&self) -> &[Port] {
         Self::ports(self)
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        grants::warnings(self)
+    }
+
+    fn limits(&self) -> Option<&Limits> {
+        Some(Self::limits(self))
     }
 }
 

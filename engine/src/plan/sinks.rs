@@ -14,7 +14,7 @@ use crate::codec::Problem;
 use crate::config::spec::{KindSpec, SinkSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
-use crate::kafka::{Cluster, Properties};
+use crate::kafka::{Cluster, Properties, Topics};
 use crate::sink::{Settings, dead_letter};
 use crate::units::DEAD_LETTER_RECORD_BYTES_MAX;
 
@@ -77,8 +77,10 @@ fn circles(draft: &Draft, base: &Path, letters: &DeadLetters) -> Vec<Problem> {
                 let brokers = strings(options.get("brokers")).join(",");
                 let same = Cluster::new(&brokers, &Properties::new(), &mut Vec::new()).brokers()
                     == topic.cluster.brokers();
-                let topics = strings(options.get("topics"));
-                ("topics", topics.iter().position(|t| same && *t == topic.name))
+                let topics = Topics::new(strings(options.get("topics")), &mut Vec::new());
+                // By its name, or by a pattern that it matches.
+                let entry = topics.entry(&topic.name).filter(|_| same);
+                ("topics", entry.and_then(|entry| topics.given().iter().position(|given| given == entry)))
             }
             ("file", DeadLetters::File(path)) => {
                 let given = strings(options.get("path"));
@@ -99,7 +101,7 @@ fn circles(draft: &Draft, base: &Path, letters: &DeadLetters) -> Vec<Problem> {
         }
         let message =
             format!("the source `{name}` reads this pipeline's own dead letters: what fails would go round");
-        let help = "name another place under `dead_letters`, or use `pipe dead-letters replay`";
+        let help = "narrow what it reads, or name another place under `dead_letters`; `pipe dead-letters replay` reads them again";
         problems.push(Problem::new(Code::P009, pointer, message).help(help));
     }
     problems

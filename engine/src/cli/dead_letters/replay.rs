@@ -10,8 +10,8 @@ use super::scan::{Names, Scan, Tally};
 use super::stop::Stop;
 use super::text::{Out, line};
 use super::{Filter, Letters, Where, wrong};
-use crate::cli::live::{LogFormat, start_logs};
 use crate::cli::load::{Form, plan_loaded, rendered, stage_folders};
+use crate::cli::logs::{self, LogFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{load, suggestion};
 use crate::error::{Code, Error, Result};
@@ -96,7 +96,7 @@ pub(super) struct Command<'a> {
 
 /// Replays, or says what would be.
 pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
-    start_logs(args.log_format);
+    logs::start(args.log_format);
     let Some(letters) = Letters::find(&args.at)? else { return Ok(wrong()) };
     let state = args.state.clone().unwrap_or_else(|| letters.base.join(".pipe"));
     let known = match args.execute {
