@@ -162,6 +162,12 @@ pub fn load_text(
     Ok(Loaded { diagnostics: diagnostics.collect(), document, draft, problems })
 }
 
+/// The value of a piece of YAML, such as a kind's example; `None` where it is none.
+pub fn value_of(text: &str) -> Option<Value> {
+    let (root, faults) = yaml::parse(text);
+    root.filter(|_| faults.is_empty()).map(overrides::plain)
+}
+
 /// Whether a problem only says that a variable is missing, which was said already.
 fn follows(document: &Document, problem: &Problem) -> bool {
     document.failed.iter().any(|failed| is_within(&problem.pointer, failed))
