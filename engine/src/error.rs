@@ -94,10 +94,13 @@ codes! {
     K002 "a sink cannot be written"
     K003 "a sink refused a record"
     K004 "dead letters cannot be written"
+    K005 "dead letters cannot be read"
+    K006 "dead letters cannot be replayed"
     X001 "offsets cannot be committed"
     X002 "a failure with `on_failure: stop`"
     X003 "the state folder cannot be used"
     X004 "the worker failed"
+    X007 "the admin server cannot start"
 }
 
 impl fmt::Display for Code {
@@ -153,6 +156,13 @@ impl Error {
     #[cold]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Code::X004, Domain::Internal, Retry::No, message)
+    }
+
+    /// The same under another code: where it happened says more than what it was.
+    #[must_use]
+    pub fn coded(mut self, code: Code) -> Self {
+        self.0.code = code;
+        self
     }
 
     /// Adds what to do about it.

@@ -45,7 +45,7 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         (_, true) => dot(&plan),
         _ => text(&plan, stage_details) + &runtime(&plan),
     };
-    print!("{out}");
+    print!("{}", crate::secret::hide(&out));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,7 +121,7 @@ fn inputs<B: Ports>(plan: &Plan<B>, inputs: &[Output]) -> String {
 fn dead_letters<B>(plan: &Plan<B>) -> String {
     match &plan.dead_letters {
         DeadLetters::File(path) => format!("file {}", path.display()),
-        DeadLetters::Kafka(sink) => sink.describe(),
+        DeadLetters::Kafka(sink, _) => sink.describe(),
     }
 }
 

@@ -127,7 +127,7 @@ pub fn create_topic(
             Err((name, why)) => {
                 let message = format!("topic `{name}` cannot be created on {}: {why}", cluster.brokers());
                 return Err(Error::external(code, message)
-                    .help("create it by hand, or change `partitions:` and `replication:`"));
+                    .help("create it by hand (kafka-topics --create), grant CREATE, or change `partitions:` and `replication:`"));
             }
         }
     }

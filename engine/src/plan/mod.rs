@@ -7,6 +7,7 @@ pub mod cost;
 pub(crate) mod fake;
 mod grants;
 mod graph;
+mod prune;
 pub mod schema;
 mod sinks;
 mod sources;
@@ -14,6 +15,7 @@ pub mod stages;
 pub mod warnings;
 
 pub use build::{Folders, Tables, plan};
+pub use sinks::dead_letters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,6 +162,7 @@ pub struct SinkNode {
 pub enum DeadLetters {
     /// JSON lines, appended to one file; the path is absolute.
     File(PathBuf),
-    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema).
-    Kafka(Box<dyn sink::Prepared>),
+    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema), and its topic for
+    /// whoever reads them.
+    Kafka(Box<dyn sink::Prepared>, sink::dead_letter::Topic),
 }
