@@ -154,16 +154,15 @@ impl Lane {
             Ok(_) => self.breaker.succeeded(),
             Err(_) => self.breaker.failed(self.clock.now() - begin),
         };
-        let stage = &*self.name;
         match (change, &result) {
             (Some(Change::Opened), Err(failure)) => {
                 self.stats.breaker_open.step(true);
-                let (kind, message) = (failure.kind.as_str(), &*failure.message);
-                tracing::warn!(stage, kind, message, "nothing but failures: each call now waits a little");
+                let (kind, reason) = (failure.kind.as_str(), &*failure.message);
+                tracing::warn!(kind, reason, "nothing but failures: each call now waits a little");
             }
             (Some(Change::Closed), _) => {
                 self.stats.breaker_open.step(false);
-                tracing::info!(stage, "a call succeeded again: no more waiting");
+                tracing::info!("a call succeeded again: no more waiting");
             }
             _ => {}
         }

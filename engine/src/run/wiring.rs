@@ -12,6 +12,7 @@ use super::controls::Controls;
 use super::coordinator::{Committed, Coordinator};
 use super::decode::Decode;
 use super::health::Vitals;
+use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
     EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, sink, source, stage,
@@ -133,7 +134,7 @@ struct Wiring {
     /// Receiving ends by receiving node and lane, in the order of its inputs.
     inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
     letters: Vec<Receiver<Vec<Failure>>>,
-    attempts: Arc<dead_letter::Attempts>,
+    attempts: Arc<Attempts>,
     threads: Vec<Node>,
 }
 
@@ -144,12 +145,7 @@ enum Target {
 }
 
 impl Wiring {
-    fn new(
-        plan: &Plan,
-        clock: Arc<dyn Clock>,
-        tell: Tell<Event>,
-        attempts: Arc<dead_letter::Attempts>,
-    ) -> Self {
+    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>, attempts: Arc<Attempts>) -> Self {
         let meter = Meter::new(&plan.name);
         let stats = Stats {
             pipeline: plan.name.clone(),
@@ -451,7 +447,7 @@ impl Wiring {
         let letters = std::mem::take(&mut self.letters);
         let pulse = Arc::new(self.pulse(Role::DeadLetters, &"dead letters".into(), None));
         let body = dead_letter::Node {
-            scribe: dead_letter::Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
+            scribe: Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
             terminal,
             writer,
             inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)).watched(&pulse),
