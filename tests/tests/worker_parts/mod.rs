@@ -5,6 +5,7 @@ mod failures;
 mod group;
 mod job;
 mod outage;
+mod probes;
 mod tails;
 
 use std::collections::BTreeMap;
