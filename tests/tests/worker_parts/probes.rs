@@ -23,7 +23,8 @@ fn ready(address: &str) -> (u16, Value) {
 /// Values of a metric, one a series.
 fn values(address: &str, metric: &str) -> Vec<f64> {
     let text = get(address, "/metrics").unwrap().body;
-    let lines = text.lines().filter(|l| l.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    let lines =
+        text.lines().filter(|l| l.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.map(|l| l.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
 }
 
@@ -50,7 +51,8 @@ fn partitions_that_leave_disappear_and_a_worker_without_any_is_ready() {
     let mut others = [pipeline.start(ARGS), pipeline.start(ARGS)];
     let all = [at.clone(), address(&mut others[0]), address(&mut others[1])];
     patiently(LONG, "two share the partitions, and the third is ready as well", || {
-        let mut owned: Vec<f64> = all.iter().flat_map(|at| values(at, "pipe_source_assigned_partitions")).collect();
+        let mut owned: Vec<f64> =
+            all.iter().flat_map(|at| values(at, "pipe_source_assigned_partitions")).collect();
         owned.sort_by(f64::total_cmp);
         owned == [0.0, 1.0, 1.0] && all.iter().all(|at| ready(at).0 == 200)
     });
