@@ -279,7 +279,9 @@ group! {
             guest_ns StageGuest, copy_out_ns StageCopyOut, validate_ns StageValidate,
             log_suppressed StageLogSuppressed,
         }
-        Gauge { memory_peak StageMemoryPeak, memory_limit StageMemoryLimit }
+        Gauge {
+            memory_peak StageMemoryPeak, memory_limit StageMemoryLimit, breaker_open StageBreakerOpen,
+        }
         Histogram { call_ns StageCallTime }
     }
 }

@@ -2,9 +2,11 @@
 //! dead letters. This is the only module that starts threads for data.
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
-//! `summary` (the sums), `health` (who moves and who does not).
+//! loops), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
+//! end), `state` (positions of sources without a group), `summary` (the sums), `health` (who moves and who does not),
+//! `replay` and `replayed` (dead letters as a source, and which have been).
 
+mod breaker;
 mod controls;
 mod coordinator;
 mod dead_letter;
@@ -12,7 +14,10 @@ mod decode;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+pub mod replay;
+pub mod replayed;
 pub mod samples;
+mod search;
 mod sink;
 mod source;
 mod stage;
@@ -35,6 +40,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
+pub use dead_letter::Attempts;
 pub use summary::Summary;
 
 /// How a worker runs.
@@ -48,6 +54,8 @@ pub struct Options {
     pub fresh: bool,
     /// Identity of this worker within the pipeline; `None`: random.
     pub worker: Option<String>,
+    /// How often records have failed before, where that is known (a replay).
+    pub attempts: Arc<Attempts>,
 }
 
 /// Starts a worker and returns at once.
@@ -188,6 +196,11 @@ impl Signals {
 
     fn is_last(&self, epoch: Epoch) -> bool {
         epoch != Epoch(0) && self.last.load(Ordering::Acquire) == epoch.0
+    }
+
+    /// Whether the end was asked for, or has come: what is in flight is to be drained.
+    fn is_ending(&self) -> bool {
+        self.last.load(Ordering::Acquire) != 0
     }
 
     fn is_down(&self) -> bool {
