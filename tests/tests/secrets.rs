@@ -18,6 +18,7 @@ const PLANTED: &[(&str, Plant)] = &[
     ("crane-in-the-pipeline-file", Plant::Literal),
     ("egret-of-a-stage's-\"config\"", Plant::File("stage-value")),
     ("ibis-of-a-named-variable", Plant::Variable("API_TOKEN")),
+    ("finch-that-is-granted", Plant::Literal),
     ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBK", Plant::File("key.pem")),
 ];
 
@@ -80,6 +81,7 @@ stages:
     from: made
     use: filter
     config: { any: [{ column: path, op: eq, value: "${file:stage-value}" }, { column: path, op: ne, value: "${API_TOKEN}" }] }
+    grants: { env: { SERVICE_PASSWORD: finch-that-is-granted, OTHER: "${file:password}" } }
 sinks:
   out:
     from: kept
