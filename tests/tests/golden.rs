@@ -23,7 +23,7 @@ golden! {
 }
 
 /// The cases whose tests below ask for more.
-const OTHERS: &[&str] = &["broken_json", "diamond", "extract", "route", "select", "skip", "trap"];
+const OTHERS: &[&str] = &["broken_json", "diamond", "extract", "failures", "route", "select", "skip", "trap"];
 
 #[test]
 fn every_folder_has_a_test() {
@@ -57,6 +57,16 @@ fn trap() {
     let summary = check("trap");
     let stage = &summary.stages[0];
     assert_eq!((stage.rows_in, stage.reached, stage.failed, stage.dead_lettered), (68, 63, 5, 5));
+}
+
+/// Every kind of failure but `refused`, which takes a broker (`worker_parts/failures.rs`) or a sink in memory.
+#[test]
+fn failures() {
+    let summary = check("failures");
+    let (source, stage) = (&summary.sources[0], &summary.stages[0]);
+    assert_eq!((source.read, source.decoded, source.dead_lettered), (47, 45, 2));
+    assert_eq!((stage.rows_in, stage.reached, stage.rejected, stage.failed), (45, 32, 2, 11));
+    assert_eq!((stage.dead_lettered, summary.dead_letters), (13, (15, 15)));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The command line: one command a file, nothing but arguments, printing and exit codes.
 
 pub mod check;
+mod dead_letters;
+pub mod docs;
 pub mod explain;
 mod live;
 pub mod load;
@@ -46,6 +48,11 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Schema(schema::Args),
+    #[command(hide = true)]
+    Docs(docs::Args),
+    /// Look at dead letters, and replay them.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Build stages.
     #[command(subcommand)]
     Stage(StageCommand),
@@ -78,6 +85,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args, &host_options()),
         Command::Explain(args) => explain::run(&args, &host_options()),
         Command::Schema(args) => schema::run(&args),
+        Command::Docs(args) => docs::run(&args, &Cli::command(), &host_options()),
+        Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());
