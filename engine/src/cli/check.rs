@@ -11,6 +11,7 @@ use super::explain;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
 use crate::config::{Diagnostic, Severity};
 use crate::error::{Code, Error, Result};
+use crate::secret;
 use crate::stage::HostOptions;
 
 /// Checks pipeline files: keys, types, edges, components, grants, limits, delivery. Touches no network.
@@ -40,9 +41,12 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         } else {
             names.insert(name.clone(), file.clone());
         }
-        eprint!("{}", rendered(file, &planned, args.format));
+        eprint!("{}", secret::hide(&rendered(file, &planned, args.format)));
         match &planned.plan {
-            Some(plan) => print!("{}: OK\n{}", file.display(), explain::text(plan, explain::stage_details)),
+            Some(plan) => {
+                let text = explain::text(plan, explain::stage_details);
+                print!("{}: OK\n{}", file.display(), secret::hide(&text));
+            }
             None => wrong.push(file),
         }
     }

@@ -86,7 +86,7 @@ impl Memory {
         let nodes = plan.sources.len() + plan.stages.len() + plan.sinks.len();
         let edges = (inputs.sum::<usize>() + nodes) as u64;
         let sources = plan.sources.iter().filter(|n| n.prepared.cluster().is_some()).count() as u64;
-        let letters = usize::from(matches!(plan.dead_letters, super::DeadLetters::Kafka(_)));
+        let letters = usize::from(matches!(plan.dead_letters, super::DeadLetters::Kafka(..)));
         let sinks = plan.sinks.iter().filter(|n| n.prepared.cluster().is_some()).count() + letters;
         let clients = sources.saturating_mul(units::KAFKA_PREFETCH_BYTES as u64);
         Self {

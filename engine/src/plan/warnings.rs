@@ -138,7 +138,7 @@ fn skipped<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
 pub(super) fn loops<B>(plan: &Plan<B>) -> (Vec<Problem>, Vec<Problem>) {
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let letters = match &plan.dead_letters {
-        DeadLetters::Kafka(sink) => Some((None, &**sink)),
+        DeadLetters::Kafka(sink, _) => Some((None, &**sink)),
         DeadLetters::File(_) => None,
     };
     let sinks = plan.sinks.iter().map(|sink| (Some(&sink.name), &*sink.prepared)).chain(letters);
