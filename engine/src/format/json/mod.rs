@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod parse;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;
