@@ -127,14 +127,16 @@ impl Csv {
     }
 }
 
-/// The type that holds what was seen and one field more.
+/// The type that holds what was seen and one field more. A number must be written as numbers are: `08123` and `+49` are
+/// codes of somebody, and more digits than 64 bits hold are not given up for a float.
 fn widen(so_far: &DataType, text: &str, quoted: bool) -> DataType {
     let found = match text {
         "" if !quoted => return so_far.clone(),
         "true" | "false" | "TRUE" | "FALSE" | "True" | "False" => DataType::Boolean,
-        _ if text.parse::<i64>().is_ok() => DataType::Int64,
-        _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
-            && text.parse::<f64>().is_ok() =>
+        _ if text.parse::<i64>().is_ok_and(|number| number.to_string() == text) => DataType::Int64,
+        _ if text.contains(['.', 'e', 'E'])
+            && serde_json::from_str::<f64>(text).is_ok()
+            && !text.contains(char::is_whitespace) =>
         {
             DataType::Float64
         }
@@ -461,6 +463,11 @@ mod tests {
         let free = (KIND.prepare)(&serde_json::json!({})).unwrap().infer(&path).unwrap();
         let printed: Vec<String> = free.fields().iter().map(|f| types::print_field(f)).collect();
         assert_eq!(printed, ["int64", "utf8", "float64"]);
+        std::fs::write(&path, "zip,code,id,f,g\n08123,+49,18446744073709551615,-0.5e3,.5\n").unwrap();
+        let codes = (KIND.prepare)(&serde_json::json!({})).unwrap().infer(&path).unwrap();
+        let printed: Vec<String> = codes.fields().iter().map(|f| types::print_field(f)).collect();
+        assert_eq!(printed, ["utf8", "utf8", "utf8", "float64", "utf8"], "no digit is lost by a guess");
+
         let wrong = (KIND.prepare)(&serde_json::json!({"columns": {"z": "int32"}})).unwrap().infer(&path);
         assert_eq!(wrong.unwrap_err().code(), Code::P008);
     }

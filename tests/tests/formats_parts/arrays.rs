@@ -87,7 +87,7 @@ pub(super) fn leaf() -> BoxedStrategy<DataType> {
         1 => unit.prop_map(DataType::Duration),
         1 => (1u8..=38, -38i8..=38).prop_map(|(p, s)| DataType::Decimal128(p, s.clamp(-(p as i8), p as i8))),
         1 => (1u8..=76, -76i8..=76).prop_map(|(p, s)| DataType::Decimal256(p, s.clamp(-(p as i8), p as i8))),
-        1 => (1i32..9).prop_map(DataType::FixedSizeBinary),
+        1 => (0i32..9).prop_map(DataType::FixedSizeBinary),
         1 => words,
     ]
     .boxed()
@@ -103,7 +103,7 @@ pub(super) fn any_type() -> BoxedStrategy<DataType> {
             prop_oneof![
                 item.clone().prop_map(DataType::List),
                 item.clone().prop_map(DataType::LargeList),
-                (item.clone(), 1i32..4).prop_map(|(item, size)| DataType::FixedSizeList(item, size)),
+                (item.clone(), 0i32..4).prop_map(|(item, size)| DataType::FixedSizeList(item, size)),
                 fields(inner.clone(), 0..4).prop_map(DataType::Struct),
                 (key, field(inner)).prop_map(|(key, value)| {
                     let parts = vec![Field::new("key", key, false), value.with_name("value")];
