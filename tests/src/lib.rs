@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod golden;
+pub mod http;
 pub mod kafka;
 
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use super::select::{self, Selector};
 use super::state::State;
 use super::wit::exports::pipe::stage::transform as wit;
 use super::wit::pipe::stage::arrow::RecordBatch as WitBatch;
-use crate::batch::{FailureKind, Selection};
+use crate::batch::{FailureKind, Origin, Selection};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error};
 use crate::units;
@@ -113,6 +113,11 @@ impl Instance {
 
     /// Runs the stage on a batch. After an error the instance must be dropped.
     pub fn process(&mut self, input: &RecordBatch) -> Result<Outcome, CallFailure> {
+        self.process_within(self.bound.limits().time, input)
+    }
+
+    /// The same with another limit of time.
+    pub fn process_within(&mut self, time: Duration, input: &RecordBatch) -> Result<Outcome, CallFailure> {
         let begin = self.clock.now();
         self.scratch.clear();
         for (column, ty) in self.bound.reads_with_types() {
@@ -127,7 +132,7 @@ impl Instance {
         let arrays = borrowed.arrays();
         let batch = WitBatch { length: rows as u32, arrays: &arrays };
         let lowered = self.clock.now();
-        arm(&mut self.store, self.bound.limits().time);
+        arm(&mut self.store, time);
         let result = self.transform.call_process(&mut self.store, batch);
         let outcome = answer(&self.store, result)?;
         let called = self.clock.now();
@@ -136,6 +141,16 @@ impl Instance {
         let validate = (self.clock.now() - called).saturating_sub(copy_out);
         outcome.cost = Cost { copy_in: lowered - begin, guest: called - lowered, copy_out, validate };
         Ok(outcome)
+    }
+
+    /// The rows that it gets next begin with this original: its log lines say so.
+    pub fn about(&mut self, origin: Option<Origin>) {
+        self.store.data().guest_log().about(origin);
+    }
+
+    /// Log lines that were left out since this was asked last, because there were too many.
+    pub fn take_suppressed(&mut self) -> u64 {
+        self.store.data().guest_log().take_suppressed()
     }
 
     /// Peak of its memories and tables, in bytes.

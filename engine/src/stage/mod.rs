@@ -9,6 +9,8 @@ mod bind;
 mod cache;
 mod component;
 mod declared;
+mod files;
+mod grants;
 mod host;
 mod instance;
 mod lift;
@@ -23,6 +25,7 @@ mod wit;
 
 pub use bind::{Bound, Port};
 pub use component::{Component, Description};
+pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
 pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
 pub use limits::Limits;
