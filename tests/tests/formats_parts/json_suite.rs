@@ -118,10 +118,13 @@ fn what_must_be_rejected_is() {
     }
 }
 
+/// A type, and the value that a text is of it, or the words with which it is rejected.
+type As = (&'static str, Result<&'static str, &'static str>);
+
 /// Our choices: what becomes of the texts that parsers may accept or reject. `None`: it is not JSON, and the record
 /// is rejected wherever the text stands. Else it may stand in a field that nobody declared, and of the type given it
 /// is this value, or is rejected with these words.
-const CHOICES: &[(&str, Option<(&str, Result<&str, &str>)>)] = &[
+const CHOICES: &[(&str, Option<As>)] = &[
     // Beyond the range of a double: not silently infinite. Below it: the nearest double, which is 0.
     ("i_number_double_huge_neg_exp", Some(("list(float64)", Ok("[0.0]")))),
     ("i_number_huge_exp", Some(("list(float64)", Err("out of range for float64")))),
