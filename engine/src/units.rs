@@ -41,9 +41,6 @@ pub const CHANNEL_BYTES_MAX: usize = 8 << 20;
 /// One record of a source: as Kafka's own default for a fetch (`message.max.bytes` is 1 MiB), with room for raised ones.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// Memory that a decoder keeps between batches for single values: longer ones are rare and pay for their own.
-pub const SCRATCH_BYTES: usize = 64 << 10;
-
 /// Records from which the columns of a file are inferred.
 pub const INFER_RECORDS: usize = 1_000;
 /// Bytes that are read for it: planning a pipeline over huge lines stays quick.
