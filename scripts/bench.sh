@@ -14,4 +14,5 @@ PIPE_BIN=$release/pipe scripts/guests.sh filter route slow
 # The Rust stages are bounded at 100 kB each.
 stat -c '%s bytes: %n' stages/target/components/{filter,route,slow}.wasm
 cargo bench --locked -p pipe-benches
+"$release/neighbours"
 "$release/whole_pipeline" --history benches/history.jsonl "$@"

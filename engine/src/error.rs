@@ -82,6 +82,8 @@ codes! {
     W007 "a stage returned invalid output"
     W008 "a stage rejected a row"
     W009 "a stage imports what it is not granted"
+    W013 "a component is too large"
+    W014 "a component takes too long to compile"
     K001 "a sink cannot be opened"
     K002 "a sink cannot be written"
     K003 "a sink refused a record"

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::explain;
+use super::live;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
 use crate::error::Result;
 use crate::stage::HostOptions;
@@ -24,6 +25,7 @@ pub struct Args {
 
 /// Checks each file; exit code 2 when any is wrong.
 pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
+    live::start_logs(live::LogFormat::Auto);
     let mut wrong = false;
     for file in &args.files {
         let planned = plan_file(file, &args.set, host.clone())?;

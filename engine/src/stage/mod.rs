@@ -9,12 +9,15 @@ mod bind;
 mod cache;
 mod component;
 mod declared;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod instance;
 mod lift;
 mod limits;
 mod log;
 mod lower;
+mod schema;
 mod select;
 mod state;
 mod types;

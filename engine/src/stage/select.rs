@@ -9,8 +9,10 @@ use arrow::datatypes::DataType;
 
 use super::instance::Rejection;
 use super::lift::{check_bits, ones};
+use super::log::plain;
 use super::wit::exports::pipe::stage::transform as wit;
 use crate::batch::Selection;
+use crate::units::DEAD_LETTER_MESSAGE_BYTES_MAX as REASON;
 
 /// Checks a selection over an input of `rows` rows. Returns it with how many rows it has.
 pub(super) fn selection(selection: wit::Selection, rows: usize) -> Result<(Selection, usize), String> {
@@ -36,7 +38,7 @@ pub(super) fn selection(selection: wit::Selection, rows: usize) -> Result<(Selec
 /// Checks that each row is rejected once at most and exists; returns them in order of rows.
 pub(super) fn rejections(rejections: Vec<wit::Rejection>, rows: usize) -> Result<Vec<Rejection>, String> {
     let mut sorted: Vec<Rejection> =
-        rejections.into_iter().map(|r| Rejection { row: r.row, reason: r.reason }).collect();
+        rejections.into_iter().map(|r| Rejection { row: r.row, reason: plain(&r.reason, REASON) }).collect();
     sorted.sort_by_key(|r| r.row);
     match sorted.last() {
         Some(last) if last.row as usize >= rows => {
