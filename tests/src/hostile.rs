@@ -31,6 +31,8 @@ pub enum Guest {
     Prebuilt(&'static str),
     /// Made by the test.
     Made(fn() -> Vec<u8>),
+    /// The same, compiled anew in every run: with a cache of its own.
+    Anew(fn() -> Vec<u8>),
 }
 
 /// What must come of a hostile stage.
@@ -104,9 +106,9 @@ pub fn run(case: &Case) -> Result<String, String> {
     link("identity", "healthy.wasm")?;
     match case.guest {
         Guest::Prebuilt(name) => drop(link(name, "bad.wasm")?),
-        Guest::Made(make) => scratch.write("bad.wasm", make()),
+        Guest::Made(make) | Guest::Anew(make) => scratch.write("bad.wasm", make()),
     }
-    let run = work(&scratch)?;
+    let run = work(&scratch, matches!(case.guest, Guest::Anew(_)))?;
     let mut wrong = Vec::new();
     if run.said.contains("panicked") {
         wrong.push("the worker panicked".to_owned());
@@ -128,9 +130,12 @@ pub fn run(case: &Case) -> Result<String, String> {
 }
 
 /// One worker, from its start to its end or to the bound.
-fn work(scratch: &Scratch) -> Result<Run, String> {
+fn work(scratch: &Scratch, anew: bool) -> Result<Run, String> {
     let log = File::create(scratch.path("log")).map_err(|e| e.to_string())?;
     let mut command = scratch.command(&["run", "--until-end"]);
+    if anew {
+        command.env("PIPE_CACHE", scratch.path("cache"));
+    }
     let mut child = command
         .stdout(Stdio::null())
         .stderr(log)
@@ -235,7 +240,7 @@ fn ran(case: &Case, scratch: &Scratch, run: &Run, wrong: &mut Vec<String>) -> (S
 /// What the log says of the stage: the first of its own lines, of those that say something about it.
 fn logged(said: &str) -> String {
     let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut about = lines.filter(|line| line["stage"] == "bad" || line["component"].is_string());
+    let mut about = lines.filter(|line| line["stage"] == "bad" || line["seconds"].is_u64());
     about.find_map(|line| line["message"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
