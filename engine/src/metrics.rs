@@ -57,6 +57,7 @@ names! {
     StageCopyOutNanos "pipe_stage_copy_out_nanoseconds_total" "Time spent lifting results."
     StageValidateNanos "pipe_stage_validate_nanoseconds_total" "Time spent validating results and selecting passed columns."
     StageMemoryPeak "pipe_stage_memory_peak_bytes" "Largest memory of an instance so far."
+    StageBreakerOpen "pipe_stage_breaker_open" "Lanes of a stage in which nothing but failures follows: fresh instances are tried after pauses."
     SinkReceived "pipe_sink_received_rows_total" "Rows that a sink took."
     SinkWritten "pipe_sink_written_rows_total" "Rows that a sink made durable."
     SinkWrittenBytes "pipe_sink_written_bytes_total" "Bytes that a sink made durable."
@@ -112,6 +113,14 @@ impl Counter {
         }
     }
 
+    /// Moves a gauge up or down by one.
+    pub fn step(&self, up: bool) {
+        self.value.fetch_add(if up { 1 } else { u64::MAX }, Ordering::Relaxed);
+        if let Exported::Gauge(gauge) = &self.exported {
+            if up { gauge.increment(1.0) } else { gauge.decrement(1.0) }
+        }
+    }
+
     /// The value.
     pub fn get(&self) -> u64 {
         self.value.load(Ordering::Relaxed)
@@ -151,7 +160,7 @@ group! {
         dead_lettered StageDeadLettered, skipped StageSkipped, rows_out StageOut, calls StageCalls,
         failed_calls StageFailedCalls, instances StageInstances, copy_in_ns StageCopyInNanos,
         guest_ns StageGuestNanos, copy_out_ns StageCopyOutNanos, validate_ns StageValidateNanos,
-        memory_peak StageMemoryPeak,
+        memory_peak StageMemoryPeak, breaker_open StageBreakerOpen,
     }
 }
 group! {

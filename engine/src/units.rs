@@ -79,8 +79,23 @@ pub const INTERPRETER_COMPONENT_BYTES: usize = 4 << 20;
 pub const STAGE_TIME: Duration = Duration::from_secs(1);
 /// Time of one call of `describe` or `bind`, and of an interpreter's `process`.
 pub const STAGE_TIME_SLOW: Duration = Duration::from_secs(10);
-/// A stage whose every call fails for this long is taken to be broken: the worker stops and says so.
+/// A stage that was busy this long with calls that all failed is taken to be broken: the worker stops and says so.
 pub const STAGE_FAILING_MAX: Duration = Duration::from_secs(60);
+/// But not before this many of them: a few neighbouring rows on which a stage loops are bad rows, no broken stage.
+pub const STAGE_FAILING_CALLS_MIN: u64 = 100;
+/// Calls that fail in a row before fresh instances are tried after pauses: twice what one bad row in a batch of
+/// [`BATCH_ROWS`] costs.
+pub const STAGE_BREAKER_CALLS: u64 = 32;
+/// The first pause.
+pub const STAGE_PAUSE_MIN: Duration = Duration::from_millis(1);
+/// The longest after a quick call, before jitter adds up to as much: a trap costs some 0.2 ms, so 99 % of a core stay
+/// free, and a thousand bad rows in a row are still found before [`STAGE_FAILING_MAX`].
+pub const STAGE_PAUSE_MAX: Duration = Duration::from_millis(20);
+/// The longest after a call that took as long itself.
+pub const STAGE_PAUSE_SLOW_MAX: Duration = Duration::from_secs(1);
+/// While the row on which a stage loops is looked for, parts of more than one row get this fraction of `limits.time`:
+/// one that needs longer is only cut smaller, and a row that is alone has all of it.
+pub const STAGE_SEARCH_TIME_DIVISOR: u32 = 8;
 /// Bytes that one call of a stage may return.
 pub const STAGE_OUTPUT_BYTES: usize = 64 << 20;
 /// Rows that one call of a stage may return over all its ports.
@@ -113,6 +128,14 @@ pub const STAGE_TICK: Duration = Duration::from_millis(5);
 
 /// A dead letter's message is cut here.
 pub const DEAD_LETTER_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// A line of a dead-letter file: the largest record with each of its bytes escaped, and its cause.
+pub const DEAD_LETTER_LINE_BYTES_MAX: u64 = 6 * RECORD_BYTES_MAX as u64 + (1 << 20);
+/// Letters that one round of a replay takes: what it has done is remembered after each.
+pub const REPLAY_ROUND_LETTERS: usize = 100_000;
+/// Bytes of their originals that are held for it.
+pub const REPLAY_ROUND_BYTES: usize = 64 << 20;
+/// A dead letter that is larger is not given to the Kafka producer: half of what it holds, so that it always fits.
+pub const DEAD_LETTER_RECORD_BYTES_MAX: usize = KAFKA_QUEUE_BYTES / 2;
 /// Lanes of a worker.
 pub const LANES_MAX: usize = 256;
 
@@ -141,6 +164,13 @@ pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;
 /// Records that it fetches ahead over all its partitions: librdkafka spends about 400 bytes on each beside its data.
 pub const KAFKA_PREFETCH_RECORDS: usize = 100_000;
 
+/// Partitions among which the prefetch is divided at least where topics are a pattern: more may come.
+pub const KAFKA_PATTERN_PARTITIONS: usize = 64;
+
+/// New topics that match a pattern are looked for this often, in milliseconds: librdkafka's own 5 minutes would keep
+/// their first records waiting, and a list of all topics is a small answer.
+pub const KAFKA_PATTERN_REFRESH_MS: &str = "10000";
+
 /// Partition's share of the prefetch in bytes, however many there are: one full fetch.
 pub const KAFKA_PREFETCH_PARTITION_BYTES_MIN: usize = 1 << 20;
 
@@ -158,6 +188,9 @@ pub const KAFKA_SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A commit waits this long for the group's coordinator, then is tried again: whoever commits has other things to do.
 pub const KAFKA_COMMIT_WAIT: Duration = Duration::from_secs(2);
+
+/// Whoever reads a topic to its end gives up when nothing has come for this long.
+pub const KAFKA_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
 pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);

@@ -18,6 +18,8 @@ build() {
 }
 
 build crossing crossing
+build fails fails
+build grants grants
 build identity identity
 build hostile hostile-describe-loop --features describe-loop
 build hostile hostile

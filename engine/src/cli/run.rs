@@ -22,7 +22,7 @@ use crate::stage::HostOptions;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline file.
-    #[arg(default_value = "pipeline.yaml")]
+    #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
     /// Overrides a key of the file: `--set lanes=2`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     until_end: bool,
     /// Folder for positions of sources without a consumer group [default: .pipe beside the pipeline]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     state: Option<PathBuf>,
     /// Start over: forget the positions in the state folder
     #[arg(long)]
@@ -64,6 +64,7 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
         state: Some(state),
         fresh: args.fresh,
         worker: args.worker_id.clone(),
+        ..Options::default()
     };
     tracing::info!(pipeline = plan.name, lanes = plan.lanes, "starting");
     let (summary, result) = match work(plan, &options) {

@@ -4,7 +4,9 @@
 //! (librdkafka's log lines and errors into `tracing`), and the sorting of librdkafka's errors into ours. A secret
 //! never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
 
+mod headers;
 mod probe;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +23,9 @@ use serde_json::Value;
 use crate::codec::Problem;
 use crate::error::{Code, Error};
 
+pub use headers::{Header, headers};
 pub use probe::{Probe, create_topic};
+pub use topics::Topics;
 
 /// Value of a librdkafka property as YAML gives it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -129,6 +133,11 @@ impl Cluster {
     /// `bootstrap.servers`, sorted, without repeats.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// A property that the pipeline gives, as a whole number.
+    pub fn number(&self, property: &str) -> Option<u64> {
+        self.properties.get(property)?.parse().ok()
     }
 
     /// A client's configuration with `defaults` below the pipeline's properties.

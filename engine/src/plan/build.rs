@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
-use super::{Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources};
+use super::{
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, warnings,
+};
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Period, Size, StageSpec};
 use crate::config::{Draft, step, suggestion, types};
@@ -98,7 +99,12 @@ pub fn plan<B: Ports>(
         lanes: draft.lanes.unwrap_or(1),
         warnings: Vec::new(),
     };
-    plan.warnings = warnings(&plan);
+    let (loops, named) = warnings::loops(&plan);
+    if !loops.is_empty() {
+        return Err(loops);
+    }
+    plan.warnings = warnings::of_plan(draft, &plan);
+    plan.warnings.extend(named);
     Ok(plan)
 }
 
@@ -265,19 +271,4 @@ fn difference(first: &SchemaRef, second: &SchemaRef, first_name: &str, second_na
 
 fn shown(field: &arrow::datatypes::Field) -> String {
     types::print_field(field)
-}
-
-fn warnings<B>(plan: &Plan<B>) -> Vec<Problem> {
-    let mut warnings = Vec::new();
-    let millis = plan.commit_interval.as_millis().max(1);
-    let files = (3_600_000 / millis).saturating_mul(plan.lanes as u128);
-    for sink in plan.sinks.iter().filter(|sink| sink.kind.durable_on_close) {
-        if files > u128::from(units::FILES_PER_HOUR_WARN) {
-            let name: &Arc<str> = &sink.name;
-            let message = format!("the sink `{name}` may write {files} files an hour");
-            let help = "raise `delivery.commit_interval`, or use fewer `lanes`";
-            warnings.push(Problem::new(Code::P010, "/delivery/commit_interval", message).help(help));
-        }
-    }
-    warnings
 }

@@ -1,6 +1,7 @@
 //! The writer of dead letters: a terminal behind every decoder, stage and sink, with their barriers aligned. What
 //! it cannot write stops the pipeline: nothing is dropped silently.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use crate::channel::{self, Inputs};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::format::json;
+use crate::kafka;
 use crate::metrics;
-use crate::sink::dead_letter::{File, Letter, headers_type, schema};
+use crate::sink::dead_letter::{Bytes, File, Line, cause, headers_type, schema};
 use crate::sink::{Refused, Sink};
 use crate::units::{DEAD_LETTER_MESSAGE_BYTES_MAX, Epoch};
 
@@ -29,9 +31,36 @@ pub(super) enum Writer {
     Kafka(Box<dyn Sink>),
 }
 
+/// How often records have failed before, by source, topic, partition and offset: what a replay knows of its records.
+#[derive(Debug, Default)]
+pub struct Attempts(HashMap<(Arc<str>, Arc<str>, i32, i64), u32>);
+
+impl Attempts {
+    /// Notes a record's attempts; the most of several count.
+    pub fn note(&mut self, source: &Arc<str>, topic: &Arc<str>, partition: i32, offset: i64, attempts: u32) {
+        let known = self.0.entry((Arc::clone(source), Arc::clone(topic), partition, offset)).or_default();
+        *known = attempts.max(*known);
+    }
+
+    fn of(&self, origin: &Origin) -> u32 {
+        if self.0.is_empty() {
+            return 0;
+        }
+        let batch = &origin.batch;
+        let place = (Arc::clone(&batch.source), Arc::clone(&batch.topic), batch.partition, origin.offset());
+        self.0.get(&place).copied().unwrap_or(0)
+    }
+}
+
+/// Makes letters of failures.
+pub(super) struct Scribe {
+    pub pipeline: String,
+    pub attempts: Arc<Attempts>,
+}
+
 /// The node.
 pub(super) struct Node {
-    pub pipeline: String,
+    pub scribe: Scribe,
     pub terminal: usize,
     pub writer: Writer,
     pub inputs: Inputs<Vec<Failure>>,
@@ -45,6 +74,8 @@ pub(super) struct Node {
 
 const IDLE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(200);
+/// A topic that takes nothing is logged this often, in pauses: every ten seconds.
+const PAUSES_A_LOG_LINE: u64 = 50;
 
 impl Node {
     pub fn run(mut self) -> Result<(), Halt> {
@@ -79,11 +110,11 @@ impl Node {
         self.pending += failures.len() as u64;
         if let Writer::File(file) = &mut self.writer {
             for failure in failures {
-                file.append(&letter(&self.pipeline, failure, now))?;
+                file.append(&self.scribe.line(failure, now))?;
             }
             return Ok(());
         }
-        let batch = records(&self.pipeline, failures, now)?;
+        let batch = self.scribe.records(failures, now)?;
         self.retry(|sink, refused| sink.write(&batch, refused))?;
         Ok(())
     }
@@ -116,7 +147,7 @@ impl Node {
         let Writer::Kafka(sink) = &mut self.writer else {
             return Err(Error::internal("a file is not tried again").into());
         };
-        loop {
+        for paused in 0u64.. {
             let mut refused = Vec::new();
             let result = call(sink.as_mut(), &mut refused);
             if let Some(first) = refused.first() {
@@ -124,12 +155,20 @@ impl Node {
                 let place = format!("{}/{} at {offset}", batch.topic, batch.partition);
                 return Err(Error::external(Code::K004, format!("the dead letter was refused: {}", first.reason))
                     .context(place)
-                    .help("raise `max.message.bytes` of the dead-letter topic, or name another under `dead_letters`")
+                    .help(
+                        "raise `max.message.bytes` of the dead-letter topic, or name another under `dead_letters`, \
+                         and start again: nothing from there on was committed",
+                    )
                     .into());
             }
             match result {
                 Ok(done) => return Ok(Some(done)),
-                Err(error) if !error.is_passing() => return Err(error.context("dead letters").into()),
+                Err(error) if !error.is_passing() => {
+                    return Err(error.coded(Code::K004).context("dead letters").into());
+                }
+                Err(error) if paused % PAUSES_A_LOG_LINE == PAUSES_A_LOG_LINE - 1 => {
+                    tracing::warn!(%error, "dead letters cannot be written now; trying again");
+                }
                 Err(error) => tracing::debug!(%error, "dead letters wait"),
             }
             if self.signals.is_down() {
@@ -140,6 +179,103 @@ impl Node {
             }
             std::thread::sleep(PAUSE);
         }
+        Ok(None)
+    }
+}
+
+impl Scribe {
+    /// The number of this failure among those of its record.
+    fn attempt(&self, failure: &Failure) -> u32 {
+        self.attempts.of(&failure.origin).max(told_attempts(&failure.origin)).saturating_add(1)
+    }
+
+    /// The `pipe.error.*` headers of a failure.
+    fn causes(&self, failure: &Failure) -> Vec<(&'static str, String)> {
+        let batch = &failure.origin.batch;
+        let mut causes = vec![
+            (cause::PIPELINE, self.pipeline.clone()),
+            (cause::SOURCE, batch.source.to_string()),
+            (cause::STAGE, failure.node.to_string()),
+            (cause::KIND, failure.kind.as_str().to_owned()),
+            (cause::MESSAGE, cut(&failure.message).to_owned()),
+            (cause::TOPIC, batch.topic.to_string()),
+            (cause::PARTITION, batch.partition.to_string()),
+            (cause::OFFSET, failure.origin.offset().to_string()),
+            (cause::ATTEMPT, self.attempt(failure).to_string()),
+        ];
+        if let Some(digest) = &failure.component {
+            causes.push((cause::COMPONENT, digest.to_string()));
+        }
+        if let Some(times) = &batch.timestamps {
+            causes.push((cause::TIMESTAMP, times[failure.origin.row].to_string()));
+        }
+        causes
+    }
+
+    /// A line of the dead-letter file.
+    fn line<'a>(&'a self, failure: &'a Failure, now: i64) -> Line<'a> {
+        let batch = &failure.origin.batch;
+        Line {
+            pipeline: self.pipeline.as_str().into(),
+            source: Some((&*batch.source).into()),
+            stage: (&*failure.node).into(),
+            component: failure.component.as_deref().map(Into::into),
+            kind: failure.kind.as_str().into(),
+            message: cut(&failure.message).into(),
+            topic: (&*batch.topic).into(),
+            partition: batch.partition,
+            offset: failure.origin.offset(),
+            timestamp: batch.timestamps.as_ref().map(|times| times[failure.origin.row]),
+            attempt: self.attempt(failure),
+            failed_at: now,
+            key: key(&failure.origin).map(Into::into),
+            // A row that cannot even be written as JSON still leaves its place and cause.
+            value: value(&failure.origin).unwrap_or_default().map(Into::into),
+            headers: headers(&failure.origin)
+                .into_iter()
+                .map(|(name, value)| (Bytes::from(name), value.map(Into::into)))
+                .collect(),
+        }
+    }
+
+    /// Failures as rows of the dead letters' columns.
+    fn records(&self, failures: &[Failure], now: i64) -> Result<Batch> {
+        let mut keys = BinaryBuilder::new();
+        let mut values = BinaryBuilder::new();
+        let mut lists = header_builder()?;
+        for failure in failures {
+            keys.append_option(key(&failure.origin));
+            values.append_option(value(&failure.origin)?);
+            let entries = lists.values();
+            let headers = headers(&failure.origin);
+            for (name, value) in &headers {
+                append_header(entries, &String::from_utf8_lossy(name), *value)?;
+            }
+            for (name, bytes) in raw_names(&headers) {
+                append_header(entries, &name, Some(bytes))?;
+            }
+            for (name, value) in self.causes(failure) {
+                append_header(entries, name, Some(value.as_bytes()))?;
+            }
+            lists.append(true);
+        }
+        let times = TimestampMillisecondArray::from_value(now, failures.len()).with_timezone("UTC");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(keys.finish()),
+            Arc::new(values.finish()),
+            Arc::new(lists.finish()),
+            Arc::new(times),
+        ];
+        let records = RecordBatch::try_new(schema(), columns)
+            .map_err(|e| Error::internal(format!("dead letters do not fit their columns: {e}")))?;
+        let origins: Vec<Origins> = failures
+            .iter()
+            .map(|f| {
+                let row = arrow::array::UInt32Array::from_value(f.origin.row as u32, 1);
+                Origins::whole(Arc::clone(&f.origin.batch)).select(&Selection::Take(row))
+            })
+            .collect();
+        Ok(Batch::new(records, Origins::concat(&origins)))
     }
 }
 
@@ -171,92 +307,28 @@ fn key(origin: &Origin) -> Option<&[u8]> {
 }
 
 /// The original's headers, without those of an earlier failure: a replay replaces them.
-fn headers(origin: &Origin) -> Vec<(&[u8], Option<&[u8]>)> {
-    let Some(headers) = &origin.batch.headers else { return Vec::new() };
-    let range = headers.offsets[origin.row] as usize..headers.offsets[origin.row + 1] as usize;
-    range
-        .map(|i| (headers.names.value(i), headers.values.is_valid(i).then(|| headers.values.value(i))))
-        .filter(|(name, _)| !name.starts_with(b"pipe.error."))
-        .collect()
+fn headers(origin: &Origin) -> Vec<kafka::Header<'_>> {
+    all_headers(origin).filter(|(name, _)| !name.starts_with(cause::PREFIX.as_bytes())).collect()
 }
 
-/// The `pipe.error.*` headers of a failure.
-fn causes(pipeline: &str, failure: &Failure) -> Vec<(&'static str, String)> {
-    let batch = &failure.origin.batch;
-    let mut causes = vec![
-        ("pipe.error.pipeline", pipeline.to_owned()),
-        ("pipe.error.stage", failure.node.to_string()),
-        ("pipe.error.kind", failure.kind.as_str().to_owned()),
-        ("pipe.error.message", cut(&failure.message).to_owned()),
-        ("pipe.error.topic", batch.topic.to_string()),
-        ("pipe.error.partition", batch.partition.to_string()),
-        ("pipe.error.offset", failure.origin.offset().to_string()),
-        ("pipe.error.attempt", failure.attempt.to_string()),
-    ];
-    if let Some(digest) = &failure.component {
-        causes.push(("pipe.error.component", digest.to_string()));
-    }
-    if let Some(times) = &batch.timestamps {
-        causes.push(("pipe.error.timestamp", times[failure.origin.row].to_string()));
-    }
-    causes
+fn all_headers(origin: &Origin) -> impl Iterator<Item = kafka::Header<'_>> {
+    origin.batch.headers.iter().flat_map(|headers| {
+        let range = headers.offsets[origin.row] as usize..headers.offsets[origin.row + 1] as usize;
+        range.map(|i| (headers.names.value(i), headers.values.is_valid(i).then(|| headers.values.value(i))))
+    })
 }
 
-/// A line of the dead-letter file.
-fn letter<'a>(pipeline: &'a str, failure: &'a Failure, now: i64) -> Letter<'a> {
-    let batch = &failure.origin.batch;
-    Letter {
-        pipeline,
-        stage: &failure.node,
-        component: failure.component.as_deref(),
-        kind: failure.kind.as_str(),
-        message: cut(&failure.message),
-        topic: &batch.topic,
-        partition: batch.partition,
-        offset: failure.origin.offset(),
-        timestamp: batch.timestamps.as_ref().map(|times| times[failure.origin.row]),
-        attempt: failure.attempt,
-        failed_at: now,
-        key: key(&failure.origin).map(Into::into),
-        // A row that cannot even be written as JSON still leaves its place and cause.
-        value: value(&failure.origin).unwrap_or_default().map(Into::into),
-        headers: headers(&failure.origin)
-            .into_iter()
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.map(Into::into)))
-            .collect(),
-    }
+/// Bytes of the headers' names that are not UTF-8, by number: the client that writes them takes text only.
+fn raw_names<'a>(headers: &'a [kafka::Header<'_>]) -> impl Iterator<Item = (String, &'a [u8])> {
+    let raw = headers.iter().enumerate().filter(|(_, (name, _))| std::str::from_utf8(name).is_err());
+    raw.map(|(at, (name, _))| (format!("{}{at}", cause::NAME), *name))
 }
 
-/// Failures as rows of the dead letters' columns.
-fn records(pipeline: &str, failures: &[Failure], now: i64) -> Result<Batch> {
-    let mut keys = BinaryBuilder::new();
-    let mut values = BinaryBuilder::new();
-    let mut lists = header_builder()?;
-    for failure in failures {
-        keys.append_option(key(&failure.origin));
-        values.append_option(value(&failure.origin)?);
-        let entries = lists.values();
-        for (name, value) in headers(&failure.origin) {
-            append_header(entries, &String::from_utf8_lossy(name), value)?;
-        }
-        for (name, value) in causes(pipeline, failure) {
-            append_header(entries, name, Some(value.as_bytes()))?;
-        }
-        lists.append(true);
-    }
-    let times = TimestampMillisecondArray::from_value(now, failures.len()).with_timezone("UTC");
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(keys.finish()), Arc::new(values.finish()), Arc::new(lists.finish()), Arc::new(times)];
-    let records = RecordBatch::try_new(schema(), columns)
-        .map_err(|e| Error::internal(format!("dead letters do not fit their columns: {e}")))?;
-    let origins: Vec<Origins> = failures
-        .iter()
-        .map(|f| {
-            let row = arrow::array::UInt32Array::from_value(f.origin.row as u32, 1);
-            Origins::whole(Arc::clone(&f.origin.batch)).select(&Selection::Take(row))
-        })
-        .collect();
-    Ok(Batch::new(records, Origins::concat(&origins)))
+/// How often a record has failed before, as the headers of a dead letter say that is read as a record.
+fn told_attempts(origin: &Origin) -> u32 {
+    let told = all_headers(origin).find(|(name, _)| *name == cause::ATTEMPT.as_bytes());
+    let text = told.and_then(|(_, value)| std::str::from_utf8(value?).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn header_builder() -> Result<ListBuilder<StructBuilder>> {

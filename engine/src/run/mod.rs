@@ -2,12 +2,17 @@
 //! dead letters. This is the only module that starts threads for data.
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
-//! `summary` (the sums).
+//! loops), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
+//! end), `state` (positions of sources without a group), `summary` (the sums), `replay` and `replayed` (dead letters
+//! as a source, and which have been).
 
+mod breaker;
 mod coordinator;
 mod dead_letter;
 mod decode;
+pub mod replay;
+pub mod replayed;
+mod search;
 mod sink;
 mod source;
 mod stage;
@@ -30,6 +35,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
+pub use dead_letter::Attempts;
 pub use summary::Summary;
 
 /// How a worker runs.
@@ -43,6 +49,8 @@ pub struct Options {
     pub fresh: bool,
     /// Identity of this worker within the pipeline; `None`: random.
     pub worker: Option<String>,
+    /// How often records have failed before, where that is known (a replay).
+    pub attempts: Arc<Attempts>,
 }
 
 /// Starts a worker and returns at once.
@@ -177,6 +185,11 @@ impl Signals {
 
     fn is_last(&self, epoch: Epoch) -> bool {
         epoch != Epoch(0) && self.last.load(Ordering::Acquire) == epoch.0
+    }
+
+    /// Whether the end was asked for, or has come: what is in flight is to be drained.
+    fn is_ending(&self) -> bool {
+        self.last.load(Ordering::Acquire) != 0
     }
 
     fn is_down(&self) -> bool {

@@ -130,7 +130,6 @@ impl Lane {
             component: None,
             kind: FailureKind::Refused,
             message: refused.reason,
-            attempt: 1,
         }
     }
 

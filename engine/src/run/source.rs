@@ -137,7 +137,6 @@ impl Lane {
             component: None,
             kind: FailureKind::Decode,
             message: bad.message,
-            attempt: 1,
         }
     }
 

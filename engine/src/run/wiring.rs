@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver as Events, Sender as Tell};
 
+use super::breaker::Breaker;
 use super::coordinator::{Committed, Coordinator};
 use super::decode::Decode;
 use super::state::State;
@@ -19,7 +20,7 @@ use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::epoch::Machine;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::metrics::{self, Meter};
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
@@ -86,7 +87,7 @@ pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Res
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
     let worker = options.worker.clone().unwrap_or_else(random_name);
     let state = open_state(&plan, options)?;
-    let wiring = Wiring::new(&plan, clock, tell);
+    let wiring = Wiring::new(&plan, clock, tell, Arc::clone(&options.attempts));
     // Sinks first: a worker that cannot write must not join a group.
     let sinks = open_sinks(&plan, &worker)?;
     let writer = open_dead_letters(&plan, &worker)?;
@@ -123,13 +124,19 @@ fn open_sinks(plan: &Plan, worker: &str) -> Result<Vec<LaneSinks>> {
 fn open_dead_letters(plan: &Plan, worker: &str) -> Result<dead_letter::Writer> {
     match &plan.dead_letters {
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
-        DeadLetters::Kafka(prepared) => {
+        DeadLetters::Kafka(prepared, _) => {
             let open = crate::sink::Open { lanes: 1, worker: worker.to_owned() };
-            let mut lanes = prepared.open(&open).map_err(|e| e.context("dead letters"))?;
+            let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))
         }
     }
+}
+
+/// Dead letters that cannot be opened, with what to do: their sink was made by the engine and not by the file.
+fn no_letters(error: &Error) -> Error {
+    let own = error.help_text().map_or(String::new(), |help| format!("{help}; "));
+    error.clone().coded(Code::K004).help(format!("{own}`dead_letters` names another topic, or a file"))
 }
 
 fn open_sources(
@@ -164,6 +171,7 @@ struct Wiring {
     inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
     letters: Vec<Receiver<Vec<Failure>>>,
     letter_stats: Arc<metrics::Edge>,
+    attempts: Arc<dead_letter::Attempts>,
     threads: Vec<Node>,
 }
 
@@ -174,7 +182,12 @@ enum Target {
 }
 
 impl Wiring {
-    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>) -> Self {
+    fn new(
+        plan: &Plan,
+        clock: Arc<dyn Clock>,
+        tell: Tell<Event>,
+        attempts: Arc<dead_letter::Attempts>,
+    ) -> Self {
         let meter = Meter::new(&plan.name);
         let stats = Stats {
             pipeline: plan.name.clone(),
@@ -197,6 +210,7 @@ impl Wiring {
             inputs: HashMap::new(),
             letters: Vec::new(),
             letter_stats,
+            attempts,
             threads: Vec::new(),
         };
         for (i, node) in plan.stages.iter().enumerate() {
@@ -394,7 +408,7 @@ impl Wiring {
             stats: Arc::clone(&self.stats.stages[index].1),
             signals: Arc::clone(&self.signals),
             clock: Arc::clone(&self.clock),
-            failing: None,
+            breaker: Breaker::default(),
             told: None,
         };
         self.spawn(format!("{}/{lane}", node.name), || body.run())
@@ -426,7 +440,7 @@ impl Wiring {
     fn dead_letters(&mut self, plan: &Plan, writer: dead_letter::Writer, terminal: usize) -> Result<()> {
         let letters = std::mem::take(&mut self.letters);
         let body = dead_letter::Node {
-            pipeline: plan.name.clone(),
+            scribe: dead_letter::Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
             terminal,
             writer,
             inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)),

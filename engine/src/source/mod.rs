@@ -75,6 +75,14 @@ pub trait Prepared: Send + Sync {
     fn cluster(&self) -> Option<String> {
         None
     }
+    /// The name or the pattern by which it reads this topic of its cluster, if it does.
+    fn reads(&self, _topic: &str) -> Option<&str> {
+        None
+    }
+    /// What is suspicious about its options; pointers are within them.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
     /// Opens it: the only place that does IO.
     fn open(&self, open: Open) -> Result<Opened>;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::Store;
 
+use super::grants::Grants;
 use super::host::Host;
 use super::instance::{CallFailure, answer, arm};
 use super::limits::Limits;
@@ -78,11 +79,11 @@ impl Component {
         self.0.pooled
     }
 
-    /// Asks the stage what it is.
+    /// Asks the stage what it is. It is granted nothing for that: what it says depends on nothing else.
     pub fn describe(&self, limits: &Limits) -> Result<Description> {
         let node: Arc<str> = "describe".into();
         let failed = |e: CallFailure| e.into_error().context("`describe` of the stage");
-        let (mut store, transform) = self.start(&node, limits).map_err(failed)?;
+        let (mut store, transform) = self.start(&node, limits, &Arc::default()).map_err(failed)?;
         arm(&mut store, limits.start_time());
         let result = transform.call_describe(&mut store).map(Ok);
         let said = answer(&store, result).map_err(failed)?;
@@ -109,9 +110,10 @@ impl Component {
         &self,
         node: &Arc<str>,
         limits: &Limits,
+        grants: &Arc<Grants>,
     ) -> Result<(Store<State>, wit::Guest), CallFailure> {
         let engine = self.0.pre.engine();
-        let mut store = Store::new(engine, State::new(node, limits));
+        let mut store = Store::new(engine, State::new(node, limits, Arc::clone(grants)));
         store.limiter(|state| &mut state.meter);
         // Each call, in either direction, may hand over this many bytes at most: lists within lists may all point at
         // one buffer, so the guest's memory does not bound them.

@@ -272,10 +272,15 @@ fn check_exports<'a>(exports: impl Iterator<Item = &'a str>) -> Result<()> {
     Err(Error::user(Code::W002, message).help("a stage implements the world `pipe:stage/stage`"))
 }
 
+/// Packages of WASI 0.2 that are linked. Importing them is no use of them: what a language's library brings along is
+/// there, with nothing behind it but what is granted.
+const WASI: &[&str] = &["cli", "clocks", "filesystem", "io", "random", "sockets"];
+
 fn check_imports(imports: &[String]) -> Result<()> {
     for name in imports {
         let known = ["host", "arrow"].map(|interface| format!("{PACKAGE}{interface}@{VERSION}"));
-        if name.starts_with("wasi:") || known.contains(name) {
+        let wasi = name.strip_prefix("wasi:").and_then(|rest| rest.split('/').next());
+        if wasi.is_some_and(|package| WASI.contains(&package)) || known.contains(name) {
             continue;
         }
         if name.starts_with(PACKAGE) {
@@ -289,7 +294,9 @@ fn check_imports(imports: &[String]) -> Result<()> {
             Code::W009,
             format!("the component imports `{name}`, which no stage is given"),
         )
-        .help("a stage gets `pipe:stage/host` and WASI 0.2 without files, network and environment"));
+        .help(
+            "a stage gets `pipe:stage/host` and WASI 0.2: environment and folders as its `grants:` say, no network",
+        ));
     }
     Ok(())
 }
@@ -349,5 +356,7 @@ mod tests {
         assert_eq!(check("pipe:stage/host@0.1.0"), Ok(()));
         assert_eq!(check("pipe:stage/host@0.2.0"), Err(Code::W002));
         assert_eq!(check("acme:secret/vault"), Err(Code::W009));
+        assert_eq!(check("wasi:http/outgoing-handler@0.2.6"), Err(Code::W009));
+        assert_eq!(check("wasi:nn/graph@0.2.0"), Err(Code::W009));
     }
 }

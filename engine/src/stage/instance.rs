@@ -114,6 +114,11 @@ impl Instance {
 
     /// Runs the stage on a batch. After an error the instance must be dropped.
     pub fn process(&mut self, input: &RecordBatch) -> Result<Outcome, CallFailure> {
+        self.process_within(self.bound.limits().time, input)
+    }
+
+    /// The same with another limit of time.
+    pub fn process_within(&mut self, time: Duration, input: &RecordBatch) -> Result<Outcome, CallFailure> {
         let begin = self.clock.now();
         self.scratch.clear();
         for (column, ty) in self.bound.reads_with_types() {
@@ -128,7 +133,7 @@ impl Instance {
         let arrays = borrowed.arrays();
         let batch = WitBatch { length: rows as u32, arrays: &arrays };
         let lowered = self.clock.now();
-        arm(&mut self.store, self.bound.limits().time);
+        arm(&mut self.store, time);
         let result = self.transform.call_process(&mut self.store, batch);
         let outcome = answer(&self.store, result)?;
         let called = self.clock.now();

@@ -52,8 +52,9 @@ impl Shared {
             clock: SystemClock::default(),
             lanes,
             until_end,
+            // Where no topic matches, the group is not even joined: no assignment will come.
+            assigned: AtomicBool::new(until_end && targets.is_empty()),
             targets,
-            assigned: AtomicBool::new(false),
             owned: Mutex::default(),
             failed: Mutex::default(),
             has_failed: AtomicBool::new(false),
@@ -104,6 +105,8 @@ pub(super) struct Group {
     pub(super) voice: Voice,
     pub(super) shared: Arc<Shared>,
     pub(super) start: Start,
+    /// Partitions of each topic that were there when the source was opened.
+    pub(super) known: BTreeMap<Arc<str>, i32>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// The consumer that this is the context of.
     pub(super) consumer: OnceLock<Weak<BaseConsumer<Group>>>,
@@ -207,11 +210,17 @@ impl Group {
                 }
                 (Offset::Offset(at), _) => at,
                 (_, Start::Earliest) => low,
+                // What came after the start was never skipped on purpose.
+                (_, Start::Latest) if !self.was_there(&partition) => low,
                 (_, Start::Latest) => high,
             };
             starts.push((partition, start));
         }
         Ok(starts)
+    }
+
+    fn was_there(&self, partition: &Partition) -> bool {
+        self.known.get(&partition.topic).is_some_and(|count| partition.partition < *count)
     }
 
     /// Asks again while the answer is a passing error, for at most [`KAFKA_ASSIGN_TIMEOUT`].

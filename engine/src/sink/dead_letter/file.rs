@@ -1,103 +1,10 @@
-//! Dead letters: their columns for the Kafka sink, and the file of JSON lines. The runtime fills them.
+//! The file of dead letters: JSON lines, appended by one worker.
 
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-
+use super::Line;
 use crate::error::{Code, Error, Result};
-
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-
-/// Name of the header column: a list of `{name: utf8, value: binary}`. The Kafka sink takes a column of this name
-/// and type as the record's headers.
-pub const HEADERS: &str = "_headers";
-/// Name of the key column (binary, null: no key).
-pub const KEY: &str = "_key";
-/// Name of the value column (binary, null: a tombstone).
-pub const VALUE: &str = "_value";
-/// Name of the timestamp column.
-pub const TIMESTAMP: &str = "_timestamp";
-
-/// Type of a header column.
-pub fn headers_type() -> DataType {
-    let entry = Fields::from(vec![
-        Field::new("name", DataType::Utf8, false),
-        Field::new("value", DataType::Binary, true),
-    ]);
-    DataType::List(Arc::new(Field::new("item", DataType::Struct(entry), false)))
-}
-
-/// `_key`, `_value`, `_headers` as they were plus `pipe.error.*` headers, `_timestamp` of the failure.
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new(KEY, DataType::Binary, true),
-        Field::new(VALUE, DataType::Binary, true),
-        Field::new(HEADERS, headers_type(), true),
-        Field::new(
-            TIMESTAMP,
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into())),
-            false,
-        ),
-    ]))
-}
-
-/// One line of a dead-letter file.
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the fields are the `pipe.error.*` headers and the original record")]
-pub struct Letter<'a> {
-    pub pipeline: &'a str,
-    pub stage: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub component: Option<&'a str>,
-    pub kind: &'a str,
-    pub message: &'a str,
-    pub topic: &'a str,
-    pub partition: i32,
-    pub offset: i64,
-    /// Of the original, in milliseconds since 1970 in UTC.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timestamp: Option<i64>,
-    pub attempt: u32,
-    /// In milliseconds since 1970 in UTC.
-    pub failed_at: i64,
-    pub key: Option<Bytes>,
-    pub value: Option<Bytes>,
-    pub headers: Vec<(String, Option<Bytes>)>,
-}
-
-/// Bytes in JSON without loss: text as it is, anything else as `{"base64": "…"}`.
-#[derive(Debug)]
-pub struct Bytes(Vec<u8>);
-
-impl From<&[u8]> for Bytes {
-    fn from(bytes: &[u8]) -> Self {
-        Self(bytes.to_vec())
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("base64", &BASE64.encode(&self.0))?;
-                map.end()
-            }
-        }
-    }
-}
 
 /// Appends dead letters to a file of JSON lines, durable at each `sync`.
 pub struct File {
@@ -137,12 +44,18 @@ impl File {
         Ok(Self { path: path.to_owned(), file: BufWriter::new(file), durable, pending: 0 })
     }
 
+    /// Whether a worker writes to the file now.
+    pub fn is_taken(path: &Path) -> bool {
+        let open = std::fs::File::options().read(true).write(true).open(path);
+        open.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
     fn failed(&self, e: &std::io::Error) -> Error {
         Error::external(Code::K004, format!("cannot write {}: {e}", self.path.display()))
     }
 
     /// Appends one letter; durable at the next `sync`.
-    pub fn append(&mut self, letter: &Letter<'_>) -> Result<()> {
+    pub fn append(&mut self, letter: &Line<'_>) -> Result<()> {
         let mut line = serde_json::to_vec(letter).map_err(|e| Error::internal(e.to_string()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(|e| self.failed(&e))?;
@@ -208,14 +121,15 @@ fn whole_lines(file: &mut std::fs::File) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn letter(message: &str, value: &[u8]) -> Letter<'static> {
-        Letter {
-            pipeline: "p",
-            stage: "s",
+    fn letter(message: &str, value: &[u8]) -> Line<'static> {
+        Line {
+            pipeline: "p".into(),
+            source: Some("in".into()),
+            stage: "s".into(),
             component: None,
-            kind: "decode",
-            message: Box::leak(message.to_owned().into_boxed_str()),
-            topic: "t",
+            kind: "decode".into(),
+            message: message.to_owned().into(),
+            topic: "t".into(),
             partition: 3,
             offset: 42,
             timestamp: Some(7),
@@ -223,7 +137,7 @@ mod tests {
             failed_at: 9,
             key: None,
             value: Some(value.into()),
-            headers: vec![("h".into(), None)],
+            headers: vec![(b"h".as_slice().into(), None)],
         }
     }
 

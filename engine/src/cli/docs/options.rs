@@ -1,0 +1,236 @@
+//! A JSON Schema as a table of keys: type, default, description.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+/// How deep keys within keys are listed: `limits.memory` is two.
+const DEPTH_MAX: usize = 3;
+
+/// The table of an object's keys; a sentence where it has none. `linked`: keys that have pages of their own, which are
+/// only named.
+pub(super) fn table(schema: &Value, root: &Value, linked: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut rows = Vec::new();
+    collect(schema, root, "", 1, linked, &mut rows);
+    if rows.is_empty() {
+        return "It has no options.\n".to_owned();
+    }
+    let mut out = String::from("| key | type | default | |\n|---|---|---|---|\n");
+    for Row { key, ty, default, text } in rows {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "| `{key}` | {} | {} | {} |", cell(&ty), cell(&default), cell(&text));
+    }
+    out
+}
+
+struct Row {
+    key: String,
+    ty: String,
+    default: String,
+    text: String,
+}
+
+fn collect(
+    schema: &Value,
+    root: &Value,
+    prefix: &str,
+    depth: usize,
+    linked: &dyn Fn(&str) -> Option<String>,
+    rows: &mut Vec<Row>,
+) {
+    let schema = resolve(schema, root);
+    let empty = Map::new();
+    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    let required = |key: &str| {
+        let all = schema.get("required").and_then(Value::as_array);
+        all.is_some_and(|all| all.iter().any(|name| name == key))
+    };
+    for (key, given) in properties {
+        let name = format!("{prefix}{key}");
+        if let Some(link) = linked(&name) {
+            let text = description(given, root);
+            rows.push(Row { key: name, ty: link, default: String::new(), text });
+            continue;
+        }
+        let inner = resolve(given, root);
+        let (default, text) = split_default(&description(given, root));
+        let default = match inner.get("default").or_else(|| given.get("default")) {
+            _ if required(key) => "required".to_owned(),
+            Some(value) if default.is_empty() && is_telling(value) => code(value),
+            _ => default,
+        };
+        let ty = type_name(given, root);
+        rows.push(Row { key: name.clone(), ty, default, text });
+        if depth < DEPTH_MAX {
+            collect(inner, root, &format!("{name}."), depth + 1, linked, rows);
+        }
+    }
+}
+
+/// Whether a default says something: that nothing is there by default does not.
+fn is_telling(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    }
+}
+
+fn code(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    format!("`{text}`")
+}
+
+/// What a schema stands for: references followed, `or nothing` left out.
+fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    let mut here = schema;
+    // A reference to a reference is possible, a circle is not.
+    for _ in 0..8 {
+        if let Some(reference) = here.get("$ref").and_then(Value::as_str) {
+            match reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
+                Some(target) => here = target,
+                None => return here,
+            }
+        } else if let Some(only) = only_alternative(here) {
+            here = only;
+        } else {
+            return here;
+        }
+    }
+    here
+}
+
+/// The one alternative beside `null`.
+fn only_alternative(schema: &Value) -> Option<&Value> {
+    let all = schema.get("anyOf")?.as_array()?;
+    let mut left = all.iter().filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
+    let only = left.next()?;
+    left.next().is_none().then_some(only)
+}
+
+/// The description of a key: its own, else that of what it refers to.
+fn description(schema: &Value, root: &Value) -> String {
+    let text = |value: &Value| value.get("description").and_then(Value::as_str).map(str::to_owned);
+    let text = text(schema).or_else(|| text(resolve(schema, root))).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The sentence of a description that begins with `Default`, and the rest of it.
+fn split_default(text: &str) -> (String, String) {
+    let Some(start) =
+        ["Default: ", "Default "].iter().find_map(|word| text.find(word).map(|at| (at, word.len())))
+    else {
+        return (String::new(), text.to_owned());
+    };
+    let (at, length) = start;
+    let rest = &text[at + length..];
+    let end = rest.find(". ").map_or(rest.len(), |end| end + 1);
+    let default = rest[..end].trim().trim_end_matches('.').to_owned();
+    let left = format!("{} {}", text[..at].trim(), rest[end..].trim());
+    (default, left.trim().to_owned())
+}
+
+/// The type of a key in words.
+fn type_name(given: &Value, root: &Value) -> String {
+    let schema = resolve(given, root);
+    if let Some(words) = words(schema) {
+        return words.join(", ");
+    }
+    let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    // Our own two types of text, by what their descriptions begin with.
+    if text.starts_with("A number of bytes") {
+        return "size, such as `64MiB`".to_owned();
+    }
+    if text.starts_with("A length of time") {
+        return "duration, such as `250ms`".to_owned();
+    }
+    if let Some(all) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array)
+        && schema.get("properties").is_none()
+    {
+        let mut names: Vec<String> =
+            all.iter().map(|one| type_name(one, root)).filter(|n| n != "nothing").collect();
+        names.dedup();
+        return names.join(" or ");
+    }
+    let one = |name: &str| match name {
+        "string" => "text".to_owned(),
+        "integer" => "whole number".to_owned(),
+        "number" => "number".to_owned(),
+        "boolean" => "`true` or `false`".to_owned(),
+        "null" => "nothing".to_owned(),
+        "array" => match schema.get("items") {
+            Some(items) => format!("list of {}", type_name(items, root)),
+            None => "list".to_owned(),
+        },
+        _ => "mapping".to_owned(),
+    };
+    match schema.get("type") {
+        Some(Value::String(name)) => one(name),
+        Some(Value::Array(names)) => {
+            let names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null").map(one);
+            names.collect::<Vec<_>>().join(" or ")
+        }
+        _ if schema.get("properties").is_some() => "mapping".to_owned(),
+        _ => "any".to_owned(),
+    }
+}
+
+/// The words that a schema allows, where it lists them.
+fn words(schema: &Value) -> Option<Vec<String>> {
+    if let Some(all) = schema.get("enum").and_then(Value::as_array) {
+        return Some(all.iter().filter(|one| !one.is_null()).map(code).collect());
+    }
+    let all = schema.get("oneOf")?.as_array()?;
+    let mut found = Vec::new();
+    for one in all {
+        match one.get("const") {
+            Some(word) => found.push(code(word)),
+            None => found.extend(one.get("enum")?.as_array()?.iter().map(code)),
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// Text that cannot end its cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_types_defaults_and_descriptions_become_rows() {
+        let schema = json!({
+            "type": "object", "required": ["path"],
+            "properties": {
+                "path": { "type": "string", "description": "Where it is." },
+                "size": { "anyOf": [{ "$ref": "#/$defs/Size" }, { "type": "null" }],
+                    "description": "Bytes at most. Default: 1 MiB. More is cut." },
+                "mode": { "oneOf": [{ "const": "a" }, { "const": "b|c" }], "default": "a" },
+                "all": { "type": "array", "items": { "type": "integer" }, "default": [] },
+                "inner": { "type": "object", "properties": { "on": { "type": "boolean" } } },
+                "kind": { "type": "object", "description": "Another page.", "properties": { "x": {} } },
+            },
+            "$defs": { "Size": { "type": "string", "description": "A number of bytes: `64MiB`." } },
+        });
+        let linked = |key: &str| (key == "kind").then(|| "[there](there.md)".to_owned());
+        let lines = [
+            "| key | type | default | |",
+            "|---|---|---|---|",
+            "| `path` | text | required | Where it is. |",
+            "| `size` | size, such as `64MiB` | 1 MiB | Bytes at most. More is cut. |",
+            "| `mode` | `a`, `b\\|c` | `a` |  |",
+            "| `all` | list of whole number |  |  |",
+            "| `inner` | mapping |  |  |",
+            "| `inner.on` | `true` or `false` |  |  |",
+            "| `kind` | [there](there.md) |  | Another page. |",
+        ];
+        assert_eq!(table(&schema, &schema, &linked).lines().collect::<Vec<_>>(), lines);
+        assert_eq!(table(&json!({}), &json!({}), &linked), "It has no options.\n");
+    }
+}
