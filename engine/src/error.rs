@@ -102,6 +102,7 @@ codes! {
     X002 "a failure with `on_failure: stop`"
     X003 "the state folder cannot be used"
     X004 "the worker failed"
+    X007 "the admin server cannot start"
 }
 
 impl fmt::Display for Code {

@@ -200,3 +200,45 @@ pub const KAFKA_QUEUE_RECORDS: usize = 200_000;
 
 /// Bytes that a worker's producer holds.
 pub const KAFKA_QUEUE_BYTES: usize = 64 << 20;
+
+/// Where the admin server listens if nobody says where: this machine only, on the port that OpenTelemetry's exporters
+/// for Prometheus use.
+pub const ADMIN_ADDRESS: &str = "127.0.0.1:9464";
+/// Connections that the admin server serves at once: a few probes and scrapers, each for a moment.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// One connection carries one request, and has this long for all of it: a client that dribbles holds its place no
+/// longer. Prometheus gives up after 10 s by default.
+pub const ADMIN_TIME: Duration = Duration::from_secs(10);
+/// Metrics are rendered at most this often, however many ask: a flood of scrapes costs less than a percent of a core.
+pub const ADMIN_RENDER_AGE: Duration = Duration::from_millis(100);
+/// The progress of nodes and partitions is looked at this often; probes read what the last look saw.
+pub const HEALTH_LOOK: Duration = Duration::from_secs(1);
+/// A node or a partition that has work and has not moved for this long makes the worker unready.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// So many times as long without moving, and a restart is the only thing left to try.
+pub const HOPELESS_FACTOR: u32 = 4;
+/// A sink or source that has been tried again for this long makes the worker unready: below it is a hiccup.
+pub const RETRYING_UNREADY: Duration = Duration::from_secs(5);
+/// Partitions that a probe's answer lists: those with trouble first.
+pub const HEALTH_PARTITIONS_MAX: usize = 100;
+/// Bounds of histograms of rows: powers of two around the default batch.
+pub const HISTOGRAM_ROWS: &[u64] =
+    &[1, 8, 64, 256, 1_024, 2_048, 4_096, 8_192, 16_384, 65_536, 262_144, 1_048_576];
+/// Bounds of histograms of times in nanoseconds: from a call on a few rows (10 us) to a broker that is away (10 s).
+pub const HISTOGRAM_NANOS: &[u64] = &[
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+/// Characters below which a secret is not looked for in what is printed: it would be found in every other word.
+pub const SECRET_CHARS_MIN: usize = 4;

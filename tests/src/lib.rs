@@ -4,6 +4,7 @@ pub mod command;
 pub mod forge;
 pub mod golden;
 pub mod hostile;
+pub mod http;
 pub mod kafka;
 
 use std::path::{Path, PathBuf};

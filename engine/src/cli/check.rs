@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use clap::ValueHint;
 
 use super::explain;
-use super::live;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
+use super::logs::{self, LogFormat};
 use crate::config::{Diagnostic, Severity};
 use crate::error::{Code, Error, Result};
+use crate::secret;
 use crate::stage::HostOptions;
 
 /// Checks pipeline files: keys, types, edges, components, grants, limits, delivery. Touches no network.
@@ -30,7 +31,7 @@ pub struct Args {
 
 /// Checks each file; exit code 2 when any is wrong.
 pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
-    live::start_logs(live::LogFormat::Auto);
+    logs::start(LogFormat::Auto);
     let files = files(&args.files)?;
     let mut wrong = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -42,9 +43,12 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         } else {
             names.insert(name.clone(), file.clone());
         }
-        eprint!("{}", rendered(file, &planned, args.format));
+        eprint!("{}", secret::hide(&rendered(file, &planned, args.format)));
         match &planned.plan {
-            Some(plan) => print!("{}: OK\n{}", file.display(), explain::text(plan, explain::stage_details)),
+            Some(plan) => {
+                let text = explain::text(plan, explain::stage_details);
+                print!("{}: OK\n{}", file.display(), secret::hide(&text));
+            }
             None => wrong.push(file),
         }
     }

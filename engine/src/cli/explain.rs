@@ -45,7 +45,7 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         (_, true) => dot(&plan),
         _ => text(&plan, stage_details) + &runtime(&plan),
     };
-    print!("{out}");
+    print!("{}", crate::secret::hide(&out));
     Ok(ExitCode::SUCCESS)
 }
 

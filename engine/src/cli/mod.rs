@@ -6,6 +6,7 @@ pub mod docs;
 pub mod explain;
 mod live;
 pub mod load;
+mod logs;
 pub mod run;
 pub mod schema;
 pub mod stage;
@@ -17,6 +18,7 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Domain, Result};
+use crate::secret;
 use crate::stage::HostOptions;
 
 /// `0.1.0`; of a release (`scripts/release.sh`) with the commit that it was built from: `0.1.0 (1a2b3c4d5e6f)`.
@@ -73,7 +75,7 @@ enum StageCommand {
 pub fn main() -> ExitCode {
     let result = dispatch(Cli::parse().command);
     result.unwrap_or_else(|error| {
-        eprintln!("{error}");
+        eprintln!("{}", secret::hide(&error.to_string()));
         // What a user wrote is wrong, or something failed while running.
         ExitCode::from(if error.domain() == Domain::User { load::EXIT_WRONG } else { 1 })
     })

@@ -9,6 +9,7 @@ use super::expand::{Variables, expand};
 use super::yaml::{Fault, Kind, Node, resolve_plain};
 use crate::codec::Problem;
 use crate::error::Code;
+use crate::secret;
 
 /// A place in the text. Offsets and columns count characters, not bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,6 +113,10 @@ impl Document {
         // Longer secrets first: one may be part of another.
         document.secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         document.secrets.dedup();
+        // What stands in a file of its own, or in a variable whose name says so, is hidden wherever it may turn up.
+        let is_secret = |name: &str| name.starts_with("${file:") || secret::is_named(name);
+        let secrets = document.secrets.iter().filter(|(_, name)| is_secret(name));
+        secrets.for_each(|(value, _)| secret::keep(value));
         (document, faults)
     }
 

@@ -1,7 +1,7 @@
 //! The writer of dead letters: a terminal behind every decoder, stage and sink, with their barriers aligned. What
 //! it cannot write stops the pipeline: nothing is dropped silently.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +68,9 @@ pub(super) struct Node {
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Worker>,
     pub clock: Arc<dyn Clock>,
-    /// Letters taken since the last prepare.
-    pub pending: u64,
+    pub causes: Arc<metrics::Letters>,
+    /// Letters taken since the last prepare, by node and kind of failure.
+    pub pending: BTreeMap<(Arc<str>, &'static str), u64>,
 }
 
 const IDLE: Duration = Duration::from_millis(100);
@@ -89,7 +90,7 @@ impl Node {
                 channel::Event::Watermark(_) => {}
                 channel::Event::Barrier(epoch) => self.prepare(epoch)?,
                 channel::Event::Rewound(_) => {
-                    self.pending = 0;
+                    self.pending.clear();
                     match &mut self.writer {
                         Writer::Kafka(sink) => sink.abort()?,
                         Writer::File(file) => file.abort()?,
@@ -107,7 +108,9 @@ impl Node {
 
     fn write(&mut self, failures: &[Failure]) -> Result<(), Halt> {
         let now = self.clock.unix_ms();
-        self.pending += failures.len() as u64;
+        for failure in failures {
+            *self.pending.entry((Arc::clone(&failure.node), failure.kind.as_str())).or_default() += 1;
+        }
         if let Writer::File(file) = &mut self.writer {
             for failure in failures {
                 file.append(&self.scribe.line(failure, now))?;
@@ -121,7 +124,8 @@ impl Node {
 
     fn prepare(&mut self, epoch: Epoch) -> Result<(), Halt> {
         let generation = self.inputs.generation();
-        let pending = std::mem::take(&mut self.pending);
+        let causes = std::mem::take(&mut self.pending);
+        let pending = causes.values().sum::<u64>();
         let written = match &mut self.writer {
             Writer::File(file) => file.sync()?,
             Writer::Kafka(_) => match self.retry(|sink, refused| sink.prepare(epoch, refused))? {
@@ -134,6 +138,9 @@ impl Node {
         }
         self.stats.dead_letters_received.add(pending);
         self.stats.dead_letters_written.add(written);
+        for ((node, kind), letters) in causes {
+            self.causes.add(&node, kind, letters);
+        }
         let event = Event::Prepared { generation, terminal: self.terminal, epoch };
         self.events.send(event).map_err(|_| Halt::Disconnected)
     }
@@ -166,10 +173,14 @@ impl Node {
                 Err(error) if !error.is_passing() => {
                     return Err(error.coded(Code::K004).context("dead letters").into());
                 }
-                Err(error) if paused % PAUSES_A_LOG_LINE == PAUSES_A_LOG_LINE - 1 => {
-                    tracing::warn!(%error, "dead letters cannot be written now; trying again");
+                Err(error) => {
+                    if paused % PAUSES_A_LOG_LINE == PAUSES_A_LOG_LINE - 1 {
+                        tracing::warn!(%error, "dead letters cannot be written now; trying again");
+                    }
+                    if let Some(pulse) = self.inputs.pulse() {
+                        pulse.retrying(&error);
+                    }
                 }
-                Err(error) => tracing::debug!(%error, "dead letters wait"),
             }
             if self.signals.is_down() {
                 return Err(Halt::Disconnected);

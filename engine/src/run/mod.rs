@@ -3,15 +3,20 @@
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
 //! loops), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
-//! end), `state` (positions of sources without a group), `summary` (the sums), `replay` and `replayed` (dead letters
-//! as a source, and which have been).
+//! end), `state` (positions of sources without a group), `summary` (the sums), `health` (who moves and who does not),
+//! `replay` and `replayed` (dead letters as a source, and which have been).
 
 mod breaker;
+mod controls;
 mod coordinator;
 mod dead_letter;
 mod decode;
+pub mod health;
+#[cfg(test)]
+mod health_tests;
 pub mod replay;
 pub mod replayed;
+pub mod samples;
 mod search;
 mod sink;
 mod source;
@@ -65,7 +70,7 @@ pub struct Running {
     events: Sender<Event>,
     coordinator: std::thread::JoinHandle<Result<(), Error>>,
     nodes: Vec<Node>,
-    controls: wiring::Controls,
+    controls: controls::Controls,
 }
 
 struct Node {
@@ -128,6 +133,12 @@ pub struct Stats {
     pub sinks: Vec<(Arc<str>, Arc<crate::metrics::Sink>)>,
     /// By edge: name of the sending output, name of the receiving node.
     pub edges: Vec<EdgeStats>,
+    /// The edge to the writer of dead letters, from all nodes.
+    pub letters: Arc<crate::metrics::Edge>,
+    /// Dead letters by their causes.
+    pub causes: Arc<crate::metrics::Letters>,
+    /// What its threads are doing.
+    pub vitals: Arc<health::Vitals>,
     /// When it started.
     pub started: Duration,
     /// The worker's clock.

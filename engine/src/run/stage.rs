@@ -9,12 +9,13 @@ use arrow::array::BooleanBufferBuilder;
 use super::breaker::{Breaker, Change};
 use super::search::Search;
 use super::{Halt, Signals};
-use crate::batch::{Batch, Failure, FailureKind, Selection};
+use crate::batch::{Batch, Failure, FailureKind, Origin, Selection};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
 use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
+use crate::progress::Doing;
 use crate::stage::{Bound, CallFailure, Instance, Outcome};
 use crate::units::STAGE_SEARCH_TIME_DIVISOR;
 
@@ -95,12 +96,18 @@ impl Lane {
             return;
         }
         self.told = Some(now);
-        let (kind, message, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
+        let (kind, reason, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
+        let first = (!batch.is_empty()).then(|| batch.origins.get(0));
+        let topic = first.as_ref().map(|origin| &*origin.batch.topic);
+        let partition = first.as_ref().map(|origin| origin.batch.partition);
+        let offset = first.as_ref().map(Origin::offset);
         tracing::warn!(
-            stage = &*self.name,
             kind,
-            message,
+            reason,
             rows,
+            topic,
+            partition,
+            offset,
             "a batch failed; looking for the rows that fail"
         );
     }
@@ -172,7 +179,10 @@ impl Lane {
             }
         };
         self.stats.calls.add(1);
+        instance.about((!batch.is_empty()).then(|| batch.origins.get(0)));
+        let begin = self.clock.now();
         let result = instance.process_within(time, &batch.records);
+        self.stats.log_suppressed.add(instance.take_suppressed());
         self.stats.memory_peak.raise(instance.memory_peak() as u64);
         match &result {
             Ok(outcome) => {
@@ -181,8 +191,17 @@ impl Lane {
                 self.stats.guest_ns.add(cost.guest.as_nanos() as u64);
                 self.stats.copy_out_ns.add(cost.copy_out.as_nanos() as u64);
                 self.stats.validate_ns.add(cost.validate.as_nanos() as u64);
+                let all = cost.copy_in + cost.guest + cost.copy_out + cost.validate;
+                self.stats.call_ns.record(all.as_nanos() as u64);
             }
             Err(_) => {
+                let time = (self.clock.now() - begin).as_nanos() as u64;
+                self.stats.guest_ns.add(time);
+                self.stats.call_ns.record(time);
+                // Each call is a step: a search through many rows that fail is slow, not stuck.
+                if let Some(pulse) = self.inputs.pulse() {
+                    pulse.now(Doing::Working);
+                }
                 self.stats.failed_calls.add(1);
                 self.instance = None;
             }

@@ -14,7 +14,7 @@ use super::select::{self, Selector};
 use super::state::State;
 use super::wit::exports::pipe::stage::transform as wit;
 use super::wit::pipe::stage::arrow::RecordBatch as WitBatch;
-use crate::batch::{FailureKind, Selection};
+use crate::batch::{FailureKind, Origin, Selection};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error};
 use crate::units;
@@ -142,6 +142,16 @@ impl Instance {
         let validate = (self.clock.now() - called).saturating_sub(copy_out);
         outcome.cost = Cost { copy_in: lowered - begin, guest: called - lowered, copy_out, validate };
         Ok(outcome)
+    }
+
+    /// The rows that it gets next begin with this original: its log lines say so.
+    pub fn about(&mut self, origin: Option<Origin>) {
+        self.store.data().guest_log().about(origin);
+    }
+
+    /// Log lines that were left out since this was asked last, because there were too many.
+    pub fn take_suppressed(&mut self) -> u64 {
+        self.store.data().guest_log().take_suppressed()
     }
 
     /// Peak of its memories and tables, in bytes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
 use crate::units;
 
@@ -25,12 +26,25 @@ pub(super) struct Log {
     written: u32,
     /// Lines left out since the last report.
     suppressed: u64,
+    /// The same since somebody asked.
+    uncounted: u64,
+    /// The first of the rows that the stage is at.
+    origin: Option<Origin>,
 }
 
 impl Log {
     pub(super) fn new(node: Arc<str>, lines_per_second: u32) -> Self {
         let clock = SystemClock::default();
-        Self { node, lines_per_second, since: clock.now(), clock, written: 0, suppressed: 0 }
+        Self {
+            node,
+            lines_per_second,
+            since: clock.now(),
+            clock,
+            written: 0,
+            suppressed: 0,
+            uncounted: 0,
+            origin: None,
+        }
     }
 
     /// Writes a line, or counts it as suppressed.
@@ -43,17 +57,40 @@ impl Log {
         }
         if self.written >= self.lines_per_second {
             self.suppressed += 1;
+            self.uncounted += 1;
             return;
         }
         self.written += 1;
         let message = clean(message);
         let node = &*self.node;
+        let origin = self.origin.as_ref();
+        let topic = origin.map(|origin| &*origin.batch.topic);
+        let partition = origin.map(|origin| origin.batch.partition);
+        let offset = origin.map(Origin::offset);
         match level {
-            Level::Debug => tracing::debug!(target: "pipe::stage", stage = node, "{message}"),
-            Level::Info => tracing::info!(target: "pipe::stage", stage = node, "{message}"),
-            Level::Warn => tracing::warn!(target: "pipe::stage", stage = node, "{message}"),
-            Level::Error => tracing::error!(target: "pipe::stage", stage = node, "{message}"),
+            Level::Debug => {
+                tracing::debug!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
+            Level::Info => {
+                tracing::info!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
+            Level::Warn => {
+                tracing::warn!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
+            Level::Error => {
+                tracing::error!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
         }
+    }
+
+    /// The rows that follow begin with this one.
+    pub(super) fn about(&mut self, origin: Option<Origin>) {
+        self.origin = origin;
+    }
+
+    /// Lines left out since this was asked last.
+    pub(super) fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.uncounted)
     }
 
     /// Lines left out since the last report.
@@ -130,5 +167,6 @@ mod tests {
             log.line(Level::Debug, "x");
         }
         assert_eq!(log.suppressed(), 7);
+        assert_eq!((log.take_suppressed(), log.take_suppressed()), (7, 0));
     }
 }

@@ -23,6 +23,11 @@ impl State {
         Self { meter, log: Arc::new(Mutex::new(log)), grants, wasi: None }
     }
 
+    /// What the guest writes.
+    pub(super) fn guest_log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// WASI's part, made on first use.
     pub(super) fn wasi(&mut self) -> &mut Wasi {
         self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.log, Arc::clone(&self.grants))))
@@ -45,6 +50,6 @@ impl host::Host for State {
             host::Level::Warn => Level::Warn,
             host::Level::Error => Level::Error,
         };
-        self.log.lock().unwrap_or_else(|e| e.into_inner()).line(level, &message);
+        self.guest_log().line(level, &message);
     }
 }

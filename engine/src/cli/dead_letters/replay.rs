@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::list::{Others, Sums};
 use super::text::{Out, line};
 use super::{Filter, Letters, Progress, Where, wrong};
-use crate::cli::live::{LogFormat, start_logs};
 use crate::cli::load::{Form, plan_loaded, rendered, stage_folders};
+use crate::cli::logs::{self, LogFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{load, suggestion};
 use crate::error::{Code, Error, Result};
@@ -107,7 +107,7 @@ struct Tally {
 
 /// Replays, or says what would be.
 pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
-    start_logs(args.log_format);
+    logs::start(args.log_format);
     let Some(letters) = Letters::find(&args.at)? else { return Ok(wrong()) };
     let state = args.state.clone().unwrap_or_else(|| letters.base.join(".pipe"));
     let known = match args.execute {
