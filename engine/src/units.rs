@@ -121,6 +121,9 @@ pub const STAGE_SCHEMA_BYTES_MAX: usize = 256 << 10;
 pub const STAGE_SCHEMA_DEPTH_MAX: usize = 64;
 /// Schemas that one value is checked against: a tagged choice of a thousand kinds still passes.
 pub const STAGE_SCHEMA_STEPS_MAX: usize = 10_000;
+/// Bytes of one row of a declared type as far as the type fixes them, one for each item at least: sizes of lists within
+/// lists multiply, and a row of them must be no larger than a batch.
+pub const STAGE_ROW_BYTES_MAX: usize = 1 << 20;
 /// Ports of a stage.
 pub const STAGE_PORTS_MAX: usize = 256;
 /// The epoch clock of the Wasm engine: a deadline is met within one tick.

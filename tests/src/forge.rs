@@ -88,13 +88,15 @@ impl Default for Forge {
 const DESCRIPTION: usize = 16;
 const BINDING: usize = 96;
 const OUTPUT: usize = 128;
-const COLUMN: usize = 160;
+/// Where the answer of `bind` describes its one column.
+pub const COLUMN: usize = 160;
 /// The answer of `process`: its first byte says whether it is an error, the list of emissions follows at 4.
 pub const OUTCOME: usize = 192;
 /// Its one emission: the output's number, at 4 the kind of the selection, at 8 its list.
 pub const EMISSION: usize = 224;
 const TEXT: usize = 1024;
-const NAME: usize = 1040;
+/// Where the port's name lies: three bytes.
+pub const NAME: usize = 1040;
 const SCHEMA: usize = 2048;
 /// Behind what a schema may need.
 const HEAP: i32 = 1 << 20;

@@ -76,7 +76,7 @@ stages:
   bad:
     from: numbers
     wasm: bad.wasm{config}
-    limits: {{ memory: 64MiB, output: 16MiB, time: 50ms }}
+    limits: {{ memory: 64MiB, output: 16MiB, time: 250ms }}
   healthy: {{ from: numbers, wasm: healthy.wasm }}
 sinks:
   of_bad: {{ from: bad, file: {{ path: out/bad }}, format: json }}
@@ -199,9 +199,11 @@ fn ran(case: &Case, scratch: &Scratch, run: &Run, wrong: &mut Vec<String>) -> (S
     let passed = scratch.lines("out/bad").len();
     let letters = scratch.letters("hostile");
     let kinds = |kind: &str| {
-        letters
-            .iter()
-            .all(|letter| letter["kind"] == kind && letter["stage"] == "bad" && !letter["value"].is_null())
+        letters.iter().all(|letter| {
+            (letter["kind"] == kind || letter["kind"] == "deadline")
+                && letter["stage"] == "bad"
+                && !letter["value"].is_null()
+        })
     };
     let rows = case.rows;
     let (right, happened) = match case.expect {
@@ -233,7 +235,15 @@ fn ran(case: &Case, scratch: &Scratch, run: &Run, wrong: &mut Vec<String>) -> (S
         }
         return (happened, case.saw.to_owned());
     }
-    let letter = letters.first().and_then(|l| l["message"].as_str()).map(str::to_owned);
+    let own = match case.expect {
+        Expect::Letters(kind) | Expect::SomeLetters(kind, _) => kind,
+        _ => "",
+    };
+    let letter = letters
+        .iter()
+        .find(|letter| letter["kind"] == own)
+        .and_then(|l| l["message"].as_str())
+        .map(str::to_owned);
     (happened, letter.unwrap_or_else(|| logged(&run.said)))
 }
 

@@ -1,6 +1,6 @@
 //! Guests that no compiler would make: forged from instructions, or no components at all.
 
-use pipe_tests::forge::{Body, EMISSION, Forge, MemoryType, OUTCOME, padded, pages};
+use pipe_tests::forge::{Body, COLUMN, EMISSION, Forge, MemoryType, NAME, OUTCOME, padded, pages};
 use pipe_tests::hostile::Expect::{self, Letters, Passes, Refused};
 use pipe_tests::hostile::{Case, Guest};
 
@@ -39,8 +39,23 @@ fn doubling() -> Vec<u8> {
         let next = format!("{{\"$ref\":\"#/$defs/d{}\"}}", n + 1);
         format!("\"d{n}\":{{\"allOf\":[{next},{next}]}}")
     };
-    let all: Vec<String> = (0..40).map(definition).collect();
-    schema(&format!("{{\"$ref\":\"#/$defs/d0\",\"$defs\":{{{},\"d40\":{{}}}}}}", all.join(",")))
+    let all: Vec<String> = (0..20).map(definition).collect();
+    schema(&format!("{{\"$ref\":\"#/$defs/d0\",\"$defs\":{{{},\"d20\":{{}}}}}}", all.join(",")))
+}
+
+/// A computed column of six numbers that lie at an odd address: no more than the contract allows.
+fn unaligned() -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let (field, array, buffers, values) = (400, 480, 512, 601);
+    with(|f| {
+        f.patches = vec![
+            (COLUMN, words(&[1, field, 1])),
+            (field as usize, words(&[NAME as u32, 3, 5, 0, 0, 0, 0, 1, 0, 0, 0])),
+            (EMISSION + 16, words(&[array, 1])),
+            (array as usize, words(&[6, 0, buffers, 2])),
+            (buffers as usize, words(&[0, 0, values, 48])),
+        ];
+    })
 }
 
 fn other_version() -> Vec<u8> {
@@ -104,6 +119,7 @@ const FUNCTIONS: &[Line] = &[
 
 /// What it says in bytes that no bindings would write.
 const BYTES: &[Line] = &[
+    (unaligned, Passes, "", "buffers at odd addresses"),
     (|| patched(OUTCOME, &[7]), INVALID, "", "a result that is neither"),
     (|| patched(EMISSION + 4, &[9]), INVALID, "", "a selection of no known kind"),
     (|| patched(OUTCOME + 8, &[0xff; 4]), INVALID, "", "a list of 4,294,967,295 emissions"),
@@ -128,7 +144,7 @@ const BYTES: &[Line] = &[
         "no part of it",
         "a config-schema that refers to the network",
     ),
-    (doubling, Refused("W007"), "more than", "a config-schema that doubles forty times"),
+    (doubling, Refused("W007"), "more than", "a config-schema that doubles twenty times"),
     (|| schema(&"[".repeat(100_000)), Refused("W007"), "", "a config-schema nested 100,000 deep"),
 ];
 
@@ -187,7 +203,7 @@ pub fn cases() -> Vec<Case> {
     };
     let mut cases: Vec<Case> = [FUNCTIONS, BYTES, PARTS].into_iter().flatten().map(case).collect();
     cases.push(Case {
-        guest: Guest::Anew(|| with(|f| (f.ballast, f.length) = (400, 40))),
+        guest: Guest::Anew(|| with(|f| (f.ballast, f.length) = (100, 20))),
         ..case(&(Vec::new, Passes, "is being compiled", "a component that takes long to compile"))
     });
     cases
