@@ -14,4 +14,5 @@ PIPE_BIN=$release/pipe scripts/guests.sh explode extract filter parse-log redact
 # The aim is 100 kB for each; those that need numbers of every kind or patterns are twice that.
 stat -c '%s bytes: %n' stages/target/components/{explode,extract,filter,parse-log,redact,route,sample,select,slow}.wasm
 cargo bench --locked -p pipe-benches
+"$release/neighbours"
 "$release/whole_pipeline" --history benches/history.jsonl "$@"
