@@ -168,7 +168,7 @@ pub fn runtime<B: Ports>(plan: &Plan<B>) -> String {
     let lanes = plan.lanes;
     let _ = writeln!(
         out,
-        "lanes: {lanes}, each with a thread and an instance of every node: {}",
+        "lanes: {lanes}, each with an instance of every node on a thread `<node>/<lane>`: {}",
         names.join(", ")
     );
     for source in &plan.sources {

@@ -166,6 +166,19 @@ impl Lane {
             }
             _ => {}
         }
+        if let (Err(failure), Some(pulse)) = (&result, self.inputs.pulse()) {
+            match self.breaker.is_open() {
+                true => pulse.retrying(&format_args!(
+                    "nothing but failures, now with {}: {}",
+                    failure.kind.as_str(),
+                    failure.message
+                )),
+                // Each call is a step: a search through many rows that fail is slow, not stuck.
+                false => pulse.now(Doing::Working),
+            }
+        } else if let (Some(Change::Closed), Some(pulse)) = (change, self.inputs.pulse()) {
+            pulse.now(Doing::Working);
+        }
         result
     }
 
@@ -197,10 +210,6 @@ impl Lane {
                 let time = (self.clock.now() - begin).as_nanos() as u64;
                 self.stats.guest_ns.add(time);
                 self.stats.call_ns.record(time);
-                // Each call is a step: a search through many rows that fail is slow, not stuck.
-                if let Some(pulse) = self.inputs.pulse() {
-                    pulse.now(Doing::Working);
-                }
                 self.stats.failed_calls.add(1);
                 self.instance = None;
             }

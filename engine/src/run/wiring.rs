@@ -26,7 +26,7 @@ use crate::metrics::Meter;
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
-use crate::units::{Epoch, Generation};
+use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
@@ -349,7 +349,9 @@ impl Wiring {
     fn serve(&mut self, plan: &Plan, controls: Vec<Arc<dyn Control>>) -> Result<Controls> {
         let mut all = Controls::default();
         for (node, control) in plan.sources.iter().zip(controls) {
-            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None));
+            // A rebalance looks up offsets, or drains, within one turn.
+            let turn = KAFKA_ASSIGN_TIMEOUT + REVOKE_TIMEOUT;
+            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None).patient(turn));
             let span = span(&self.stats.pipeline, &pulse);
             self.stats.vitals.watch(Arc::clone(&pulse));
             all.serve(control, self.tell.clone(), pulse, span)?;
