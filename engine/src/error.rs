@@ -67,6 +67,7 @@ codes! {
     P008 "a column that does not exist"
     P009 "options that do not fit together"
     P010 "a suspicious setting"
+    P017 "spans cannot go where they shall"
     S001 "a source cannot be opened"
     S002 "a source cannot be read"
     S003 "a topic does not exist"
@@ -90,6 +91,7 @@ codes! {
     X002 "a failure with `on_failure: stop`"
     X003 "the state folder cannot be used"
     X004 "the worker failed"
+    X011 "spans are not delivered"
 }
 
 impl fmt::Display for Code {

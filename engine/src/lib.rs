@@ -10,6 +10,7 @@ pub mod batch;
 pub mod clock;
 pub mod codec;
 pub mod metrics;
+pub mod trace;
 // Rank 2
 pub mod channel;
 pub mod config;

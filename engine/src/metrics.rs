@@ -68,6 +68,8 @@ names! {
     Commits "pipe_commits_total" "Epochs committed."
     CommitFailures "pipe_commit_failures_total" "Commits that failed and were tried again."
     Rewinds "pipe_rewinds_total" "Rewinds to what is committed."
+    TraceInvalidHeaders "pipe_trace_invalid_headers_total" "Records whose `traceparent` is none; it was taken as absent."
+    TraceDroppedSpans "pipe_trace_dropped_spans_total" "Spans that were not made or not delivered: over a limit, or the collector is away, slow or refuses."
 }
 
 /// A number that only grows (or, for a peak, is raised). Cheap: one relaxed atomic a batch.
@@ -165,7 +167,8 @@ group! {
     /// Counters of the worker.
     Worker {
         dead_letters_received DeadLettersReceived, dead_letters_written DeadLettersWritten, commits Commits,
-        commit_failures CommitFailures, rewinds Rewinds,
+        commit_failures CommitFailures, rewinds Rewinds, trace_invalid_headers TraceInvalidHeaders,
+        trace_dropped_spans TraceDroppedSpans,
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
-use super::{Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources};
+use super::{
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, traces,
+};
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Period, Size, StageSpec};
 use crate::config::{Draft, step, suggestion, types};
@@ -73,6 +75,8 @@ pub fn plan<B: Ports>(
     let dead_letters = sinks::dead_letters(&tables, draft, folders.base, folders.working);
     let dead_letters = dead_letters.map_err(|all| builder.problems.extend(all)).ok();
     builder.guarantee();
+    let mut warnings = Vec::new();
+    let tracing = traces::plan(draft, &mut warnings).map_err(|all| builder.problems.extend(all)).ok().flatten();
     let Some(dead_letters) = dead_letters.filter(|_| builder.problems.is_empty()) else {
         return Err(builder.problems);
     };
@@ -96,9 +100,10 @@ pub fn plan<B: Ports>(
             age: period(draft.batch.age, units::BATCH_AGE),
         },
         lanes: draft.lanes.unwrap_or(1),
-        warnings: Vec::new(),
+        tracing,
+        warnings,
     };
-    plan.warnings = warnings(&plan);
+    plan.warnings.extend(self::warnings(&plan));
     Ok(plan)
 }
 

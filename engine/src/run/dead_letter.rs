@@ -77,6 +77,7 @@ impl Node {
     fn write(&mut self, failures: &[Failure]) -> Result<(), Halt> {
         let now = self.clock.unix_ms();
         self.pending += failures.len() as u64;
+        failures.iter().for_each(crate::trace::failed);
         if let Writer::File(file) = &mut self.writer {
             for failure in failures {
                 file.append(&letter(&self.pipeline, failure, now))?;

@@ -8,6 +8,7 @@
 mod coordinator;
 mod dead_letter;
 mod decode;
+mod otlp;
 mod sink;
 mod source;
 mod stage;
@@ -58,6 +59,7 @@ pub struct Running {
     coordinator: std::thread::JoinHandle<Result<(), Error>>,
     nodes: Vec<Node>,
     controls: wiring::Controls,
+    spans: Option<otlp::Exporter>,
 }
 
 struct Node {
@@ -100,6 +102,9 @@ impl Running {
             }
         }
         let closed = self.controls.close(&*self.stats.clock);
+        if let Some(spans) = self.spans {
+            spans.close();
+        }
         let summary = Summary::of(&self.stats, result.is_ok());
         let result = result.and(closed).and_then(|()| summary.check());
         (summary, result)

@@ -12,6 +12,7 @@ use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
 use crate::source::{Partition, Polled, Positions, Reader};
+use crate::trace::Sampler;
 use crate::units::{Epoch, Generation};
 
 /// One lane of one source.
@@ -30,6 +31,8 @@ pub(super) struct Lane {
     pub signals: Arc<Signals>,
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Source>,
+    /// Finds the records that belong to a trace; `None`: traces are not followed.
+    pub sampler: Option<Sampler>,
     /// Positions read to since the last barrier.
     pub positions: Positions,
     /// The last epoch whose barrier was sent.
@@ -66,7 +69,10 @@ impl Lane {
                 continue;
             }
             match self.reader.poll(POLL_WAIT) {
-                Ok(Polled::Batch(batch)) => self.batch(Arc::new(batch))?,
+                Ok(Polled::Batch(mut batch)) => {
+                    batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
+                    self.batch(Arc::new(batch))?;
+                }
                 Ok(Polled::Idle) => {}
                 Ok(Polled::End) => {
                     self.at_end = true;

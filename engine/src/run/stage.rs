@@ -14,6 +14,7 @@ use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
 use crate::stage::{Bound, CallFailure, Instance, Outcome};
+use crate::trace::BatchSpan;
 use crate::units::STAGE_FAILING_MAX;
 
 /// One lane of one stage.
@@ -129,7 +130,11 @@ impl Lane {
             }
         };
         self.stats.calls.add(1);
+        let span = BatchSpan::begin(&batch.origins, &self.name);
         let result = instance.process(&batch.records);
+        if let Some(span) = span {
+            span.end(result.as_ref().err().map(|failure| (failure.kind.as_str(), &*failure.message)));
+        }
         self.stats.memory_peak.raise(instance.memory_peak() as u64);
         match &result {
             Ok(outcome) => {
@@ -327,6 +332,7 @@ mod tests {
             headers: None,
             payload: Payload::Values(values),
             next: rows,
+            trace: None,
         };
         let column = Arc::new(Int64Array::from_iter_values(0..rows)) as _;
         let records = RecordBatch::try_from_iter([("a", column)]).unwrap();

@@ -184,6 +184,7 @@ impl Reader for MemoryReader {
             headers: None,
             payload: Payload::Values(BinaryArray::from_iter_values(values)),
             next: end,
+            trace: None,
         };
         self.next = end;
         self.world.polled.fetch_add(batch.len() as u64, Ordering::Relaxed);
