@@ -35,13 +35,13 @@ pub struct Spec {
     /// Size of the batches that sources hand over.
     #[serde(default)]
     pub batch: BatchSpec,
-    /// Follow traces: W3C trace context in Kafka headers, spans to a collector. Default: off, headers are left alone.
-    #[serde(default)]
-    pub tracing: Option<TracingSpec>,
     /// Units of parallelism: each has its own partitions and its own instance of every stage. Default: 1.
     #[serde(default)]
     #[schemars(range(min = 1, max = 256))]
     pub lanes: Option<usize>,
+    /// Follow traces: W3C trace context in Kafka headers, spans to a collector. Default: off, headers are left alone.
+    #[serde(default)]
+    pub tracing: Option<TracingSpec>,
 }
 
 /// A source: exactly one kind (`kafka`, `file`, `generate`), and how its records are read.

@@ -76,7 +76,8 @@ pub fn plan<B: Ports>(
     let dead_letters = dead_letters.map_err(|all| builder.problems.extend(all)).ok();
     builder.guarantee();
     let mut warnings = Vec::new();
-    let tracing = traces::plan(draft, &mut warnings).map_err(|all| builder.problems.extend(all)).ok().flatten();
+    let tracing =
+        traces::plan(draft, &mut warnings).map_err(|all| builder.problems.extend(all)).ok().flatten();
     let Some(dead_letters) = dead_letters.filter(|_| builder.problems.is_empty()) else {
         return Err(builder.problems);
     };

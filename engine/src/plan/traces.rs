@@ -49,7 +49,8 @@ pub(super) fn plan(draft: &Draft, warnings: &mut Vec<Problem>) -> Result<Option<
 
 fn wrong(pointer: &str, message: String) -> Problem {
     let problem = Problem::new(Code::P017, pointer, message);
-    problem.help("an address is `http://host:port` of a collector that takes OTLP over HTTP, mostly port 4318")
+    problem
+        .help("an address is `http://host:port` of a collector that takes OTLP over HTTP, mostly port 4318")
 }
 
 fn from_environment<'a>(variable: &impl Fn(&str) -> Option<&'a str>) -> Result<Option<String>, String> {
@@ -75,9 +76,11 @@ fn endpoint(address: &str, below: bool) -> Result<String, String> {
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") => {
-            return Err("TLS is not built in: send to a collector beside the worker (agent or sidecar) over http, \
+            return Err(
+                "TLS is not built in: send to a collector beside the worker (agent or sidecar) over http, \
                         and let it speak https"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         _ => return Err("the address does not begin with `http://`".to_owned()),
     }
@@ -85,7 +88,9 @@ fn endpoint(address: &str, below: bool) -> Result<String, String> {
         return Err("the address names no host".to_owned());
     };
     if authority.as_str().contains('@') || uri.query().is_some() {
-        return Err("credentials do not belong into the address; OTEL_EXPORTER_OTLP_HEADERS takes them".to_owned());
+        return Err(
+            "credentials do not belong into the address; OTEL_EXPORTER_OTLP_HEADERS takes them".to_owned()
+        );
     }
     let path = uri.path().trim_end_matches('/');
     let path = if below && !path.ends_with(PATH) { format!("{path}/{PATH}") } else { path.to_owned() };
@@ -102,7 +107,9 @@ fn sampler<'a>(variable: &impl Fn(&str) -> Option<&'a str>) -> Result<Option<f64
             let given = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or("1");
             match given.parse::<f64>() {
                 Ok(share) if (0.0..=1.0).contains(&share) => Ok(Some(share)),
-                _ => Err(format!("OTEL_TRACES_SAMPLER_ARG is `{given}`, not a share from 0 to 1; it is not followed")),
+                _ => Err(format!(
+                    "OTEL_TRACES_SAMPLER_ARG is `{given}`, not a share from 0 to 1; it is not followed"
+                )),
             }
         }
         other => Err(format!(
@@ -126,7 +133,11 @@ mod tests {
         (plan(&draft, &mut warnings), warnings)
     }
 
-    fn good(otlp: Option<&str>, sample: Option<f64>, environment: &[(&'static str, &str)]) -> (Option<String>, f64) {
+    fn good(
+        otlp: Option<&str>,
+        sample: Option<f64>,
+        environment: &[(&'static str, &str)],
+    ) -> (Option<String>, f64) {
         let tracing = planned(otlp, sample, environment).0.unwrap().unwrap();
         (tracing.endpoint, tracing.sample)
     }
@@ -144,8 +155,12 @@ mod tests {
         let at = |address: &str| Some(format!("http://{address}/v1/traces"));
         let common = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://b:4318/");
         let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/as/it/is");
-        let ratio = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
-        assert_eq!(good(Some("http://a:4318"), Some(0.5), &[common, own, ratio[0], ratio[1]]), (at("a:4318"), 0.5));
+        let ratio =
+            [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
+        assert_eq!(
+            good(Some("http://a:4318"), Some(0.5), &[common, own, ratio[0], ratio[1]]),
+            (at("a:4318"), 0.5)
+        );
         assert_eq!(good(Some("http://a/v1/traces"), None, &[]), (at("a"), 0.0));
         assert_eq!(good(Some("http://[::1]:4318/below/"), None, &[]), (at("[::1]:4318/below"), 0.0));
         assert_eq!(good(None, None, &[common, ratio[0], ratio[1]]), (at("b:4318"), 0.25));
@@ -175,9 +190,12 @@ mod tests {
         bad(None, Some(0.1), &[], "nothing takes their spans");
         let common = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a:4318");
         bad(None, None, &[common], "OTEL_EXPORTER_OTLP_ENDPOINT: TLS");
-        let grpc = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        let grpc =
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
         bad(None, None, &grpc, "is `grpc`");
-        for sampler in [("OTEL_TRACES_SAMPLER", "always_on"), ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")] {
+        for sampler in
+            [("OTEL_TRACES_SAMPLER", "always_on"), ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")]
+        {
             let environment = [sampler, ("OTEL_TRACES_SAMPLER_ARG", "many")];
             let (plan, warnings) = planned(Some("http://a:1"), None, &environment);
             assert_eq!((plan.unwrap().unwrap().sample, warnings.len()), (0.0, 1));

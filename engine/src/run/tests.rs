@@ -347,6 +347,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
         shutdown_timeout: Duration::from_secs(10),
         room: Room { rows: script.rows, bytes: 1 << 20, age: Duration::from_millis(1) },
         lanes: script.lanes,
+        tracing: None,
         warnings: Vec::new(),
     }
 }

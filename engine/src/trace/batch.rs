@@ -26,9 +26,8 @@ impl BatchSpan {
         let followed = |passages: &&super::Passages| passages.is_followed();
         let mut batches = origins.batches().iter().filter_map(|batch| batch.trace.as_deref());
         let tracer = Arc::clone(&batches.find(followed)?.tracer);
-        let mut own = rows_of(origins).filter_map(|(_, _, passage)| {
-            Some(Context { parent: passage.span?, ..passage.context })
-        });
+        let mut own = rows_of(origins)
+            .filter_map(|(_, _, passage)| Some(Context { parent: passage.span?, ..passage.context }));
         let above = own.next()?;
         let begun = tracer.now();
         if tracer.spans.take(begun, 1) == 0 {

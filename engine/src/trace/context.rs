@@ -163,16 +163,25 @@ mod tests {
 
     #[test]
     fn what_the_specification_accepts() {
-        for (flags, sampled, out) in
-            [("00", false, "00"), ("01", true, "01"), ("03", true, "03"), ("02", false, "02"), ("ff", true, "03")]
-        {
+        for (flags, sampled, out) in [
+            ("00", false, "00"),
+            ("01", true, "01"),
+            ("03", true, "03"),
+            ("02", false, "02"),
+            ("ff", true, "03"),
+        ] {
             let context = parent("00", flags, "").unwrap();
             assert_eq!(context.is_sampled(), sampled, "{flags}");
             assert_eq!(context.format(), format!("00-{TRACE}-{PARENT}-{out}").as_bytes(), "{flags}");
-            assert_eq!((context.trace.to_string(), context.parent.to_string()), (TRACE.into(), PARENT.into()));
+            assert_eq!(
+                (context.trace.to_string(), context.parent.to_string()),
+                (TRACE.into(), PARENT.into())
+            );
         }
         // Later versions: what we know of them is read, and what we write is version 00.
-        for (version, rest) in [("01", ""), ("cc", "-what-the-future-will-be-like"), ("fe", "-"), ("02", "-\u{ff}")] {
+        for (version, rest) in
+            [("01", ""), ("cc", "-what-the-future-will-be-like"), ("fe", "-"), ("02", "-\u{ff}")]
+        {
             let context = parent(version, "01", rest).unwrap_or_else(|| panic!("{version}{rest}"));
             assert_eq!(context.format(), format!("00-{TRACE}-{PARENT}-01").as_bytes());
         }

@@ -202,7 +202,9 @@ impl Passages {
     }
 
     fn failed(&self, failure: &Failure) {
-        let Some((passage, span)) = self.of(failure.origin.row).and_then(|p| Some((p, p.span?))) else { return };
+        let Some((passage, span)) = self.of(failure.origin.row).and_then(|p| Some((p, p.span?))) else {
+            return;
+        };
         let (kind, at) = (failure.kind.as_str(), self.tracer.now());
         if self.tracer.may_log(at) {
             tracing::info!(
@@ -354,7 +356,8 @@ pub(super) mod tests {
             vec![(TRACEPARENT, Some(header(1, "01"))), (TRACEPARENT, Some(header(1, "01")))],
             vec![(TRACEPARENT, Some(header(0, "01")))],
         ];
-        let none = [vec![], vec![("Traceparent", Some(header(1, "01")))], vec![(TRACESTATE, Some(b"a=1".to_vec()))]];
+        let none =
+            [vec![], vec![("Traceparent", Some(header(1, "01")))], vec![(TRACESTATE, Some(b"a=1".to_vec()))]];
         let (batch, tracer, kept, _) = read(&[&garbage[..], &none[..]].concat());
         assert!(batch.trace.is_none());
         assert_eq!(tracer.stats.trace_invalid_headers.get(), garbage.len() as u64);
@@ -387,12 +390,14 @@ pub(super) mod tests {
         drop(batch);
         assert!(kept.take().is_empty());
         clock.put(std::time::Duration::from_micros(5));
-        drop((origin, failure(1, "").origin));
-        // The closure held the origin as well.
+        drop(origin);
         let spans = kept.take();
         let [span] = spans.as_slice() else { panic!("{spans:?}") };
         assert_eq!((span.context.trace.to_string().as_str(), span.context.flags), (TRACE, 1));
-        assert_eq!((span.above, span.remote, span.state.as_deref()), (Some(SpanId(7u64.to_be_bytes())), true, Some("v=1")));
+        assert_eq!(
+            (span.above, span.remote, span.state.as_deref()),
+            (Some(SpanId(7u64.to_be_bytes())), true, Some("v=1"))
+        );
         assert_eq!(span.ended - span.begun, 5_000);
         assert_eq!(span.error.as_deref(), Some("dead-lettered: trap"));
         assert!(span.attributes.contains(&("messaging.kafka.offset", 101.into())));

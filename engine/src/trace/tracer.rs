@@ -191,7 +191,8 @@ impl Tracer {
 
     /// Nanoseconds since 1970 in UTC, with the resolution of the clock that never goes back.
     pub(super) fn now(&self) -> u64 {
-        let (fine, coarse) = (self.clock.now().as_nanos() as u64, self.clock.unix_ms().max(0) as u64 * 1_000_000);
+        let (fine, coarse) =
+            (self.clock.now().as_nanos() as u64, self.clock.unix_ms().max(0) as u64 * 1_000_000);
         let offset = self.offset.load(Ordering::Relaxed);
         let now = offset.wrapping_add(fine);
         if now.abs_diff(coarse) <= DRIFT {

@@ -154,7 +154,7 @@ fn produce(broker: &Broker, topic: &str) {
     writer.flush();
 }
 
-fn traced(name: &str, from: &str, to: &str, more: &str, tracing: &str) -> String {
+fn traced(name: &str, from: &str, to: &str, tracing: &str) -> String {
     let hostile = pipe_tests::root().join("tests/guests/prebuilt/hostile.wasm");
     let hostile = hostile.display();
     format!(
@@ -164,12 +164,30 @@ sources:
   in:
     kafka: {{ brokers: "${{KAFKA_BROKERS}}", topics: [{from}] }}
     format: {{ json: {{ columns: {{ n: int64 }} }} }}
-    {more}
 stages:
   touchy: {{ from: in, wasm: "{hostile}", config: {{ mode: "trap-on=13" }} }}
 sinks:
   out: {{ from: touchy.out, kafka: {{ brokers: "${{KAFKA_BROKERS}}", topic: {to} }}, format: json }}
   other: {{ from: touchy.other, blackhole: {{}} }}
+{tracing}
+"#
+    )
+}
+
+/// The same without the record that is bad, and with a column of headers.
+fn with_headers(name: &str, from: &str, to: &str, tracing: &str) -> String {
+    format!(
+        r#"
+name: {name}
+sources:
+  in:
+    kafka: {{ brokers: "${{KAFKA_BROKERS}}", topics: [{from}] }}
+    format: {{ json: {{ columns: {{ n: int64 }} }} }}
+    metadata: [headers]
+stages:
+  good: {{ from: in, use: filter, config: {{ all: [{{ column: n, op: ne, value: {BAD} }}] }} }}
+sinks:
+  out: {{ from: good, kafka: {{ brokers: "${{KAFKA_BROKERS}}", topic: {to} }}, format: json }}
 {tracing}
 "#
     )
@@ -215,7 +233,10 @@ fn check_spans(spans: &[Span], out: &BTreeMap<i64, Record>, (name, from, to): (&
         let send = find(context.split('-').nth(2).unwrap());
         let process = find(&digits(&send.parent_span_id));
         assert_eq!((send.trace_id.as_slice(), send.kind), (&[trace; 16][..], SpanKind::Producer as i32));
-        assert_eq!((process.trace_id.as_slice(), process.kind), (&[trace; 16][..], SpanKind::Consumer as i32));
+        assert_eq!(
+            (process.trace_id.as_slice(), process.kind),
+            (&[trace; 16][..], SpanKind::Consumer as i32)
+        );
         assert_eq!(process.parent_span_id, [trace + 16; 8]);
         assert_eq!([&send.name, &process.name], [&format!("send {to}"), &format!("process {from}")]);
         assert_eq!(text(&process.attributes, "messaging.system"), "kafka");
@@ -224,13 +245,19 @@ fn check_spans(spans: &[Span], out: &BTreeMap<i64, Record>, (name, from, to): (&
         assert_eq!(text(&process.attributes, "messaging.consumer.group.name"), name);
         let offset = attribute(&process.attributes, "messaging.kafka.offset");
         assert_eq!(offset, Some(&Any::IntValue(i64::from(n))));
-        assert_eq!([text(&send.attributes, "pipe.sink"), text(&process.attributes, "pipe.source")], ["out", "in"]);
+        assert_eq!(
+            [text(&send.attributes, "pipe.sink"), text(&process.attributes, "pipe.source")],
+            ["out", "in"]
+        );
         assert!(process.start_time_unix_nano <= send.start_time_unix_nano);
         assert!(send.end_time_unix_nano <= process.end_time_unix_nano);
         assert!(process.status.as_ref().is_none_or(|status| status.code == 0));
     }
     assert_eq!(find(headers(&out[&3], "traceparent")[0].split('-').nth(2).unwrap()).trace_state, "v=1,w=2");
-    let [bad] = spans.iter().filter(|s| s.trace_id == [0xad; 16] && s.kind == SpanKind::Consumer as i32).collect::<Vec<_>>()[..]
+    let [bad] = spans
+        .iter()
+        .filter(|s| s.trace_id == [0xad; 16] && s.kind == SpanKind::Consumer as i32)
+        .collect::<Vec<_>>()[..]
     else {
         panic!("{spans:?}")
     };
@@ -253,7 +280,7 @@ fn a_trace_goes_on_in_headers_and_its_spans_to_a_collector() {
     produce(broker, &from);
     let collector = Collector::start(Manner::Takes);
     let tracing = format!("tracing: {{ otlp: \"{}\" }}", collector.address());
-    let mut pipeline = Pipeline::new(broker, &traced(&name, &from, &to, "", &tracing));
+    let mut pipeline = Pipeline::new(broker, &traced(&name, &from, &to, &tracing));
     pipeline.variables = vec![
         ("OTEL_SERVICE_NAME", "tester".into()),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=here".into()),
@@ -298,7 +325,7 @@ fn headers_of_a_column_stay_and_the_context_takes_the_place_of_theirs() {
     ] {
         broker.topic(&format!("{name}-out"), 1);
         let to = format!("{name}-out");
-        let mut pipeline = Pipeline::new(broker, &traced(name, &from, &to, "metadata: [headers]", &tracing));
+        let mut pipeline = Pipeline::new(broker, &with_headers(name, &from, &to, &tracing));
         pipeline.variables = vec![
             ("NO_PROXY", "127.0.0.1".into()),
             // Without the section it means nothing.
