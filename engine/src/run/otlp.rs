@@ -201,6 +201,7 @@ fn context(of: &Context, state: Option<&str>, remote: bool) -> SpanContext {
 
 fn attributes(all: Vec<(&'static str, Value)>) -> Vec<KeyValue> {
     let each = all.into_iter().map(|(key, value)| match value {
+        Value::Fixed(text) => KeyValue::new(key, text),
         Value::Text(text) => KeyValue::new(key, text),
         Value::Number(number) => KeyValue::new(key, number),
     });

@@ -292,7 +292,7 @@ mod tests {
         #[test]
         fn one_wrong_byte_is_never_another_trace(at in 0..55usize, byte: u8) {
             let good = format!("00-{TRACE}-{PARENT}-01").into_bytes();
-            let mut changed = good.clone();
+            let mut changed = good;
             changed[at] = byte;
             if let Some(context) = Context::parse(&changed) {
                 // A later version is read as what we know of it.

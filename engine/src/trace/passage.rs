@@ -188,7 +188,7 @@ impl Passages {
                 ("messaging.operation.name", "process".into()),
                 ("messaging.operation.type", "process".into()),
                 ("messaging.destination.name", (&self.topic).into()),
-                ("messaging.destination.partition.id", partition.to_string().as_str().into()),
+                ("messaging.destination.partition.id", partition.to_string().into()),
                 ("messaging.kafka.offset", offset.into()),
                 ("messaging.consumer.group.name", (&self.tracer.pipeline).into()),
             ]
@@ -221,7 +221,7 @@ impl Passages {
         let attributes = vec![
             ("pipe.error.stage", Value::from(&failure.node)),
             ("pipe.error.kind", kind.into()),
-            ("pipe.error.message", cut(&failure.message).into()),
+            ("pipe.error.message", cut(&failure.message).to_owned().into()),
         ];
         let event = Event { name: "dead letter", at, attributes };
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -402,7 +402,7 @@ pub(super) mod tests {
         assert_eq!(span.error.as_deref(), Some("dead-lettered: trap"));
         assert!(span.attributes.contains(&("messaging.kafka.offset", 101.into())));
         let [event] = span.events.as_slice() else { panic!("{:?}", span.events) };
-        assert_eq!(event.attributes[2].1, "\u{e9}".repeat(TRACE_MESSAGE_BYTES_MAX / 2).as_str().into());
+        assert_eq!(event.attributes[2].1, "\u{e9}".repeat(TRACE_MESSAGE_BYTES_MAX / 2).into());
         assert_eq!(tracer.stats.trace_invalid_headers.get(), 0);
     }
 

@@ -30,6 +30,8 @@ pub enum Kind {
 /// A value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
+    /// Text that is always the same: it costs nothing.
+    Fixed(&'static str),
     /// Text.
     Text(Arc<str>),
     /// A number.
@@ -42,8 +44,14 @@ impl From<&Arc<str>> for Value {
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Fixed(text)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
         Self::Text(text.into())
     }
 }
