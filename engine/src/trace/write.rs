@@ -7,16 +7,27 @@ use super::passage::{cut, rows_of};
 use super::tracer::{Kind, Span, Tracer};
 use crate::batch::Origins;
 
-/// The headers of one row.
+/// The headers of one row; many of them wait for their reports, so it is small.
 #[derive(Debug)]
 pub struct Outgoing {
-    row: usize,
-    /// `traceparent`.
-    pub parent: [u8; TRACEPARENT_BYTES],
+    row: u32,
+    context: Context,
     /// `tracestate`, where there is one.
-    pub state: Option<String>,
-    /// The span of the writing and the one above it, where it is recorded.
-    span: Option<(Context, SpanId)>,
+    pub state: Option<Box<str>>,
+}
+
+impl Outgoing {
+    /// `traceparent`.
+    pub fn parent(&self) -> [u8; TRACEPARENT_BYTES] {
+        self.context.format()
+    }
+}
+
+/// The span of one row's writing.
+#[derive(Debug)]
+struct Sending {
+    row: u32,
+    above: SpanId,
     error: Option<String>,
 }
 
@@ -27,6 +38,8 @@ pub struct Writes {
     topic: Arc<str>,
     /// By row.
     rows: Vec<Outgoing>,
+    /// By row: those that are recorded.
+    spans: Vec<Sending>,
     begun: u64,
 }
 
@@ -36,58 +49,58 @@ impl Writes {
         let mut all = rows_of(origins).peekable();
         let tracer = Arc::clone(&all.peek()?.1.tracer);
         let begun = tracer.now();
-        let mut rows: Vec<Outgoing> = Vec::new();
+        let (mut rows, mut spans) = (Vec::new(), Vec::new());
         for (row, passages, passage) in all {
+            let (row, state) = (row as u32, passages.state(passage).map(String::into_boxed_str));
             // A parent that is named must be a span that is recorded: without one here it is the record's own.
-            let above = passage.span;
-            let span = above.filter(|_| tracer.spans.take(begun, 1) == 1).map(|_| tracer.span_id());
-            if above.is_some() && span.is_none() {
-                tracer.stats.trace_dropped_spans.add(1);
-            }
-            let parent = span.or(above).unwrap_or(passage.context.parent);
-            let context = Context { parent, ..passage.context };
-            rows.push(Outgoing {
-                row,
-                parent: context.format(),
-                state: passages.state(passage),
-                span: span.and(above).map(|above| (context, above)),
-                error: None,
-            });
+            let parent = match passage.span {
+                None => passage.context.parent,
+                Some(above) if tracer.spans.take(begun, 1) == 1 => {
+                    spans.push(Sending { row, above, error: None });
+                    tracer.span_id()
+                }
+                Some(above) => {
+                    tracer.stats.trace_dropped_spans.add(1);
+                    above
+                }
+            };
+            rows.push(Outgoing { row, context: Context { parent, ..passage.context }, state });
         }
-        Some(Self { tracer, sink: Arc::clone(sink), topic: Arc::clone(topic), rows, begun })
+        Some(Self { tracer, sink: Arc::clone(sink), topic: Arc::clone(topic), rows, spans, begun })
     }
 
     /// The headers of a row.
     pub fn get(&self, row: usize) -> Option<&Outgoing> {
-        self.rows.get(self.rows.binary_search_by_key(&row, |out| out.row).ok()?)
+        self.rows.get(self.rows.binary_search_by_key(&row, |out| out.row as usize).ok()?)
     }
 
     /// The first row from here on that has headers.
     pub fn next_from(&self, row: usize) -> Option<usize> {
-        self.rows.get(self.rows.partition_point(|out| out.row < row)).map(|out| out.row)
+        let at = self.rows.partition_point(|out| (out.row as usize) < row);
+        self.rows.get(at).map(|out| out.row as usize)
     }
 
     /// A row was refused.
     pub fn refused(&mut self, row: usize, reason: &str) {
-        if let Ok(at) = self.rows.binary_search_by_key(&row, |out| out.row) {
-            self.rows[at].error = Some(cut(reason).to_owned());
+        if let Ok(at) = self.spans.binary_search_by_key(&row, |span| span.row as usize) {
+            self.spans[at].error = Some(cut(reason).to_owned());
         }
     }
 }
 
 impl Drop for Writes {
     fn drop(&mut self) {
-        if self.rows.iter().all(|out| out.span.is_none()) {
+        if self.spans.is_empty() {
             return;
         }
         let ended = self.tracer.now();
-        for out in self.rows.drain(..) {
-            let Some((context, above)) = out.span else { continue };
+        for span in std::mem::take(&mut self.spans) {
+            let Some(out) = self.get(span.row as usize) else { continue };
             self.tracer.offer(Span {
-                context,
-                above: Some(above),
+                context: out.context,
+                above: Some(span.above),
                 remote: false,
-                state: out.state,
+                state: out.state.as_deref().map(str::to_owned),
                 kind: Kind::Producer,
                 name: format!("send {}", self.topic).into(),
                 begun: self.begun,
@@ -102,7 +115,7 @@ impl Drop for Writes {
                 ],
                 events: Vec::new(),
                 links: Vec::new(),
-                error: out.error,
+                error: span.error,
             });
         }
     }
@@ -130,8 +143,8 @@ mod tests {
         assert!(writes.get(0).is_none());
         let (one, two) = (writes.get(1).unwrap(), writes.get(2).unwrap());
         assert_eq!((one.state.as_deref(), two.state.as_deref()), (Some("a=1,b=2"), None));
-        assert_eq!(two.parent, *header(2, "00"), "not recorded: as it came");
-        let written = Context::parse(&one.parent).unwrap();
+        assert_eq!(two.parent()[..], header(2, "00"), "not recorded: as it came");
+        let written = Context::parse(&one.parent()).unwrap();
         assert_eq!((written.trace.to_string().as_str(), written.flags), (TRACE, 1));
         assert!(written.parent != span && written.parent != SpanId(1u64.to_be_bytes()));
         writes.refused(1, "too large");
@@ -144,7 +157,7 @@ mod tests {
         // Without room for a span of its own, a record's parent is the span of its passage.
         tracer.spans.take(tracer.now(), TRACE_SPANS_PER_SECOND as usize);
         let writes = Writes::begin(&origins, &"out".into(), &"t".into()).unwrap();
-        assert_eq!(Context::parse(&writes.get(1).unwrap().parent).unwrap().parent, span);
+        assert_eq!(Context::parse(&writes.get(1).unwrap().parent()).unwrap().parent, span);
         assert_eq!(tracer.stats.trace_dropped_spans.get(), 1);
         drop(writes);
         assert!(kept.take().is_empty());

@@ -108,9 +108,9 @@ impl Parts {
         let headers = self.own_headers(row, trace.is_some());
         let Some(trace) = trace else { return headers };
         let headers = headers.unwrap_or_default();
-        let headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.parent) });
+        let headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.parent()) });
         Some(match &trace.state {
-            Some(state) => headers.insert(Header { key: TRACESTATE, value: Some(state) }),
+            Some(state) => headers.insert(Header { key: TRACESTATE, value: Some(&**state) }),
             None => headers,
         })
     }
