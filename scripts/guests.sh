@@ -97,7 +97,7 @@ build() {
     if [ "$language" = rust ]; then
         [ -n "${route:-}" ] || choose_route
         made_by="$route $(rustc --version)"
-        inputs+=(stages/sdk/rust stages/conditions stages/Cargo.toml stages/Cargo.lock engine/src/cli/stage.rs)
+        inputs+=(stages/sdk/rust stages/casts stages/conditions stages/Cargo.toml stages/Cargo.lock engine/src/cli/stage.rs)
     fi
     now=$(stamp "${inputs[@]}")
     if fresh "$name" "$now"; then say "$name is up to date"; return; fi

@@ -269,6 +269,18 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Decode,
+        Self::Rejected,
+        Self::StageError,
+        Self::Trap,
+        Self::Deadline,
+        Self::OutOfMemory,
+        Self::InvalidOutput,
+        Self::Refused,
+    ];
+
     /// `stage_error`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -297,6 +309,4 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The cause in words; cut at 4 KiB where it is written.
     pub message: String,
-    /// How often it was tried.
-    pub attempt: u32,
 }

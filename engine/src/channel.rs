@@ -13,6 +13,7 @@ use crossbeam_channel::{RecvTimeoutError, Select, SendTimeoutError, TryRecvError
 use crate::batch::{Batch, Failure};
 use crate::clock::Clock;
 use crate::metrics;
+use crate::progress::{Doing, Pulse};
 use crate::units::{CHANNEL_BATCHES_MAX, CHANNEL_BYTES_MAX, Epoch, Generation};
 
 /// What an edge carries.
@@ -128,6 +129,7 @@ pub struct Sender<T> {
     stats: Arc<metrics::Edge>,
     clock: Arc<dyn Clock>,
     current: Arc<CurrentGeneration>,
+    pulse: Option<Arc<Pulse>>,
 }
 
 /// The receiving end of an edge.
@@ -152,7 +154,7 @@ pub fn edge<T: Load>(
     let (sender, receiver) = crossbeam_channel::bounded(CHANNEL_BATCHES_MAX);
     let gate = Arc::new(Gate { used: Mutex::new(Used { bytes: 0, closed: false }), freed: Condvar::new() });
     (
-        Sender { sender, gate: Arc::clone(&gate), stats: Arc::clone(&stats), clock, current },
+        Sender { sender, gate: Arc::clone(&gate), stats: Arc::clone(&stats), clock, current, pulse: None },
         Receiver { receiver, gate, stats },
     )
 }
@@ -161,6 +163,13 @@ pub fn edge<T: Load>(
 const SEND_WAIT: Duration = Duration::from_millis(50);
 
 impl<T: Load> Sender<T> {
+    /// Says on this pulse when it is blocked.
+    #[must_use]
+    pub fn watched(mut self, pulse: &Arc<Pulse>) -> Self {
+        self.pulse = Some(Arc::clone(pulse));
+        self
+    }
+
     /// Sends, waiting for room. A message whose generation is over is dropped while it waits, and counted.
     pub fn send(&self, generation: Generation, message: Message<T>) -> Result<(), Disconnected> {
         let (rows, bytes) = match &message {
@@ -171,6 +180,9 @@ impl<T: Load> Sender<T> {
             self.stats.sent.add(rows);
             self.stats.batches.add(1);
             self.stats.bytes.add(bytes as u64);
+            // Before it can be taken, so that the queue is never shorter than nothing.
+            self.stats.queued_batches.add(1);
+            self.stats.queued_bytes.add(bytes as u64);
         }
         let mut envelope = Envelope { generation, bytes, message };
         match self.gate.acquire(bytes, Duration::ZERO)? {
@@ -191,14 +203,22 @@ impl<T: Load> Sender<T> {
         mut admitted: bool,
         rows: u64,
     ) -> Result<(), Disconnected> {
-        let start = self.clock.now();
+        let mut since = self.clock.now();
         let (generation, bytes) = (envelope.generation, envelope.bytes);
+        if let Some(pulse) = &self.pulse {
+            pulse.now(Doing::Blocked);
+        }
         let result = loop {
+            // Counted as it passes: a sender that is blocked for an hour is seen while it is.
+            let now = self.clock.now();
+            self.stats.blocked_ns.add((now - since).as_nanos() as u64);
+            since = now;
             if self.current.get() > generation {
                 if admitted {
                     self.gate.release(bytes);
                 }
                 self.stats.dropped.add(rows);
+                took(&self.stats, rows, bytes);
                 break Ok(());
             }
             if !admitted {
@@ -214,8 +234,19 @@ impl<T: Load> Sender<T> {
                 Err(SendTimeoutError::Timeout(back)) => envelope = back,
             }
         };
-        self.stats.blocked_ns.add((self.clock.now() - start).as_nanos() as u64);
+        self.stats.blocked_ns.add((self.clock.now() - since).as_nanos() as u64);
+        if let Some(pulse) = &self.pulse {
+            pulse.now(Doing::Working);
+        }
         result
+    }
+}
+
+/// A batch has left the queue.
+fn took(stats: &metrics::Edge, rows: u64, bytes: usize) {
+    if rows > 0 {
+        stats.queued_batches.sub(1);
+        stats.queued_bytes.sub(bytes as u64);
     }
 }
 
@@ -246,6 +277,7 @@ pub struct Inputs<T> {
     turn: usize,
     /// A message of a generation whose rewind had to be reported first.
     pending: Option<(usize, Envelope<T>)>,
+    pulse: Option<Arc<Pulse>>,
 }
 
 struct Input<T> {
@@ -263,7 +295,15 @@ impl<T: Load> Inputs<T> {
             .into_iter()
             .map(|receiver| Input { receiver, barrier: None, watermark: i64::MIN, ended: false })
             .collect();
-        Self { edges, current, generation: Generation(0), watermark: i64::MIN, turn: 0, pending: None }
+        Self {
+            edges,
+            current,
+            generation: Generation(0),
+            watermark: i64::MIN,
+            turn: 0,
+            pending: None,
+            pulse: None,
+        }
     }
 
     /// The generation of what was received last; what the node sends carries it.
@@ -271,8 +311,32 @@ impl<T: Load> Inputs<T> {
         self.generation
     }
 
+    /// Says on this pulse when it waits, and that the node works on what came.
+    #[must_use]
+    pub fn watched(mut self, pulse: &Arc<Pulse>) -> Self {
+        self.pulse = Some(Arc::clone(pulse));
+        self
+    }
+
+    /// What the node says that it is doing, where somebody watches.
+    pub fn pulse(&self) -> Option<&Pulse> {
+        self.pulse.as_deref()
+    }
+
+    fn says(&self, doing: Doing) {
+        if let Some(pulse) = &self.pulse {
+            pulse.now(doing);
+        }
+    }
+
     /// The next event; `Idle` after `wait`.
     pub fn next(&mut self, wait: Duration) -> Result<Event<T>, Disconnected> {
+        let event = self.find(wait);
+        self.says(Doing::Working);
+        event
+    }
+
+    fn find(&mut self, wait: Duration) -> Result<Event<T>, Disconnected> {
         loop {
             if self.current.get() > self.generation {
                 return Ok(self.rewound());
@@ -318,6 +382,10 @@ impl<T: Load> Inputs<T> {
 
     fn receive(&mut self, wait: Duration) -> Result<Option<(usize, Envelope<T>)>, Disconnected> {
         if let [only] = self.edges.as_slice() {
+            if let Ok(envelope) = only.receiver.receiver.try_recv() {
+                return Ok(Some((0, envelope)));
+            }
+            self.says(Doing::Waiting);
             return match only.receiver.receiver.recv_timeout(wait) {
                 Ok(envelope) => Ok(Some((0, envelope))),
                 Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -336,6 +404,7 @@ impl<T: Load> Inputs<T> {
                 Err(TryRecvError::Disconnected) => return Err(Disconnected),
             }
         }
+        self.says(Doing::Waiting);
         let mut select = Select::new();
         for &i in &open {
             select.recv(&self.edges[i].receiver.receiver);
@@ -360,6 +429,7 @@ impl<T: Load> Inputs<T> {
             Message::Data(data) => data.rows() as u64,
             _ => 0,
         };
+        took(&edge.receiver.stats, rows, envelope.bytes);
         if envelope.generation < self.generation {
             edge.receiver.stats.dropped.add(rows);
             return None;
@@ -367,6 +437,7 @@ impl<T: Load> Inputs<T> {
         match envelope.message {
             Message::Data(data) => {
                 edge.receiver.stats.received.add(rows);
+                edge.receiver.stats.batch_rows.record(rows);
                 Some(Event::Data(index, data))
             }
             Message::Barrier(epoch) => {
@@ -396,6 +467,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::metrics::Meter;
+    use crate::progress::Role;
 
     impl Load for u64 {
         fn rows(&self) -> usize {
@@ -430,6 +502,40 @@ mod tests {
         assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 2))));
         assert!(stats.blocked_ns.get() > 0);
         assert_eq!((stats.sent.get(), stats.received.get()), (2, 2));
+        assert_eq!(
+            (stats.queued_batches.get(), stats.queued_bytes.get(), stats.batch_rows.count()),
+            (0, 0, 2)
+        );
+    }
+
+    #[test]
+    fn a_pulse_says_who_waits_and_who_is_blocked() {
+        let current = Arc::new(CurrentGeneration::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let (sender, receiver, stats) = pair(&current);
+        let [from, to] =
+            [Role::Source, Role::Sink].map(|r| Arc::new(Pulse::new(r, &"n".into(), None, &clock)));
+        let sender = sender.watched(&from);
+        from.now(Doing::Working);
+        sender.send(G, Message::Data(1)).unwrap();
+        assert_eq!(from.get().0, Doing::Working);
+        let blocked = std::thread::spawn(move || sender.send(G, Message::Data(2)).map(|()| sender));
+        while from.get().0 != Doing::Blocked || stats.blocked_ns.get() == 0 {
+            std::thread::sleep(SHORT);
+        }
+        assert_eq!((stats.queued_batches.get(), stats.sent.get()), (2, 2), "the one that is blocked counts");
+        let mut inputs = Inputs::new(vec![receiver], current).watched(&to);
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 1))));
+        assert_eq!(to.get().0, Doing::Working);
+        let sender = blocked.join().unwrap().unwrap();
+        assert_eq!(from.get().0, Doing::Working);
+        assert!(matches!(inputs.next(SHORT), Ok(Event::Data(0, 2))));
+        let waits = std::thread::spawn(move || inputs.next(Duration::from_secs(60)).is_err());
+        while to.get().0 != Doing::Waiting {
+            std::thread::sleep(SHORT);
+        }
+        drop(sender);
+        assert!(waits.join().unwrap(), "nobody is left to wait for");
     }
 
     #[test]

@@ -57,6 +57,9 @@ codes! {
     C007 "a duplicate key"
     C008 "a bad override"
     C009 "an Arrow type that does not exist"
+    C010 "a secret's file cannot be used"
+    C011 "a pattern of topics that is wrong"
+    C012 "a folder without pipelines"
     P001 "an input that does not exist"
     P002 "a cycle"
     P003 "a node that nothing reads"
@@ -67,6 +70,9 @@ codes! {
     P008 "a column that does not exist"
     P009 "options that do not fit together"
     P010 "a suspicious setting"
+    P011 "a pipeline that reads what it writes"
+    P012 "a grant that cannot be given"
+    P013 "two pipelines of one name"
     P017 "spans cannot go where they shall"
     S001 "a source cannot be opened"
     S002 "a source cannot be read"
@@ -83,14 +89,21 @@ codes! {
     W007 "a stage returned invalid output"
     W008 "a stage rejected a row"
     W009 "a stage imports what it is not granted"
+    W013 "a component is too large"
+    W014 "a component takes too long to compile"
+    W017 "a grant that the stage cannot use"
+    W018 "a stage reaches for what it is not granted"
     K001 "a sink cannot be opened"
     K002 "a sink cannot be written"
     K003 "a sink refused a record"
     K004 "dead letters cannot be written"
+    K005 "dead letters cannot be read"
+    K006 "dead letters cannot be replayed"
     X001 "offsets cannot be committed"
     X002 "a failure with `on_failure: stop`"
     X003 "the state folder cannot be used"
     X004 "the worker failed"
+    X007 "the admin server cannot start"
     X011 "spans are not delivered"
 }
 
@@ -147,6 +160,13 @@ impl Error {
     #[cold]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Code::X004, Domain::Internal, Retry::No, message)
+    }
+
+    /// The same under another code: where it happened says more than what it was.
+    #[must_use]
+    pub fn coded(mut self, code: Code) -> Self {
+        self.0.code = code;
+        self
     }
 
     /// Adds what to do about it.

@@ -4,12 +4,14 @@
 
 // Rank 0
 pub mod error;
+pub mod secret;
 pub mod units;
 // Rank 1
 pub mod batch;
 pub mod clock;
 pub mod codec;
 pub mod metrics;
+pub mod progress;
 pub mod trace;
 // Rank 2
 pub mod channel;
@@ -26,4 +28,5 @@ pub mod plan;
 // Rank 5
 pub mod run;
 // Rank 6
+pub mod admin;
 pub mod cli;

@@ -79,8 +79,23 @@ pub const INTERPRETER_COMPONENT_BYTES: usize = 4 << 20;
 pub const STAGE_TIME: Duration = Duration::from_secs(1);
 /// Time of one call of `describe` or `bind`, and of an interpreter's `process`.
 pub const STAGE_TIME_SLOW: Duration = Duration::from_secs(10);
-/// A stage whose every call fails for this long is taken to be broken: the worker stops and says so.
+/// A stage that was busy this long with calls that all failed is taken to be broken: the worker stops and says so.
 pub const STAGE_FAILING_MAX: Duration = Duration::from_secs(60);
+/// But not before this many of them: a few neighbouring rows on which a stage loops are bad rows, no broken stage.
+pub const STAGE_FAILING_CALLS_MIN: u64 = 100;
+/// Calls that fail in a row before fresh instances are tried after pauses: twice what one bad row in a batch of
+/// [`BATCH_ROWS`] costs.
+pub const STAGE_BREAKER_CALLS: u64 = 32;
+/// The first pause.
+pub const STAGE_PAUSE_MIN: Duration = Duration::from_millis(1);
+/// The longest after a quick call, before jitter adds up to as much: a trap costs some 0.2 ms, so 99 % of a core stay
+/// free, and a thousand bad rows in a row are still found before [`STAGE_FAILING_MAX`].
+pub const STAGE_PAUSE_MAX: Duration = Duration::from_millis(20);
+/// The longest after a call that took as long itself.
+pub const STAGE_PAUSE_SLOW_MAX: Duration = Duration::from_secs(1);
+/// While the row on which a stage loops is looked for, parts of more than one row get this fraction of `limits.time`:
+/// one that needs longer is only cut smaller, and a row that is alone has all of it.
+pub const STAGE_SEARCH_TIME_DIVISOR: u32 = 8;
 /// Bytes that one call of a stage may return.
 pub const STAGE_OUTPUT_BYTES: usize = 64 << 20;
 /// Rows that one call of a stage may return over all its ports.
@@ -93,6 +108,22 @@ pub const STAGE_LOG_LINE_BYTES_MAX: usize = 4 << 10;
 pub const SCHEMA_DEPTH_MAX: usize = 32;
 /// Fields of a schema, children included.
 pub const SCHEMA_FIELDS_MAX: usize = 4_096;
+/// Bytes of a component: three times the largest that the usual tools make (Python, 18 MB). Compiling takes memory and
+/// time in proportion.
+pub const STAGE_COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// A component that is still being compiled is mentioned this often: longer than all but interpreters take.
+pub const STAGE_COMPILE_NOTICE: Duration = Duration::from_secs(3);
+/// Compiling takes at most this long: an interpreter needs a minute or two where the machine is busy.
+pub const STAGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Bytes of the JSON Schema that a stage publishes: forty pages of options.
+pub const STAGE_SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// Schemas within each other that apply to one value: people write a handful.
+pub const STAGE_SCHEMA_DEPTH_MAX: usize = 64;
+/// Schemas that one value is checked against: a tagged choice of a thousand kinds still passes.
+pub const STAGE_SCHEMA_STEPS_MAX: usize = 10_000;
+/// Bytes of one row of a declared type as far as the type fixes them, one for each item at least: sizes of lists within
+/// lists multiply, and a row of them must be no larger than a batch.
+pub const STAGE_ROW_BYTES_MAX: usize = 1 << 20;
 /// Ports of a stage.
 pub const STAGE_PORTS_MAX: usize = 256;
 /// The epoch clock of the Wasm engine: a deadline is met within one tick.
@@ -100,6 +131,14 @@ pub const STAGE_TICK: Duration = Duration::from_millis(5);
 
 /// A dead letter's message is cut here.
 pub const DEAD_LETTER_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// A line of a dead-letter file: the largest record with each of its bytes escaped, and its cause.
+pub const DEAD_LETTER_LINE_BYTES_MAX: u64 = 6 * RECORD_BYTES_MAX as u64 + (1 << 20);
+/// Letters that one round of a replay takes: what it has done is remembered after each.
+pub const REPLAY_ROUND_LETTERS: usize = 100_000;
+/// Bytes of their originals that are held for it.
+pub const REPLAY_ROUND_BYTES: usize = 64 << 20;
+/// A dead letter that is larger is not given to the Kafka producer: half of what it holds, so that it always fits.
+pub const DEAD_LETTER_RECORD_BYTES_MAX: usize = KAFKA_QUEUE_BYTES / 2;
 /// Lanes of a worker.
 pub const LANES_MAX: usize = 256;
 
@@ -128,6 +167,13 @@ pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;
 /// Records that it fetches ahead over all its partitions: librdkafka spends about 400 bytes on each beside its data.
 pub const KAFKA_PREFETCH_RECORDS: usize = 100_000;
 
+/// Partitions among which the prefetch is divided at least where topics are a pattern: more may come.
+pub const KAFKA_PATTERN_PARTITIONS: usize = 64;
+
+/// New topics that match a pattern are looked for this often, in milliseconds: librdkafka's own 5 minutes would keep
+/// their first records waiting, and a list of all topics is a small answer.
+pub const KAFKA_PATTERN_REFRESH_MS: &str = "10000";
+
 /// Partition's share of the prefetch in bytes, however many there are: one full fetch.
 pub const KAFKA_PREFETCH_PARTITION_BYTES_MIN: usize = 1 << 20;
 
@@ -146,6 +192,9 @@ pub const KAFKA_SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A commit waits this long for the group's coordinator, then is tried again: whoever commits has other things to do.
 pub const KAFKA_COMMIT_WAIT: Duration = Duration::from_secs(2);
 
+/// Whoever reads a topic to its end gives up when nothing has come for this long.
+pub const KAFKA_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
 pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
 
@@ -155,6 +204,47 @@ pub const KAFKA_QUEUE_RECORDS: usize = 200_000;
 /// Bytes that a worker's producer holds.
 pub const KAFKA_QUEUE_BYTES: usize = 64 << 20;
 
+/// Where the admin server listens if nobody says where: this machine only, on the port that OpenTelemetry's exporters
+/// for Prometheus use.
+pub const ADMIN_ADDRESS: &str = "127.0.0.1:9464";
+/// Connections that the admin server serves at once: a few probes and scrapers, each for a moment.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// One connection carries one request, and has this long for all of it: a client that dribbles holds its place no
+/// longer. Prometheus gives up after 10 s by default.
+pub const ADMIN_TIME: Duration = Duration::from_secs(10);
+/// Metrics are rendered at most this often, however many ask: a flood of scrapes costs less than a percent of a core.
+pub const ADMIN_RENDER_AGE: Duration = Duration::from_millis(100);
+/// The progress of nodes and partitions is looked at this often; probes read what the last look saw.
+pub const HEALTH_LOOK: Duration = Duration::from_secs(1);
+/// A node or a partition that has work and has not moved for this long makes the worker unready.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// So many times as long without moving, and a restart is the only thing left to try.
+pub const HOPELESS_FACTOR: u32 = 4;
+/// A sink or source that has been tried again for this long makes the worker unready: below it is a hiccup.
+pub const RETRYING_UNREADY: Duration = Duration::from_secs(5);
+/// Partitions that a probe's answer lists: those with trouble first.
+pub const HEALTH_PARTITIONS_MAX: usize = 100;
+/// Bounds of histograms of rows: powers of two around the default batch.
+pub const HISTOGRAM_ROWS: &[u64] =
+    &[1, 8, 64, 256, 1_024, 2_048, 4_096, 8_192, 16_384, 65_536, 262_144, 1_048_576];
+/// Bounds of histograms of times in nanoseconds: from a call on a few rows (10 us) to a broker that is away (10 s).
+pub const HISTOGRAM_NANOS: &[u64] = &[
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+/// Characters below which a secret is not looked for in what is printed: it would be found in every other word.
+pub const SECRET_CHARS_MIN: usize = 4;
 /// Bytes of a `tracestate`: what the W3C asks everyone to pass on; longer ones are dropped whole.
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 

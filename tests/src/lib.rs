@@ -1,7 +1,10 @@
 //! Helpers of the integration tests.
 
 pub mod command;
+pub mod forge;
 pub mod golden;
+pub mod hostile;
+pub mod http;
 pub mod kafka;
 
 use std::path::{Path, PathBuf};

@@ -18,12 +18,12 @@ macro_rules! golden {
 }
 
 golden! {
-    columns_rejected csv_to_parquet filter generate jsonl_to_csv metadata parquet_to_arrow parse_log row_view types
-    union
+    columns_rejected csv_to_parquet explode filter generate jsonl_to_csv metadata parquet_to_arrow parse_log redact
+    row_view sample types union
 }
 
 /// The cases whose tests below ask for more.
-const OTHERS: &[&str] = &["broken_json", "diamond", "route", "skip", "trap"];
+const OTHERS: &[&str] = &["broken_json", "diamond", "extract", "failures", "route", "select", "skip", "trap"];
 
 #[test]
 fn every_folder_has_a_test() {
@@ -59,6 +59,16 @@ fn trap() {
     assert_eq!((stage.rows_in, stage.reached, stage.failed, stage.dead_lettered), (68, 63, 5, 5));
 }
 
+/// Every kind of failure but `refused`, which takes a broker (`worker_parts/failures.rs`) or a sink in memory.
+#[test]
+fn failures() {
+    let summary = check("failures");
+    let (source, stage) = (&summary.sources[0], &summary.stages[0]);
+    assert_eq!((source.read, source.decoded, source.dead_lettered), (47, 45, 2));
+    assert_eq!((stage.rows_in, stage.reached, stage.rejected, stage.failed), (45, 32, 2, 11));
+    assert_eq!((stage.dead_lettered, summary.dead_letters), (13, (15, 15)));
+}
+
 #[test]
 fn route() {
     let summary = check("route");
@@ -72,4 +82,18 @@ fn diamond() {
     let summary = check("diamond");
     assert_eq!(summary.sources[0].read, 48);
     check_plan("diamond");
+}
+
+#[test]
+fn select() {
+    let summary = check("select");
+    let typed = summary.stages.iter().find(|stage| stage.name == "typed").unwrap();
+    assert_eq!((typed.rows_in, typed.reached, typed.dead_lettered), (50, 46, 4));
+}
+
+#[test]
+fn extract() {
+    let summary = check("extract");
+    let strict = summary.stages.iter().find(|stage| stage.name == "strict").unwrap();
+    assert_eq!((strict.rows_in, strict.reached, strict.dead_lettered), (40, 35, 5));
 }

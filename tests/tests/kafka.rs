@@ -147,6 +147,58 @@ fn a_second_worker_takes_over_half_and_nothing_is_lost_or_read_twice() {
     assert_eq!(numbers(&batches), (0..written).collect::<Vec<_>>());
 }
 
+/// Reads until so many records are here, for a while at most.
+fn gather(worker: &Worker, count: usize, batches: &mut Vec<pipe_engine::batch::SourceBatch>) {
+    let started = Instant::now();
+    while batches.iter().map(|b| b.len()).sum::<usize>() < count {
+        assert!(started.elapsed() < Duration::from_secs(60), "less than {count} records came");
+        batches.extend(worker.batches.recv_timeout(Duration::from_secs(1)).ok());
+    }
+}
+
+#[test]
+fn a_pattern_reads_topics_that_come_while_it_runs() {
+    let broker = kafka::shared();
+    let prefix = unique("pattern");
+    let (first, second, third) = (format!("{prefix}-a"), format!("{prefix}-b"), format!("{prefix}-c"));
+    broker.topic(&first, 2);
+    broker.topic(&second, 2);
+    broker.topic(&format!("other-{prefix}"), 1);
+    let writer = Writer::new(broker);
+    writer.numbers(&first, 2, 0..100);
+    writer.numbers(&second, 2, 100..200);
+    writer.numbers(&format!("other-{prefix}"), 1, 900..950);
+    let options = |start: &str| {
+        json!({ "brokers": broker.address(), "topics": [format!("^{prefix}-[a-z]$")], "start": start,
+            "properties": { "topic.metadata.refresh.interval.ms": 500 } })
+    };
+    let group = unique("group");
+    let all = Worker::start(&*source(&group, &options("earliest")), 2, false).unwrap();
+    let late = Worker::start(&*source(&unique("late"), &options("latest")), 1, false).unwrap();
+    let (mut batches, mut of_late) = (Vec::new(), Vec::new());
+    gather(&all, 200, &mut batches);
+    broker.topic(&third, 3);
+    writer.numbers(&third, 3, 200..300);
+    gather(&all, 300, &mut batches);
+    // What is there already is skipped as `latest` says, what comes later is not.
+    gather(&late, 100, &mut of_late);
+    of_late.extend(late.stop().unwrap());
+    assert!((200..300).all(|n| numbers(&of_late).contains(&n)));
+    batches.extend(all.stop().unwrap());
+    assert_eq!(numbers(&batches), (0..300).collect::<Vec<_>>());
+    // The committed positions are those of every topic, and an end is found for each.
+    writer.numbers(&third, 3, 300..310);
+    let rest = Worker::start(&*source(&group, &options("earliest")), 2, true).unwrap().finish().unwrap();
+    assert_eq!(numbers(&rest), (300..310).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_pattern_that_nothing_matches_ends_where_the_end_was_asked_for() {
+    let options = reading(kafka::shared(), &[&format!("^{}-.*", unique("nothing"))]);
+    let worker = Worker::start(&*source(&unique("group"), &options), 2, true).unwrap();
+    assert!(worker.finish().unwrap().is_empty());
+}
+
 #[test]
 fn a_rewind_reads_again_from_the_given_positions() {
     let broker = kafka::shared();
@@ -188,7 +240,8 @@ fn a_rewind_reads_again_from_the_given_positions() {
         batches.push(batch);
     }
     assert_eq!(numbers(&batches), (0..3_000).collect::<Vec<_>>());
-    assert_eq!(opened.control.lag().iter().map(|l| l.1).sum::<i64>(), 0);
+    let progress = opened.control.progress();
+    assert!(progress.joined && progress.partitions.iter().all(|p| p.lag == Some(0)), "{progress:?}");
     // Also from the end: the last epoch may still be on its way when partitions are lost.
     opened.readers[0].rewind(&Positions::from([(partition, 2_900)])).unwrap();
     assert_eq!(next(&mut opened).unwrap().offsets[0], 2_900);

@@ -1,20 +1,27 @@
 //! `pipe check`: whether pipelines would run, without running them: no network, no group joined.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::ValueHint;
 
 use super::explain;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
-use crate::error::Result;
+use super::logs::{self, LogFormat};
+use crate::config::{Diagnostic, Severity};
+use crate::error::{Code, Error, Result};
+use crate::secret;
 use crate::stage::HostOptions;
 
-/// Checks pipeline files: keys, types, edges, components, limits, delivery. Touches no network.
+/// Checks pipeline files: keys, types, edges, components, grants, limits, delivery. Touches no network.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Pipeline files.
-    #[arg(default_value = "pipeline.yaml")]
+    /// Pipeline files, or folders: of a folder each `*.yaml` and `*.yml` in it, not those of folders within.
+    #[arg(default_value = "pipeline.yaml", value_hint = ValueHint::AnyPath)]
     pub files: Vec<PathBuf>,
-    /// Overrides a key of the file: `--set lanes=2`.
+    /// Overrides a key of each file: `--set lanes=2`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// How mistakes are printed.
@@ -24,14 +31,74 @@ pub struct Args {
 
 /// Checks each file; exit code 2 when any is wrong.
 pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
-    let mut wrong = false;
-    for file in &args.files {
-        let planned = plan_file(file, &args.set, host.clone())?;
-        eprint!("{}", rendered(file, &planned, args.format));
+    logs::start(LogFormat::Auto);
+    let files = files(&args.files)?;
+    let mut wrong = Vec::new();
+    let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for file in &files {
+        let mut planned = plan_file(file, &args.set, host.clone())?;
+        let name = &planned.loaded.draft.name;
+        if let Some(other) = names.get(name).filter(|_| !name.is_empty()) {
+            planned.diagnostics.push(same_name(name, other, &planned.loaded.document));
+        } else {
+            names.insert(name.clone(), file.clone());
+        }
+        eprint!("{}", secret::hide(&rendered(file, &planned, args.format)));
         match &planned.plan {
-            Some(plan) => print!("{}: OK\n{}", file.display(), explain::text(plan, explain::stage_details)),
-            None => wrong = true,
+            Some(plan) => {
+                let text = explain::text(plan, explain::stage_details);
+                print!("{}: OK\n{}", file.display(), secret::hide(&text));
+            }
+            None => wrong.push(file),
         }
     }
-    Ok(if wrong { ExitCode::from(EXIT_WRONG) } else { ExitCode::SUCCESS })
+    if files.len() > 1 {
+        println!("{} pipelines checked, {} wrong", files.len(), wrong.len());
+        wrong.iter().for_each(|file| println!("  {}", file.display()));
+    }
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_WRONG) })
+}
+
+/// Workers of two pipelines with one name would share one consumer group.
+fn same_name(name: &str, other: &Path, document: &crate::config::Document) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        code: Code::P013,
+        at: document.place("/name", Code::P013),
+        message: format!("`{}` has the name `{name}` too: both would be one consumer group", other.display()),
+        help: Some("rename one, unless they are versions that never run together".into()),
+    }
+}
+
+/// The files that are meant, folders replaced by the pipelines in them, each once.
+fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in given {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let fail = |e: std::io::Error| {
+            Error::user(Code::C001, format!("the folder `{}` cannot be read: {e}", path.display()))
+                .help("check its permissions")
+        };
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(path).map_err(fail)? {
+            let file = entry.map_err(fail)?.path();
+            let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if file.extension().is_some_and(|e| e == "yaml" || e == "yml") && file.is_file() && !hidden {
+                inside.push(file);
+            }
+        }
+        if inside.is_empty() {
+            let message = format!("no pipeline is in the folder `{}`", path.display());
+            let help = "a pipeline's name ends in `.yaml` or `.yml`; folders within are not looked at";
+            return Err(Error::user(Code::C012, message).help(help));
+        }
+        inside.sort();
+        files.append(&mut inside);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    files.retain(|file| seen.insert(fs::canonicalize(file).unwrap_or_else(|_| file.clone())));
+    Ok(files)
 }

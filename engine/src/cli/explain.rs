@@ -10,14 +10,16 @@ use super::load::{EXIT_WRONG, Form, load_plan};
 use crate::config::spec::Size;
 use crate::config::types::print_field;
 use crate::error::Result;
+use crate::plan::cost::{Memory, Threads};
 use crate::plan::{DeadLetters, Output, Plan, Ports, StageNode};
+use crate::source::Replay;
 use crate::stage::HostOptions;
 
 /// Prints the plan of a pipeline: nodes, columns, ports, limits, delivery.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline file.
-    #[arg(default_value = "pipeline.yaml")]
+    #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
     pub file: PathBuf,
     /// Overrides a key of the file: `--set lanes=2`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -41,9 +43,9 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
     let out = match (args.mermaid, args.dot) {
         (true, _) => mermaid(&plan),
         (_, true) => dot(&plan),
-        _ => text(&plan, stage_details),
+        _ => text(&plan, stage_details) + &runtime(&plan),
     };
-    print!("{out}");
+    print!("{}", crate::secret::hide(&out));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,9 +63,10 @@ pub fn stage_details(stage: &StageNode) -> Vec<String> {
     let imports = component.imports();
     let imports = if imports.is_empty() { "nothing".to_owned() } else { imports.join(", ") };
     let instances = if component.pooled() { "pooled" } else { "on demand" };
-    vec![
+    let mut lines = vec![
         format!("component: {}, sha256 {}, {instances}", Size(component.bytes() as u64), component.digest()),
         format!("imports: {imports}"),
+        format!("grants: {}", stage.bound.grants()),
         format!("reads: {}", if reads.is_empty() { "no column".to_owned() } else { reads.join(", ") }),
         format!(
             "limits: memory {}, time {}, output {}, {} rows, {} log lines/s",
@@ -73,7 +76,24 @@ pub fn stage_details(stage: &StageNode) -> Vec<String> {
             limits.rows,
             limits.log_lines_per_second,
         ),
-    ]
+    ];
+    if let Some(asks) = asks_in_vain(stage) {
+        lines.insert(3, format!("asked in bind for: {asks}, and got nothing"));
+    }
+    lines
+}
+
+/// What a stage asked for while it was bound without being granted any. A language's library often asks for all that
+/// there could be, so this is a remark, no warning.
+fn asks_in_vain(stage: &StageNode) -> Option<String> {
+    let (asked, grants) = (stage.bound.asked(), stage.bound.grants());
+    let all = [
+        (asked.env && grants.keys().next().is_none(), "environment"),
+        (asked.folders && grants.folders().is_empty(), "folders"),
+        (asked.network, "network"),
+    ];
+    let words: Vec<&str> = all.iter().filter(|(so, _)| *so).map(|(_, word)| *word).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 fn columns(schema: &Schema) -> String {
@@ -101,7 +121,7 @@ fn inputs<B: Ports>(plan: &Plan<B>, inputs: &[Output]) -> String {
 fn dead_letters<B>(plan: &Plan<B>) -> String {
     match &plan.dead_letters {
         DeadLetters::File(path) => format!("file {}", path.display()),
-        DeadLetters::Kafka(sink) => sink.describe(),
+        DeadLetters::Kafka(sink, _) => sink.describe(),
     }
 }
 
@@ -140,6 +160,49 @@ pub fn text<B: Ports>(plan: &Plan<B>, details: impl Fn(&StageNode<B>) -> Vec<Str
         let _ =
             writeln!(out, "spans: to {to}; of records without a context {} begin a trace", tracing.sample);
     }
+    out
+}
+
+/// What the plan becomes when it runs: lanes, threads, and the most memory that its bounds allow.
+pub fn runtime<B: Ports>(plan: &Plan<B>) -> String {
+    let mut out = String::new();
+    let names = plan.sources.iter().map(|n| &n.name);
+    let names = names.chain(plan.stages.iter().map(|n| &n.name)).chain(plan.sinks.iter().map(|n| &n.name));
+    let names: Vec<&str> = names.map(|name| &**name).collect();
+    let threads = Threads::of(plan);
+    let lanes = plan.lanes;
+    let _ = writeln!(
+        out,
+        "lanes: {lanes}, each with an instance of every node on a thread `<node>/<lane>`: {}",
+        names.join(", ")
+    );
+    for source in &plan.sources {
+        let shares = match source.kind.replay {
+            Replay::Group => {
+                "its partitions, which all workers of the pipeline share, go to lanes by topic and number"
+            }
+            Replay::State => "what it reads is shared among the lanes of this worker",
+        };
+        let _ = writeln!(out, "  {}: {shares}", source.name);
+    }
+    let _ = writeln!(
+        out,
+        "threads: {} ({} of nodes and lanes, {} for the control of sources, {} others: coordinator, dead letters, Wasm \
+         clock, signals, display, main), without librdkafka's own",
+        threads.total(),
+        threads.nodes,
+        threads.controls,
+        threads.others
+    );
+    let memory = Memory::of(plan);
+    let _ = writeln!(
+        out,
+        "memory at most: {} ({} instances of stages, {} batches on edges, {} of Kafka's clients), beside the program",
+        Size(memory.total()),
+        Size(memory.stages),
+        Size(memory.edges),
+        Size(memory.clients)
+    );
     out
 }
 

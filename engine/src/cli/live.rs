@@ -1,12 +1,10 @@
-//! What a person sees while a worker runs: a line an edge on a terminal, JSON logs otherwise.
+//! What a person sees while a worker runs: a line an edge on a terminal, a line an edge in the logs otherwise.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::run::Stats;
 use crate::run::summary::grouped;
@@ -14,55 +12,12 @@ use crate::run::summary::grouped;
 /// The lines at the bottom of the terminal; log lines are printed above them.
 static LINES: OnceLock<MultiProgress> = OnceLock::new();
 
-/// Standard error, aware of the live lines.
-struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match LINES.get() {
-            Some(lines) => lines.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
-        }
+/// Prints something with the live lines out of the way.
+pub fn above_the_lines<T>(print: impl FnOnce() -> T) -> T {
+    match LINES.get() {
+        Some(lines) => lines.suspend(print),
+        None => print(),
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
-}
-
-impl MakeWriter<'_> for Stderr {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        Self
-    }
-}
-
-/// How logs look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Starts logging to standard error. `RUST_LOG` filters it as usual; the default is `info`.
-pub fn start_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
-    let text = match format {
-        LogFormat::Auto => io::stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
-    // A second start (in tests) keeps the first logger.
-    let _ = match text {
-        true => builder.with_target(false).with_ansi(io::stderr().is_terminal()).compact().try_init(),
-        false => builder.json().flatten_event(true).with_current_span(false).try_init(),
-    };
 }
 
 const DRAW: Duration = Duration::from_millis(500);

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Diagnostic, Loaded, Severity, load};
 use crate::error::{Error, Result};
+use crate::plan::cost::Machine;
 use crate::plan::stages::Stages;
-use crate::plan::{Folders, Plan, Tables, plan, schema};
+use crate::plan::{Folders, Plan, Tables, plan, schema, warnings};
+use crate::secret;
 use crate::stage::{Host, HostOptions};
 
 /// Exit code of a pipeline or a command line that is wrong.
@@ -39,12 +42,14 @@ pub enum Form {
     Json,
 }
 
-/// Folders of ready-made stages: `PIPE_STAGES` (as `PATH` is written), beside the program, and in a source tree.
+/// Folders of ready-made stages: `PIPE_STAGES` (as `PATH` is written), beside the program, where a package has them
+/// (`bin/pipe` and `share/pipe/stages`), and in a source tree.
 pub fn stage_folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PIPE_STAGES").map(|all| std::env::split_paths(&all).collect()).unwrap_or_default();
     if let Some(beside) = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)) {
         folders.push(beside.join("stages"));
+        folders.push(beside.join("../share/pipe/stages"));
         folders.push(beside.join("../../stages/target/components"));
     }
     folders
@@ -63,7 +68,11 @@ pub fn plan_file_with(
     host: HostOptions,
     search: Vec<PathBuf>,
 ) -> Result<Planned> {
-    let loaded = load(path, &schema::pipeline(), overrides)?;
+    plan_loaded(load(path, &schema::pipeline(), overrides)?, host, search)
+}
+
+/// Plans what was read.
+pub(super) fn plan_loaded(loaded: Loaded, host: HostOptions, search: Vec<PathBuf>) -> Result<Planned> {
     let working = std::env::current_dir().map_err(|e| Error::internal(format!("no working folder: {e}")))?;
     let stages = Stages { host: Host::new(host)?, search };
     let base = loaded.document.base();
@@ -76,14 +85,29 @@ pub fn plan_file_with(
         Some(Err(errors)) => (None, errors),
         None => (None, Vec::new()),
     };
-    let warnings = plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
-    let diagnostics = loaded.diagnose(&errors, &warnings);
+    let mut suspicious = warnings::plain_secrets(&loaded.document);
+    if let Some(plan) = &plan {
+        suspicious.extend(plan.warnings.iter().cloned());
+        suspicious.extend(warnings::of_machine(plan, &Machine::here()));
+    }
+    let diagnostics = loaded.diagnose(&errors, &suspicious);
     let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(Planned { plan: plan.filter(|_| !wrong), diagnostics, loaded })
 }
 
 /// The diagnostics as text, for standard error.
 pub fn rendered(path: &Path, planned: &Planned, form: Form) -> String {
+    rendered_all(path, &planned.loaded, &planned.diagnostics, form)
+}
+
+/// The same of a file that is not planned, with these mistakes beside its own; and whether anything is wrong.
+pub(super) fn rendered_draft(path: &Path, loaded: &Loaded, found: &[Problem], form: Form) -> (String, bool) {
+    let diagnostics = loaded.diagnose(found, &[]);
+    let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
+    (rendered_all(path, loaded, &diagnostics, form), wrong)
+}
+
+fn rendered_all(path: &Path, loaded: &Loaded, diagnostics: &[Diagnostic], form: Form) -> String {
     let terminal = std::io::stderr().is_terminal();
     let style = match form {
         Form::Auto if terminal => Style::Pretty,
@@ -92,13 +116,13 @@ pub fn rendered(path: &Path, planned: &Planned, form: Form) -> String {
         Form::Json => Style::Json,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    render(path, &planned.loaded.document.text, &planned.diagnostics, style, colour)
+    render(path, &loaded.document.text, diagnostics, style, colour)
 }
 
 /// The plan of a file; where there is none, everything that is wrong has been printed to standard error, warnings
 /// in any case.
 pub fn load_plan(path: &Path, overrides: &[String], host: HostOptions, form: Form) -> Result<Option<Plan>> {
     let planned = plan_file(path, overrides, host)?;
-    eprint!("{}", rendered(path, &planned, form));
+    eprint!("{}", secret::hide(&rendered(path, &planned, form)));
     Ok(planned.plan)
 }

@@ -1,20 +1,34 @@
 //! The command line: one command a file, nothing but arguments, printing and exit codes.
 
 pub mod check;
+mod dead_letters;
+pub mod docs;
 pub mod explain;
 mod live;
 pub mod load;
+mod logs;
 pub mod run;
 pub mod schema;
 pub mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Domain, Result};
+use crate::secret;
 use crate::stage::HostOptions;
+
+/// `0.1.0`; of a release (`scripts/release.sh`) with the commit that it was built from: `0.1.0 (1a2b3c4d5e6f)`.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("PIPE_COMMIT").filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    }
+});
 
 /// A streaming data-pipeline engine whose transform stages are sandboxed WebAssembly components.
 ///
@@ -24,7 +38,7 @@ use crate::stage::HostOptions;
 ///
 /// Exit codes: 0 done, 1 failed while running, 2 the pipeline or the command line is wrong.
 #[derive(Debug, Parser)]
-#[command(name = "pipe", version, max_term_width = 100)]
+#[command(name = "pipe", version = VERSION.as_str(), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +50,15 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Schema(schema::Args),
+    #[command(hide = true)]
+    Docs(docs::Args),
+    /// Look at dead letters, and replay them.
+    ///
+    /// A record that fails goes to the dead letters with its cause, and the others go on. `list` says what failed,
+    /// where and why; `show` prints one letter whole; `replay` sends the records through the pipeline again, once
+    /// what made them fail is mended. All of them read the pipeline file to find the topic or the file.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Build stages.
     #[command(subcommand)]
     Stage(StageCommand),
@@ -56,7 +79,7 @@ enum StageCommand {
 pub fn main() -> ExitCode {
     let result = dispatch(Cli::parse().command);
     result.unwrap_or_else(|error| {
-        eprintln!("{error}");
+        eprintln!("{}", secret::hide(&error.to_string()));
         // What a user wrote is wrong, or something failed while running.
         ExitCode::from(if error.domain() == Domain::User { load::EXIT_WRONG } else { 1 })
     })
@@ -68,6 +91,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args, &host_options()),
         Command::Explain(args) => explain::run(&args, &host_options()),
         Command::Schema(args) => schema::run(&args),
+        Command::Docs(args) => docs::run(&args, &Cli::command(), &host_options()),
+        Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());

@@ -1,15 +1,18 @@
 //! `pipe run`: a worker.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::live;
 use super::load::{EXIT_WRONG, Form, load_plan};
+use super::logs::LogFormat;
+use super::{live, logs};
+use crate::admin::{Address, Server};
 use crate::clock::SystemClock;
 use crate::error::{Code, Error, Result};
 use crate::run::{self, Options, Stopper, Summary};
+use crate::secret;
 use crate::stage::HostOptions;
 
 /// Run a pipeline as a worker.
@@ -22,7 +25,7 @@ use crate::stage::HostOptions;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline file.
-    #[arg(default_value = "pipeline.yaml")]
+    #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
     /// Overrides a key of the file: `--set lanes=2`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -31,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     until_end: bool,
     /// Folder for positions of sources without a consumer group [default: .pipe beside the pipeline]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     state: Option<PathBuf>,
     /// Start over: forget the positions in the state folder
     #[arg(long)]
@@ -41,7 +44,21 @@ pub struct Args {
     worker_id: Option<String>,
     /// How logs look on standard error
     #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
-    log_format: live::LogFormat,
+    log_format: LogFormat,
+    /// Where `/metrics`, `/readyz`, `/livez` and `/healthz` are served: `host:port`, `:port` for all interfaces, or
+    /// `off` [default: 127.0.0.1:9464, and off where that is taken]
+    #[arg(long, value_name = "ADDRESS", env = "PIPE_ADMIN", hide_env_values = true)]
+    admin: Option<Address>,
+    /// A lane or partition that has work and has not moved for this long makes the worker unready; four times as
+    /// long, and a restart is asked for
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = stuck_after)]
+    stuck_after: Duration,
+}
+
+fn stuck_after(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+    if bounds.contains(&time) { Ok(time) } else { Err("from 1s to 24h".to_owned()) }
 }
 
 fn worker_id(text: &str) -> Result<String, String> {
@@ -54,7 +71,7 @@ fn worker_id(text: &str) -> Result<String, String> {
 
 /// Runs it; the exit code says how it went.
 pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
-    live::start_logs(args.log_format);
+    logs::start(args.log_format);
     let Some(plan) = load_plan(&args.file, &args.set, host, Form::Auto)? else {
         return Ok(ExitCode::from(EXIT_WRONG));
     };
@@ -64,9 +81,11 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
         state: Some(state),
         fresh: args.fresh,
         worker: args.worker_id.clone(),
+        ..Options::default()
     };
-    tracing::info!(pipeline = plan.name, lanes = plan.lanes, "starting");
-    let (summary, result) = match work(plan, &options) {
+    logs::name(&plan.name);
+    tracing::info!(lanes = plan.lanes, "starting");
+    let (summary, result) = match work(plan, &options, args) {
         Ok(ended) => ended,
         Err(error) => return Ok(failed(&error)),
     };
@@ -82,10 +101,15 @@ fn failed(error: &Error) -> ExitCode {
     ExitCode::from(1)
 }
 
-fn work(plan: crate::plan::Plan, options: &Options) -> Result<(Summary, Result<()>)> {
+fn work(plan: crate::plan::Plan, options: &Options, args: &Args) -> Result<(Summary, Result<()>)> {
+    // Before anything is opened: a worker that cannot be watched as it was told must not join a group.
+    let server = Server::start(args.admin.as_ref().unwrap_or(&Address::Default))?;
     let running = run::start(plan, options, Arc::new(SystemClock::default()))?;
     stop_on_signals(running.stopper())?;
     let stats = Arc::clone(&running.stats);
+    if let Some(server) = server {
+        server.attach(Arc::clone(&stats), args.stuck_after);
+    }
     let (done, ended) = crossbeam_channel::bounded::<()>(0);
     let shown = std::thread::spawn(move || live::show(&stats, &ended));
     let result = running.wait();
@@ -117,16 +141,11 @@ fn stop_on_signals(stopper: Stopper) -> Result<()> {
     Ok(())
 }
 
-fn report(summary: &Summary, format: live::LogFormat) {
-    let text = match format {
-        live::LogFormat::Auto => std::io::stderr().is_terminal(),
-        live::LogFormat::Text => true,
-        live::LogFormat::Json => false,
-    };
-    if text {
-        eprintln!("{summary}");
+fn report(summary: &Summary, format: LogFormat) {
+    if format.is_text() {
+        eprintln!("{}", secret::hide(&summary.to_string()));
         return;
     }
     let numbers = serde_json::to_string(summary).unwrap_or_default();
-    tracing::info!(pipeline = summary.pipeline, summary = numbers, "done");
+    tracing::info!(summary = numbers, "done");
 }

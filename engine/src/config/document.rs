@@ -9,6 +9,7 @@ use super::expand::{Variables, expand};
 use super::yaml::{Fault, Kind, Node, resolve_plain};
 use crate::codec::Problem;
 use crate::error::Code;
+use crate::secret;
 
 /// A place in the text. Offsets and columns count characters, not bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +63,8 @@ pub struct Document {
     pub(super) secrets: Vec<(String, String)>,
     /// Pointers whose variable could not be expanded: what follows from that is not reported.
     pub(super) failed: BTreeSet<String>,
+    /// Pointers whose value, or a part of it, came from a variable or a file.
+    pub(super) outside: BTreeSet<String>,
     /// Pointers given by `--set`, as typed.
     pub(super) overridden: BTreeMap<String, String>,
 }
@@ -74,6 +77,20 @@ pub fn step(pointer: &str, segment: &str) -> String {
 /// Whether a pointer is `prefix` or lies below it.
 pub fn is_within(pointer: &str, prefix: &str) -> bool {
     pointer.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A pointer as a person writes a key.
+fn dotted(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
+}
+
+/// Whether a value is written as this text: a password of digits must not lose its leading zero.
+fn is_written_so(value: &Value, text: &str) -> bool {
+    match value {
+        Value::Number(number) => format!("{number}").as_str() == text,
+        Value::Bool(value) => text == if *value { "true" } else { "false" },
+        _ => true,
+    }
 }
 
 fn parent(pointer: &str) -> Option<&str> {
@@ -97,6 +114,10 @@ impl Document {
         // Longer secrets first: one may be part of another.
         document.secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         document.secrets.dedup();
+        // What stands in a file of its own, or in a variable whose name says so, is hidden wherever it may turn up.
+        let is_secret = |name: &str| name.starts_with("${file:") || secret::is_named(name);
+        let secrets = document.secrets.iter().filter(|(_, name)| is_secret(name));
+        secrets.for_each(|(value, _)| secret::keep(value));
         (document, faults)
     }
 
@@ -129,16 +150,24 @@ impl Document {
             Kind::Scalar { text, plain, value } => match expand(&text, variables) {
                 Ok(None) => value,
                 Ok(Some(expanded)) => {
+                    if !expanded.secrets.is_empty() {
+                        self.outside.insert(pointer.clone());
+                    }
                     self.secrets.extend(expanded.secrets);
-                    if plain && expanded.whole {
-                        resolve_plain(&expanded.text)
+                    let value = resolve_plain(&expanded.text);
+                    if plain && expanded.whole && is_written_so(&value, &expanded.text) {
+                        value
                     } else {
                         Value::String(expanded.text)
                     }
                 }
-                Err((message, help)) => {
-                    let mut fault = Fault::new(Code::C006, at, message);
-                    fault.help = Some(help);
+                Err(failed) => {
+                    let message = match failed.code {
+                        Code::C010 => format!("`{}`: {}", dotted(&pointer), failed.message),
+                        _ => failed.message,
+                    };
+                    let mut fault = Fault::new(failed.code, at, message);
+                    fault.help = Some(failed.help);
                     faults.push(fault);
                     self.failed.insert(pointer.clone());
                     Value::Null
@@ -166,6 +195,13 @@ impl Document {
             }
             pointer = parent(pointer)?;
         }
+    }
+
+    /// Whether a value does not stand in the file: a variable, a file or an override gave it, or was to.
+    pub fn is_from_outside(&self, pointer: &str) -> bool {
+        self.outside.contains(pointer)
+            || self.failed.contains(pointer)
+            || self.overridden.keys().any(|set| is_within(pointer, set))
     }
 
     /// A problem with its place, secrets redacted.
@@ -196,5 +232,29 @@ impl Document {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_resembles_a_number_stays_text() {
+        let get = |name: &str| match name {
+            "N" => Some("8".to_owned()),
+            "ZERO" => Some("007".to_owned()),
+            "EXP" => Some("1e5".to_owned()),
+            "YES" => Some("true".to_owned()),
+            _ => None,
+        };
+        let text = "a: ${N}\nb: ${ZERO}\nc: ${EXP}\nd: ${YES}\ne: \"${N}\"\n";
+        let (root, faults) = super::super::yaml::parse(text);
+        assert!(faults.is_empty());
+        let variables = Variables { get: &get, base: Path::new(".") };
+        let (document, _) = Document::new(Path::new("p.yaml"), text, root.unwrap(), &variables);
+        let expected = serde_json::json!({ "a": 8, "b": "007", "c": "1e5", "d": true, "e": "8" });
+        assert_eq!(document.value, expected);
+        assert!(document.is_from_outside("/a") && !document.is_from_outside("/z"));
     }
 }

@@ -1,12 +1,16 @@
 //! `${VAR}`, `${VAR:-default}` and `${file:path}` in scalars, after parsing: structure and positions hold.
 //!
 //! A scalar that is exactly one unquoted reference is read again as a plain scalar, so `lanes: ${LANES:-2}` is a
-//! number; anything else is text. `$${` writes a literal `${`. Keys are not expanded, nor is what came out of an
+//! number; anything else is text, and so is what only resembles a number (`007`, `1e5`): it may be a password. `$${` writes a literal `${`. Keys are not expanded, nor is what came out of an
 //! expansion.
+//!
+//! Of a file that `${file:path}` names, one line end at its end is cut: editors and `echo` write it. All else is part of
+//! the value. A file that is empty is refused: it is nearly always a mount or a script that failed.
 
 use std::io::Read;
 use std::path::Path;
 
+use crate::error::Code;
 use crate::units::CONFIG_SECRET_BYTES_MAX;
 
 /// Where variables come from.
@@ -27,8 +31,24 @@ pub(super) struct Expanded {
     pub(super) secrets: Vec<(String, String)>,
 }
 
-/// Expands a scalar; `None` where it holds no reference. The error is a sentence and what to do.
-pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Option<Expanded>, (String, String)> {
+/// A reference that cannot be expanded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub(super) code: Code,
+    /// A sentence.
+    pub(super) message: String,
+    /// What to do.
+    pub(super) help: String,
+}
+
+impl Failed {
+    fn new(code: Code, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, message: message.into(), help: help.into() }
+    }
+}
+
+/// Expands a scalar; `None` where it holds no reference.
+pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Option<Expanded>, Failed> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -44,10 +64,8 @@ pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Option<Exp
             continue;
         }
         let Some(length) = rest[start..].find('}') else {
-            return Err((
-                "a `${` is not closed".into(),
-                "write `}` after the name, or `$${` for the text `${`".into(),
-            ));
+            let help = "write `}` after the name, or `$${` for the text `${`";
+            return Err(Failed::new(Code::C006, "a `${` is not closed", help));
         };
         let reference = &rest[start + 2..start + length];
         let (value, secret) = look_up(reference, variables)?;
@@ -65,10 +83,12 @@ pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Option<Exp
 }
 
 /// The value of a reference, and whether it came from outside the file.
-fn look_up(reference: &str, variables: &Variables<'_>) -> Result<(String, bool), (String, String)> {
+fn look_up(reference: &str, variables: &Variables<'_>) -> Result<(String, bool), Failed> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let value = read(&variables.base.join(path)).map_err(|e| {
-            (format!("the file of `${{{reference}}}` cannot be read: {e}"), "check the path".into())
+        let path = variables.base.join(path);
+        let value = read(&path).map_err(|(why, help)| {
+            let message = format!("the file of `${{{reference}}}`, `{}`, {why}", path.display());
+            Failed::new(Code::C010, message, help)
         })?;
         return Ok((value, true));
     }
@@ -79,29 +99,49 @@ fn look_up(reference: &str, variables: &Variables<'_>) -> Result<(String, bool),
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         let help = "write `${NAME}`, `${NAME:-default}` or `${file:path}`, or `$${` for the text `${`";
-        return Err((format!("`${{{reference}}}` is not a variable"), help.into()));
+        return Err(Failed::new(Code::C006, format!("`${{{reference}}}` is not a variable"), help));
     }
     match ((variables.get)(name), default) {
         (Some(value), Some(default)) if value.is_empty() => Ok((default.to_owned(), false)),
         (Some(value), _) => Ok((value, true)),
         (None, Some(default)) => Ok((default.to_owned(), false)),
-        (None, None) => Err((
+        (None, None) => Err(Failed::new(
+            Code::C006,
             format!("the variable `{name}` is not set"),
             format!("set it, or write `${{{name}:-default}}`"),
         )),
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
-    let mut text = String::new();
-    file.take(CONFIG_SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
-    if text.len() as u64 > CONFIG_SECRET_BYTES_MAX {
-        return Err(format!("it is larger than {CONFIG_SECRET_BYTES_MAX} bytes"));
+/// The text of a secret's file; the error is the end of a sentence, and what to do.
+fn read(path: &Path) -> Result<String, (String, &'static str)> {
+    const PATH: &str = "check the path, which is relative to the pipeline file, and its permissions";
+    let unreadable = |e: std::io::Error| (format!("cannot be read: {e}"), PATH);
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(("is a folder".into(), "name the file in it"));
     }
-    // Editors and `echo` end a file with a line end that is no part of a password.
-    let end = text.trim_end_matches(['\n', '\r']).len();
-    text.truncate(end);
+    let mut bytes = Vec::new();
+    file.take(CONFIG_SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > CONFIG_SECRET_BYTES_MAX {
+        let help = "is it the right file? secrets and certificates are smaller";
+        return Err((format!("is larger than {CONFIG_SECRET_BYTES_MAX} bytes"), help));
+    }
+    let Ok(mut text) = String::from_utf8(bytes) else {
+        return Err(("is not UTF-8".into(), "a value is text: encode bytes, for example as base64"));
+    };
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() {
+        return Err(("is empty".into(), "did whatever writes it fail? for an empty value write `\"\"`"));
+    }
+    if text.contains('\0') {
+        return Err(("holds a zero byte".into(), "a value is text: encode bytes, for example as base64"));
+    }
     Ok(text)
 }
 
@@ -109,7 +149,7 @@ fn read(path: &Path) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn run(text: &str) -> Result<Option<Expanded>, (String, String)> {
+    fn run(text: &str) -> Result<Option<Expanded>, Failed> {
         let get = |name: &str| match name {
             "A" => Some("1".to_owned()),
             "EMPTY" => Some(String::new()),
@@ -137,19 +177,58 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_do() {
-        assert_eq!(run("${B}").unwrap_err().0, "the variable `B` is not set");
-        assert!(run("${A").unwrap_err().0.contains("not closed"));
-        assert!(run("${a b}").unwrap_err().0.contains("not a variable"));
-        assert!(run("${file:absent}").unwrap_err().0.contains("cannot be read"));
+        assert_eq!(run("${B}").unwrap_err().message, "the variable `B` is not set");
+        assert!(run("${A").unwrap_err().message.contains("not closed"));
+        assert!(run("${a b}").unwrap_err().message.contains("not a variable"));
+        assert!(run("${file:absent}").unwrap_err().message.contains("cannot be read"));
+    }
+
+    /// A scalar that names the file `pw`, which holds this.
+    fn from_file(bytes: &[u8]) -> Result<Expanded, Failed> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("pw"), bytes).unwrap();
+        expand("u:${file:pw}", &Variables { get: &|_| None, base: folder.path() }).map(Option::unwrap)
     }
 
     #[test]
-    fn files_lose_their_last_line_end_and_are_secret() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("pw"), "s3cret\n").unwrap();
-        let got =
-            expand("u:${file:pw}", &Variables { get: &|_| None, base: folder.path() }).unwrap().unwrap();
-        assert_eq!(got.text, "u:s3cret");
+    fn files_lose_one_line_end_and_are_secret() {
+        let got = from_file(b"s3cret\n").unwrap();
         assert_eq!(got.secrets, [("s3cret".to_owned(), "${file:pw}".to_owned())]);
+        for (bytes, value) in [
+            ("s3cret", "s3cret"),
+            ("s3cret\n", "s3cret"),
+            ("s3cret\r\n", "s3cret"),
+            ("s3cret\n\n", "s3cret\n"),
+            ("s3cret\r", "s3cret\r"),
+            (" s3cret ", " s3cret "),
+            ("two\nlines\n", "two\nlines"),
+        ] {
+            assert_eq!(from_file(bytes.as_bytes()).unwrap().text, format!("u:{value}"), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_none_is_refused_with_its_path() {
+        let too_large = vec![b'x'; CONFIG_SECRET_BYTES_MAX as usize + 1];
+        for (bytes, part) in [
+            (&b""[..], "is empty"),
+            (b"\n", "is empty"),
+            (b"\r\n", "is empty"),
+            (b"a\0b", "zero byte"),
+            (b"\xff\xfe", "not UTF-8"),
+            (&too_large, "larger than"),
+        ] {
+            let failed = from_file(bytes).unwrap_err();
+            assert_eq!(failed.code, Code::C010);
+            assert!(failed.message.contains(part) && failed.message.contains("/pw"), "{}", failed.message);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let variables = Variables { get: &|_| None, base: folder.path() };
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        for (path, part) in [("inner", "is a folder"), ("absent", "cannot be read: No such file")] {
+            let failed = expand(&format!("${{file:{path}}}"), &variables).unwrap_err();
+            assert_eq!(failed.code, Code::C010);
+            assert!(failed.message.contains(part) && failed.message.contains(path), "{}", failed.message);
+        }
     }
 }

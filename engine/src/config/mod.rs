@@ -136,6 +136,17 @@ pub fn load_text(
     overrides: &[String],
     variables: &Variables<'_>,
 ) -> Result<Loaded> {
+    load_checked(path, text, &|value| check::check(value, schema), overrides, variables)
+}
+
+/// The same with the check of its keys given.
+pub fn load_checked(
+    path: &Path,
+    text: &str,
+    check: &dyn Fn(&Value) -> Result<Vec<Problem>>,
+    overrides: &[String],
+    variables: &Variables<'_>,
+) -> Result<Loaded> {
     let (root, mut faults) = yaml::parse(text);
     let mut document = Document { path: path.to_owned(), text: text.to_owned(), ..Document::default() };
     let mut problems = Vec::new();
@@ -150,9 +161,7 @@ pub fn load_text(
                 more.into_iter()
                     .filter(|f| document.failed.iter().any(|p| document.place(p, f.code) == Some(f.at))),
             );
-            problems.extend(
-                check::check(&document.value, schema)?.into_iter().filter(|p| !follows(&document, p)),
-            );
+            problems.extend(check(&document.value)?.into_iter().filter(|p| !follows(&document, p)));
             draft = sift(&document, &mut problems);
             if draft.tracing.is_some() {
                 let set = ENVIRONMENT.iter().filter_map(|name| Some((*name, (variables.get)(name)?)));
@@ -180,6 +189,12 @@ pub fn load_text(
         help: fault.help,
     });
     Ok(Loaded { diagnostics: diagnostics.collect(), document, draft, problems })
+}
+
+/// The value of a piece of YAML, such as a kind's example; `None` where it is none.
+pub fn value_of(text: &str) -> Option<Value> {
+    let (root, faults) = yaml::parse(text);
+    root.filter(|_| faults.is_empty()).map(overrides::plain)
 }
 
 /// Whether a problem only says that a variable is missing, which was said already.

@@ -1,4 +1,5 @@
-//! `--set a.b.c=value`: changes to a file's value without changing the file.
+//! `--set a.b.c=value`: changes to a file's value without changing the file. A key that holds a dot is quoted:
+//! `--set 'sources.in.kafka.properties."client.id"=x'`.
 
 use serde_json::{Map, Value};
 
@@ -26,11 +27,13 @@ fn bad(message: String) -> Problem {
 
 fn parse_one(typed: &str) -> Result<(&str, Value), Problem> {
     // The value may be a secret: only the path is ever printed.
-    let Some((path, value)) = typed.split_once('=') else {
+    let Some(end) = unquoted(typed, '=').next() else {
         return Err(bad("an override without `=`".into()));
     };
-    if path.is_empty() || path.split('.').any(str::is_empty) {
-        return Err(bad(format!("`{path}` is not a path of keys with dots between")));
+    let (path, value) = (&typed[..end], &typed[end + 1..]);
+    if segments(path).any(str::is_empty) {
+        let help = "; a key that holds a dot is written in double quotes";
+        return Err(bad(format!("`{path}` is not a path of keys with dots between{help}")));
     }
     let (node, faults) = parse(value);
     if let Some(fault) = faults.first() {
@@ -39,7 +42,27 @@ fn parse_one(typed: &str) -> Result<(&str, Value), Problem> {
     Ok((path, node.map_or(Value::Null, plain)))
 }
 
-fn plain(node: Node) -> Value {
+/// Where a character stands outside double quotes.
+fn unquoted(text: &str, wanted: char) -> impl Iterator<Item = usize> {
+    let mut quoted = false;
+    text.char_indices().filter_map(move |(at, c)| {
+        quoted ^= c == '"';
+        (c == wanted && !quoted).then_some(at)
+    })
+}
+
+/// The keys of a path, without their quotes.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    let ends: Vec<usize> = unquoted(path, '.').chain([path.len()]).collect();
+    ends.into_iter().map(move |end| {
+        let segment = &path[start..end];
+        start = end + 1;
+        segment.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(segment)
+    })
+}
+
+pub(super) fn plain(node: Node) -> Value {
     match node.kind {
         Kind::Scalar { value, .. } => value,
         Kind::Sequence(items) => Value::Array(items.into_iter().map(plain).collect()),
@@ -50,7 +73,7 @@ fn plain(node: Node) -> Value {
 fn set(document: &mut Document, path: &str, value: Value) -> Result<(), Problem> {
     let mut pointer = String::new();
     let mut here = &mut document.value;
-    for segment in path.split('.') {
+    for segment in segments(path) {
         if here.is_null() {
             *here = Value::Object(Map::new());
         }
@@ -78,4 +101,30 @@ fn set(document: &mut Document, path: &str, value: Value) -> Result<(), Problem>
     document.failed.retain(|failed| !super::document::is_within(failed, &pointer));
     document.overridden.insert(pointer, path.to_owned());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_dots_is_quoted() {
+        let keys = |path| segments(path).collect::<Vec<_>>();
+        assert_eq!(keys("a.b.0"), ["a", "b", "0"]);
+        assert_eq!(keys("properties.\"sasl.password\""), ["properties", "sasl.password"]);
+        assert_eq!(keys("a..b"), ["a", "", "b"]);
+        let mut document = Document { value: serde_json::json!({ "properties": {} }), ..Document::default() };
+        let typed = ["properties.\"client.id\"=a=b".to_owned(), "properties.\"x=y\"=1".to_owned()];
+        assert!(apply(&mut document, &typed).is_empty());
+        assert_eq!(document.value, serde_json::json!({ "properties": { "client.id": "a=b", "x=y": 1 } }));
+    }
+
+    #[test]
+    fn mistakes_never_show_the_value() {
+        for typed in ["hunter2", "=hunter2", "a..b=hunter2", "\"\"=hunter2", "a=[hunter2"] {
+            let problem = parse_one(typed).err().unwrap();
+            assert_eq!(problem.code, Code::C008);
+            assert!(!problem.message.contains("hunter2"), "{}", problem.message);
+        }
+    }
 }

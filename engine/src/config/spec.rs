@@ -80,6 +80,9 @@ pub struct StageSpec {
     /// Bounds of one instance.
     #[serde(default)]
     pub limits: LimitsSpec,
+    /// What the stage is given beyond its columns. By default nothing.
+    #[serde(default)]
+    pub grants: GrantsSpec,
     /// What happens to a row that fails.
     #[serde(default)]
     pub on_failure: OnFailure,
@@ -185,6 +188,56 @@ pub struct LimitsSpec {
     /// Log lines a second. Default 100.
     #[serde(default)]
     pub log_lines: Option<u32>,
+}
+
+/// What a stage is given beyond its columns: without a grant no environment, no files, no network.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantsSpec {
+    /// Environment variables, each with its value: `REGION: "${REGION}"`. The worker's own are not seen.
+    #[serde(default)]
+    pub env: IndexMap<String, EnvValue>,
+    /// Folders to read: the path that the stage sees, and the folder, relative to the pipeline file. What they hold
+    /// is taken not to change while the pipeline runs.
+    #[serde(default)]
+    pub folders: IndexMap<String, String>,
+    /// Not available yet: a stage has no network.
+    #[serde(default)]
+    pub network: Option<Value>,
+}
+
+/// The value of an environment variable: text, or a whole number or `true`/`false`, which become text. It may be a
+/// secret, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnvValue(pub String);
+
+impl fmt::Debug for EnvValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Bool(value) => Ok(Self(value.to_string())),
+            Value::Number(number) if !number.is_f64() => Ok(Self(number.to_string())),
+            _ => Err(D::Error::custom("the value of an environment variable is text: write it in quotes")),
+        }
+    }
+}
+
+impl JsonSchema for EnvValue {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "EnvValue".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "The value of an environment variable: text (a fraction must be in quotes).",
+            "type": ["string", "integer", "boolean"],
+        })
+    }
 }
 
 /// What is promised, and how often it is committed.

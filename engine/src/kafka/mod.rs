@@ -4,11 +4,15 @@
 //! (librdkafka's log lines and errors into `tracing`), and the sorting of librdkafka's errors into ours. A secret
 //! never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
 
+mod headers;
 mod probe;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -18,10 +22,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::clock::{Clock, SystemClock};
 use crate::codec::Problem;
 use crate::error::{Code, Error};
+use crate::secret;
 
+pub use headers::{Header, headers};
 pub use probe::{Probe, create_topic};
+pub use topics::Topics;
 
 /// Value of a librdkafka property as YAML gives it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -116,6 +124,11 @@ impl Cluster {
         list.dedup();
         let mut kept = BTreeMap::new();
         for (name, value) in properties {
+            // A user's name is not shown either, but it may be any word, so only what is secret for itself is looked
+            // for elsewhere.
+            if is_secret(name) && name != "sasl.username" {
+                secret::keep(&value.to_string());
+            }
             match check_property(name, &value.to_string()) {
                 Ok(()) => {
                     kept.insert(name.clone(), value.to_string());
@@ -129,6 +142,11 @@ impl Cluster {
     /// `bootstrap.servers`, sorted, without repeats.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// A property that the pipeline gives, as a whole number.
+    pub fn number(&self, property: &str) -> Option<u64> {
+        self.properties.get(property)?.parse().ok()
     }
 
     /// A client's configuration with `defaults` below the pipeline's properties.
@@ -187,12 +205,30 @@ pub struct Voice {
     /// Name of the node the client works for.
     pub node: String,
     last: Mutex<Option<String>>,
+    clock: SystemClock,
+    /// Milliseconds on the clock when something was reported last; 0: never.
+    reported: AtomicU64,
 }
 
 impl Voice {
     /// A voice for a node.
     pub fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), last: Mutex::new(None) }
+        Self {
+            node: node.to_owned(),
+            last: Mutex::new(None),
+            clock: SystemClock::default(),
+            reported: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Time since something was reported; `None` when nothing ever was.
+    pub fn quiet(&self) -> Option<Duration> {
+        let reported = self.reported.load(Ordering::Relaxed);
+        (reported > 0).then(|| Duration::from_millis(self.now().saturating_sub(reported)))
     }
 
     /// The last error that librdkafka reported, taken.
@@ -218,6 +254,7 @@ impl Voice {
 
     /// Notes a global error. librdkafka goes on by itself after all but fatal ones.
     pub fn report(&self, error: &KafkaError, reason: &str) {
+        self.reported.store(self.now(), Ordering::Relaxed);
         tracing::warn!(node = self.node.as_str(), "kafka: {error}: {reason}");
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers are down" follows the error that says why, and would hide it.

@@ -73,6 +73,17 @@ impl Probe {
         }
     }
 
+    /// All topics that this user may see, with the number of their partitions.
+    pub fn topics(&self) -> Result<Vec<(String, i32)>> {
+        let metadata = self
+            .client
+            .fetch_metadata(None, KAFKA_OPEN_TIMEOUT)
+            .map_err(|e| self.unreachable(&e.to_string()))?;
+        let sound = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        Ok(sound.map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
+    }
+
     /// First and end offset of a partition; the end is that of what is committed.
     pub fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         self.client.fetch_watermarks(topic, partition, KAFKA_OPEN_TIMEOUT).map_err(|e| {
@@ -116,7 +127,7 @@ pub fn create_topic(
             Err((name, why)) => {
                 let message = format!("topic `{name}` cannot be created on {}: {why}", cluster.brokers());
                 return Err(Error::external(code, message)
-                    .help("create it by hand, or change `partitions:` and `replication:`"));
+                    .help("create it by hand (kafka-topics --create), grant CREATE, or change `partitions:` and `replication:`"));
             }
         }
     }

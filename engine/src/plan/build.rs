@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
 use super::{
     Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, traces,
+    warnings,
 };
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Period, Size, StageSpec};
@@ -75,9 +75,9 @@ pub fn plan<B: Ports>(
     let dead_letters = sinks::dead_letters(&tables, draft, folders.base, folders.working);
     let dead_letters = dead_letters.map_err(|all| builder.problems.extend(all)).ok();
     builder.guarantee();
-    let mut warnings = Vec::new();
+    let mut suspicious = Vec::new();
     let tracing =
-        traces::plan(draft, &mut warnings).map_err(|all| builder.problems.extend(all)).ok().flatten();
+        traces::plan(draft, &mut suspicious).map_err(|all| builder.problems.extend(all)).ok().flatten();
     let Some(dead_letters) = dead_letters.filter(|_| builder.problems.is_empty()) else {
         return Err(builder.problems);
     };
@@ -102,9 +102,14 @@ pub fn plan<B: Ports>(
         },
         lanes: draft.lanes.unwrap_or(1),
         tracing,
-        warnings,
+        warnings: suspicious,
     };
-    plan.warnings.extend(self::warnings(&plan));
+    let (loops, named) = warnings::loops(&plan);
+    if !loops.is_empty() {
+        return Err(loops);
+    }
+    plan.warnings.extend(warnings::of_plan(draft, &plan));
+    plan.warnings.extend(named);
     Ok(plan)
 }
 
@@ -271,19 +276,4 @@ fn difference(first: &SchemaRef, second: &SchemaRef, first_name: &str, second_na
 
 fn shown(field: &arrow::datatypes::Field) -> String {
     types::print_field(field)
-}
-
-fn warnings<B>(plan: &Plan<B>) -> Vec<Problem> {
-    let mut warnings = Vec::new();
-    let millis = plan.commit_interval.as_millis().max(1);
-    let files = (3_600_000 / millis).saturating_mul(plan.lanes as u128);
-    for sink in plan.sinks.iter().filter(|sink| sink.kind.durable_on_close) {
-        if files > u128::from(units::FILES_PER_HOUR_WARN) {
-            let name: &Arc<str> = &sink.name;
-            let message = format!("the sink `{name}` may write {files} files an hour");
-            let help = "raise `delivery.commit_interval`, or use fewer `lanes`";
-            warnings.push(Problem::new(Code::P010, "/delivery/commit_interval", message).help(help));
-        }
-    }
-    warnings
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::Value;
 
-use super::{Folders, Ports, StageRequest, Tables, plan, schema};
+use super::{Folders, Plan, Ports, StageRequest, Tables, plan, schema};
 use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Variables, load_text};
@@ -109,6 +109,14 @@ fn test_schema() -> Value {
 
 fn tables() -> Tables {
     Tables { sources: FAKE_SOURCES, sinks: FAKE_SINKS, formats: &[] }
+}
+
+/// The plan of a text without mistakes.
+pub(crate) fn planned(text: &str) -> Plan<Bound> {
+    let variables = Variables { get: &|_| None, base: Path::new("/nowhere") };
+    let loaded = load_text(Path::new("p.yaml"), text, &test_schema(), &[], &variables).unwrap();
+    let folders = Folders { base: Path::new("/nowhere"), working: Path::new("/working") };
+    plan(&loaded.draft, tables(), folders, &bind).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// What `pipe check` would say, one line a mistake; the text of the plan where there is none.

@@ -2,16 +2,21 @@
 //! Pure but for the binder it is given: all configuration errors appear here, none later.
 
 mod build;
+pub mod cost;
 #[cfg(test)]
 pub(crate) mod fake;
+mod grants;
 mod graph;
+mod prune;
 pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
 mod traces;
+pub mod warnings;
 
 pub use build::{Folders, Tables, plan};
+pub use sinks::dead_letters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +28,7 @@ use crate::codec::{Format, Problem};
 use crate::config::spec::{Guarantee, OnFailure, StageSpec};
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
-use crate::stage::{Bound, Port};
+use crate::stage::{Bound, Limits, Port};
 use crate::{sink, source};
 
 /// A pipeline, resolved.
@@ -69,11 +74,27 @@ pub struct Tracing {
 pub trait Ports {
     /// Its outputs; the first is the default port.
     fn ports(&self) -> &[Port];
+    /// What is suspicious about it; pointers are within the stage's entry.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Its bounds, where it has any.
+    fn limits(&self) -> Option<&Limits> {
+        None
+    }
 }
 
 impl Ports for Bound {
     fn ports(&self) -> &[Port] {
         Self::ports(self)
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        grants::warnings(self)
+    }
+
+    fn limits(&self) -> Option<&Limits> {
+        Some(Self::limits(self))
     }
 }
 
@@ -153,6 +174,7 @@ pub struct SinkNode {
 pub enum DeadLetters {
     /// JSON lines, appended to one file; the path is absolute.
     File(PathBuf),
-    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema).
-    Kafka(Box<dyn sink::Prepared>),
+    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema), and its topic for
+    /// whoever reads them.
+    Kafka(Box<dyn sink::Prepared>, sink::dead_letter::Topic),
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::build::Tables;
@@ -13,7 +14,9 @@ use crate::codec::Problem;
 use crate::config::spec::{KindSpec, SinkSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
+use crate::kafka::{Cluster, Properties};
 use crate::sink::{Settings, dead_letter};
+use crate::units::DEAD_LETTER_RECORD_BYTES_MAX;
 
 /// Resolves a sink; pointers of the mistakes are into the file.
 pub(super) fn prepare(
@@ -46,13 +49,48 @@ pub(super) fn prepare(
     Ok(SinkNode { name: name.into(), kind, inputs, input, prepared, on_failure: spec.on_failure })
 }
 
-/// Where failed rows go: as the file says, else beside the first Kafka source, else into the working folder.
-pub(super) fn dead_letters(
+/// Where failed rows go: as the file says, else beside the first Kafka source, else into the working folder. Needs
+/// nothing of the rest of the plan.
+pub fn dead_letters(
     tables: &Tables,
     draft: &Draft,
     base: &Path,
     working: &Path,
 ) -> Result<DeadLetters, Vec<Problem>> {
+    let letters = place(tables, draft, base, working)?;
+    let problems = circles(draft, base, &letters);
+    if problems.is_empty() { Ok(letters) } else { Err(problems) }
+}
+
+/// A pipeline that reads its own dead letters from a file would fail on them again and again; for topics see
+/// [`loops`](super::warnings).
+fn circles(draft: &Draft, base: &Path, letters: &DeadLetters) -> Vec<Problem> {
+    let DeadLetters::File(path) = letters else { return Vec::new() };
+    let reads = |given: &str| {
+        let own = absolute(&base.join(given));
+        own == *path || glob::Pattern::new(&own.to_string_lossy()).is_ok_and(|p| p.matches_path(path))
+    };
+    let mut problems = Vec::new();
+    for (name, source) in &draft.sources {
+        let Some(source) = source.as_ref().filter(|source| source.kind.name == "file") else { continue };
+        let given = source.kind.options.get("path");
+        let at = step(&step(&pointer("sources", name), "file"), "path");
+        let one = given.and_then(Value::as_str).map(|path| (at.clone(), path));
+        let list = given.and_then(Value::as_array).into_iter().flatten().enumerate();
+        let several = list.filter_map(|(i, path)| Some((step(&at, &i.to_string()), path.as_str()?)));
+        let Some((at, _)) = one.into_iter().chain(several).find(|(_, path)| *path != "-" && reads(path))
+        else {
+            continue;
+        };
+        let message =
+            format!("the source `{name}` reads this pipeline's own dead letters: what fails would go round");
+        let help = "name another place under `dead_letters`, or use `pipe dead-letters replay`";
+        problems.push(Problem::new(Code::P011, at, message).help(help));
+    }
+    problems
+}
+
+fn place(tables: &Tables, draft: &Draft, base: &Path, working: &Path) -> Result<DeadLetters, Vec<Problem>> {
     let source =
         draft.sources.values().flatten().find(|source| source.kind.name == "kafka").map(|s| &s.kind.options);
     let given = draft.dead_letters.as_ref();
@@ -97,9 +135,12 @@ fn kafka(
         "brokers": brokers, "topic": topic, "create": true,
         "key": dead_letter::KEY, "headers": dead_letter::HEADERS, "timestamp": dead_letter::TIMESTAMP,
     });
-    if let (Value::Object(options), Some(properties)) = (&mut options, properties) {
-        options.insert("properties".into(), consumer_only_removed(properties));
+    let mut properties = consumer_only_removed(properties.unwrap_or_else(|| json!({})));
+    if let Value::Object(properties) = &mut properties {
+        // A letter is its record and more: what the topic takes is the topic's to say, not the client's.
+        properties.entry("message.max.bytes").or_insert(json!(DEAD_LETTER_RECORD_BYTES_MAX));
     }
+    options["properties"] = properties;
     let kind = tables.sinks.iter().find(|kind| kind.name == "kafka");
     let raw = format(tables, at, &KindSpec { name: "raw".into(), options: json!({}) });
     let (Some(kind), Ok(raw)) = (kind, raw) else {
@@ -117,7 +158,7 @@ fn kafka(
         schema: &schema,
     };
     match (kind.prepare)(&settings) {
-        Ok(prepared) => Ok(DeadLetters::Kafka(prepared)),
+        Ok(prepared) => Ok(DeadLetters::Kafka(prepared, letters_topic(&draft.name, &options))),
         // What it complains of may have been put in here, so the part of the file that asked for it is shown.
         Err(all) => Err(all
             .into_iter()
@@ -128,6 +169,19 @@ fn kafka(
                 Problem { pointer, ..p }
             })
             .collect()),
+    }
+}
+
+/// The topic for its readers; its options have been checked.
+fn letters_topic(pipeline: &str, options: &Value) -> dead_letter::Topic {
+    let text = |key: &str| options.get(key).and_then(Value::as_str).unwrap_or_default();
+    let mut properties = Properties::deserialize(&options["properties"]).unwrap_or_default();
+    // A reader warns of what only a producer knows.
+    properties.remove("message.max.bytes");
+    dead_letter::Topic {
+        cluster: Cluster::new(text("brokers"), &properties, &mut Vec::new()),
+        name: text("topic").to_owned(),
+        pipeline: pipeline.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::StageRequest;
+use super::{StageRequest, grants};
 use crate::codec::Problem;
 use crate::config::spec::{LimitsSpec, StageSpec};
 use crate::config::{check, suggestion};
@@ -26,12 +26,15 @@ impl Stages {
         let limits = limits(&request.spec.limits, Limits::defaults_for(component.bytes()));
         let description = component.describe(&limits).map_err(|e| vec![problem(&e, key, Code::P004)])?;
         let config = serde_json::Value::Object(request.spec.config.clone());
-        let own = own_schema(&description.config_schema, &config);
-        if !own.is_empty() {
-            return Err(own.into_iter().map(|p| p.below("/config")).collect());
-        }
+        let mut wrong: Vec<Problem> = own_schema(&description.config_schema, &config);
+        wrong = wrong.into_iter().map(|p| p.below("/config")).collect();
+        let grants = match grants::resolve(&request.spec.grants, request.base) {
+            Ok(grants) if wrong.is_empty() => grants,
+            Ok(_) => return Err(wrong),
+            Err(more) => return Err(wrong.into_iter().chain(more).collect()),
+        };
         component
-            .bind(request.name, request.input, &config, &limits)
+            .bind_granted(request.name, request.input, &config, &limits, grants)
             .map_err(|e| vec![problem(&e, "/config", Code::P005)])
     }
 

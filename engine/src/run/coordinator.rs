@@ -1,18 +1,20 @@
 //! The one place that decides when an epoch begins, when it commits, when everything goes back, and when it ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::health::{Phase, Vitals};
 use super::state::State;
 use super::{Event, Signals};
 use crate::clock::Clock;
 use crate::epoch::{self, Machine};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
+use crate::progress::{Doing, Pulse};
 use crate::source::{self, Control, Replay};
 use crate::units::Epoch;
 
@@ -50,6 +52,10 @@ pub(super) struct Coordinator {
     pub shutdown_timeout: Duration,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<metrics::Worker>,
+    pub pulse: Arc<Pulse>,
+    pub vitals: Arc<Vitals>,
+    /// Epochs in flight, each with the time at which its barriers were asked for.
+    pub begun: VecDeque<(Epoch, Duration)>,
     /// Lanes of sources that have nothing more to read.
     pub at_end: BTreeSet<usize>,
     pub lanes: usize,
@@ -61,12 +67,16 @@ pub(super) struct Coordinator {
 
 /// A commit that failed for a passing reason is tried again after this.
 const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+/// It turns at least this often, so that one that no longer turns is noticed.
+const TURN_MAX: Duration = Duration::from_secs(1);
 
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
         let result = self.serve();
         let end = if result.is_ok() { &self.signals.over } else { &self.signals.down };
         end.store(true, Ordering::Release);
+        self.vitals.enter(if result.is_ok() { Phase::Ended } else { Phase::Failed });
+        self.pulse.now(Doing::Ended);
         result
     }
 
@@ -77,7 +87,10 @@ impl Coordinator {
         while !self.machine.is_finished() {
             let now = self.clock.now();
             let next = if self.is_committable() { commit_after } else { injected_at + self.interval };
-            let wait = next.saturating_sub(now).clamp(Duration::from_millis(1), self.interval);
+            let wait = next.saturating_sub(now).min(self.interval).clamp(Duration::from_millis(1), TURN_MAX);
+            if self.pulse.get().0 != Doing::Retrying {
+                self.pulse.now(Doing::Waiting);
+            }
             match self.events.recv_timeout(wait) {
                 Ok(event) => self.handle(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -135,6 +148,7 @@ impl Coordinator {
             }
             Event::Stop => {
                 self.stopping = true;
+                self.vitals.enter(Phase::Draining);
                 self.finish();
                 Ok(())
             }
@@ -144,12 +158,26 @@ impl Coordinator {
 
     fn inject(&mut self, forced: bool) -> Option<Epoch> {
         let epoch = self.machine.inject(forced)?;
+        self.began(epoch);
         self.signals.target.store(epoch.0, Ordering::Release);
         Some(epoch)
     }
 
+    fn began(&mut self, epoch: Epoch) {
+        if self.begun.back().is_none_or(|(last, _)| *last < epoch) {
+            self.begun.push_back((epoch, self.clock.now()));
+        }
+        self.tell_epochs();
+    }
+
+    fn tell_epochs(&self) {
+        self.stats.epochs_in_flight.set(self.begun.len() as u64);
+        self.vitals.oldest_epoch(self.begun.front().map(|(_, at)| *at));
+    }
+
     fn finish(&mut self) {
         let last = self.machine.finish();
+        self.began(last);
         // In this order: a lane that sees the barrier asked for must know that it is the last.
         self.signals.last.store(last.0, Ordering::Release);
         self.signals.target.store(last.0, Ordering::Release);
@@ -162,10 +190,12 @@ impl Coordinator {
     /// Commits what is ready; `Break` when a commit failed for a passing reason.
     fn commit_ready(&mut self) -> Result<std::ops::ControlFlow<()>> {
         while let Some((epoch, positions)) = self.machine.ready() {
+            let begin = self.clock.now();
             match self.commit(&positions) {
-                Ok(()) => {}
+                Ok(()) => self.pulse.now(Doing::Working),
                 Err(error) if error.is_passing() => {
                     tracing::warn!(%error, %epoch, "the commit failed; trying again");
+                    self.pulse.retrying(&error);
                     self.stats.commit_failures.add(1);
                     return Ok(std::ops::ControlFlow::Break(()));
                 }
@@ -173,6 +203,10 @@ impl Coordinator {
             }
             self.machine.commit(epoch)?;
             self.stats.commits.add(1);
+            self.stats.commit_ns.record((self.clock.now() - begin).as_nanos() as u64);
+            self.stats.last_commit_ms.set(u64::try_from(self.clock.unix_ms()).unwrap_or(0));
+            self.begun.retain(|(begun, _)| *begun > epoch);
+            self.tell_epochs();
             self.drains.retain(|(drained, done)| {
                 if *drained <= epoch {
                     // Who no longer waits needs no answer.
@@ -203,6 +237,8 @@ impl Coordinator {
         tracing::warn!(reason, "going back to what is committed");
         let generation = self.machine.rewind();
         self.stats.rewinds.add(1);
+        self.begun.clear();
+        self.tell_epochs();
         self.at_end.clear();
         let positions = self.machine.committed().1.0.clone();
         *self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =

@@ -2,13 +2,24 @@
 //! dead letters. This is the only module that starts threads for data.
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `coordinator` (barriers, commits, rewinds, the end), `state` (positions of sources without a group),
-//! `summary` (the sums).
+//! loops), `scribe` (failures to letters), `breaker` and `search` (what failures of a stage cost), `coordinator`
+//! (barriers, commits, rewinds, the end), `state` (positions of sources without a group), `summary` (the sums),
+//! `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have been).
 
+mod breaker;
+mod controls;
 mod coordinator;
 mod dead_letter;
 mod decode;
+pub mod health;
+#[cfg(test)]
+mod health_tests;
 mod otlp;
+pub mod replay;
+pub mod replayed;
+pub mod samples;
+mod scribe;
+mod search;
 mod sink;
 mod source;
 mod stage;
@@ -31,6 +42,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
+pub use scribe::Attempts;
 pub use summary::Summary;
 
 /// How a worker runs.
@@ -44,6 +56,8 @@ pub struct Options {
     pub fresh: bool,
     /// Identity of this worker within the pipeline; `None`: random.
     pub worker: Option<String>,
+    /// How often records have failed before, where that is known (a replay).
+    pub attempts: Arc<Attempts>,
 }
 
 /// Starts a worker and returns at once.
@@ -58,7 +72,7 @@ pub struct Running {
     events: Sender<Event>,
     coordinator: std::thread::JoinHandle<Result<(), Error>>,
     nodes: Vec<Node>,
-    controls: wiring::Controls,
+    controls: controls::Controls,
     spans: Option<otlp::Exporter>,
 }
 
@@ -125,6 +139,12 @@ pub struct Stats {
     pub sinks: Vec<(Arc<str>, Arc<crate::metrics::Sink>)>,
     /// By edge: name of the sending output, name of the receiving node.
     pub edges: Vec<EdgeStats>,
+    /// The edge to the writer of dead letters, from all nodes.
+    pub letters: Arc<crate::metrics::Edge>,
+    /// Dead letters by their causes.
+    pub causes: Arc<crate::metrics::Letters>,
+    /// What its threads are doing.
+    pub vitals: Arc<health::Vitals>,
     /// When it started.
     pub started: Duration,
     /// The worker's clock.
@@ -182,6 +202,11 @@ impl Signals {
 
     fn is_last(&self, epoch: Epoch) -> bool {
         epoch != Epoch(0) && self.last.load(Ordering::Acquire) == epoch.0
+    }
+
+    /// Whether the end was asked for, or has come: what is in flight is to be drained.
+    fn is_ending(&self) -> bool {
+        self.last.load(Ordering::Acquire) != 0
     }
 
     fn is_down(&self) -> bool {

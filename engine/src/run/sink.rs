@@ -9,9 +9,11 @@ use backon::BackoffBuilder;
 use super::{Event, Halt, Signals};
 use crate::batch::{Batch, Failure, FailureKind};
 use crate::channel::{self, Inputs, Message, Sender};
+use crate::clock::Clock;
 use crate::config::spec::OnFailure;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
+use crate::progress::Doing;
 use crate::sink::{Refused, Sink};
 use crate::units::Epoch;
 
@@ -28,6 +30,7 @@ pub(super) struct Lane {
     pub signals: Arc<Signals>,
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Sink>,
+    pub clock: Arc<dyn Clock>,
     /// Rows taken since the last prepare, and what became of some of them.
     pub pending: Pending,
 }
@@ -55,7 +58,9 @@ impl Lane {
             match self.inputs.next(IDLE)? {
                 channel::Event::Data(_, batch) => {
                     self.pending.received += batch.len() as u64;
+                    let begin = self.clock.now();
                     self.retry("writing", |sink, refused| sink.write(&batch, refused))?;
+                    self.stats.write_ns.record((self.clock.now() - begin).as_nanos() as u64);
                     self.hand_over()?;
                 }
                 channel::Event::Idle => self.retry("idling", |sink, _| sink.idle())?.unwrap_or_default(),
@@ -79,9 +84,11 @@ impl Lane {
 
     fn prepare(&mut self, epoch: Epoch) -> Result<(), Halt> {
         let generation = self.inputs.generation();
+        let begin = self.clock.now();
         let Some(done) = self.retry("preparing", |sink, refused| sink.prepare(epoch, refused))? else {
             return Ok(());
         };
+        self.stats.prepare_ns.record((self.clock.now() - begin).as_nanos() as u64);
         self.hand_over()?;
         let Pending { received, refused, .. } = std::mem::take(&mut self.pending);
         if done.rows + refused != received {
@@ -130,7 +137,6 @@ impl Lane {
             component: None,
             kind: FailureKind::Refused,
             message: refused.reason,
-            attempt: 1,
         }
     }
 
@@ -149,7 +155,12 @@ impl Lane {
         let mut paused = 0u32;
         loop {
             let error = match call(self.sink.as_mut(), &mut self.pending.letters) {
-                Ok(done) => return Ok(Some(done)),
+                Ok(done) => {
+                    if let (Some(pulse), true) = (self.inputs.pulse(), paused > 0) {
+                        pulse.now(Doing::Working);
+                    }
+                    return Ok(Some(done));
+                }
                 Err(error) => self.place(error),
             };
             if !error.is_passing() {
@@ -162,7 +173,10 @@ impl Lane {
                 return Ok(None);
             }
             if paused == PAUSES_BEFORE_LOG || (paused.is_multiple_of(PAUSES_A_LOG_LINE) && paused > 0) {
-                tracing::warn!(sink = &*self.name, %error, what, "failed for a passing reason; trying again");
+                tracing::warn!(%error, what, "failed for a passing reason; trying again");
+            }
+            if let Some(pulse) = self.inputs.pulse() {
+                pulse.retrying(&error);
             }
             paused += 1;
             self.stats.retries.add(1);

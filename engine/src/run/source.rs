@@ -11,6 +11,7 @@ use crate::codec::BadRow;
 use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
+use crate::progress::{Doing, Pulse};
 use crate::source::{Partition, Polled, Positions, Reader};
 use crate::trace::Sampler;
 use crate::units::{Epoch, Generation};
@@ -31,6 +32,7 @@ pub(super) struct Lane {
     pub signals: Arc<Signals>,
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Source>,
+    pub pulse: Arc<Pulse>,
     /// Finds the records that belong to a trace; `None`: traces are not followed.
     pub sampler: Option<Sampler>,
     /// Positions read to since the last barrier.
@@ -66,20 +68,24 @@ impl Lane {
             }
             if self.ended || self.at_end {
                 std::thread::sleep(POLL_WAIT);
+                self.pulse.now(Doing::Waiting);
                 continue;
             }
             match self.reader.poll(POLL_WAIT) {
                 Ok(Polled::Batch(mut batch)) => {
+                    self.pulse.now(Doing::Working);
                     batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
                     self.batch(Arc::new(batch))?;
                 }
-                Ok(Polled::Idle) => {}
+                Ok(Polled::Idle) => self.pulse.now(Doing::Waiting),
                 Ok(Polled::End) => {
                     self.at_end = true;
                     self.tell(Event::AtEnd { generation: self.generation, lane: self.lane })?;
                 }
                 Err(error) if error.is_passing() => {
-                    tracing::warn!(source = &*self.name, %error, "reading failed; trying again");
+                    tracing::warn!(%error, "reading failed; trying again");
+                    self.pulse.retrying(&error);
+                    self.stats.retries.add(1);
                     std::thread::sleep(READ_PAUSE);
                 }
                 Err(error) => return Err(Halt::Failed(error.context(format!("source `{}`", self.name)))),
@@ -96,11 +102,16 @@ impl Lane {
         assert!(!batch.is_empty() && batch.next > batch.offsets[batch.len() - 1], "positions move forward");
         if self.positions.get(&at).is_some_and(|&expected| batch.offsets[0] < expected) {
             // A partition was lost and came back before the rewind that goes with it: these records come again.
-            tracing::debug!(source = &*self.name, offset = batch.offsets[0], "a partition goes back");
+            let (topic, partition, offset) = (&*batch.topic, batch.partition, batch.offsets[0]);
+            tracing::debug!(topic, partition, offset, "a partition goes back");
         }
         self.positions.insert(at, batch.next);
         self.stats.read.add(batch.len() as u64);
         self.stats.bytes.add(batch.bytes() as u64);
+        self.stats.batch_rows.record(batch.len() as u64);
+        if let Some(last) = batch.timestamps.as_ref().and_then(|times| times.last()) {
+            self.stats.event_time_ms.raise(u64::try_from(*last).unwrap_or(0));
+        }
         let (rows, bad) = self.decode.decode(&batch)?;
         self.stats.decoded.add(rows.len() as u64);
         if !bad.is_empty() {
@@ -143,7 +154,6 @@ impl Lane {
             component: None,
             kind: FailureKind::Decode,
             message: bad.message,
-            attempt: 1,
         }
     }
 
@@ -178,7 +188,9 @@ impl Lane {
             Ok(()) => {}
             Err(error) if error.is_passing() => {
                 // The generation stays behind, so that the next turn of the loop tries again.
-                tracing::warn!(source = &*self.name, %error, "rewinding failed; trying again");
+                tracing::warn!(%error, "rewinding failed; trying again");
+                self.pulse.retrying(&error);
+                self.stats.retries.add(1);
                 std::thread::sleep(READ_PAUSE);
                 return Ok(());
             }

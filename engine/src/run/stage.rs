@@ -1,21 +1,24 @@
 //! A lane of a stage: call it a batch at a time, send what it emits, retry a failed batch once on a fresh instance,
-//! then bisect it down to the rows that fail.
+//! then search it for the rows that fail.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::BooleanBufferBuilder;
 
+use super::breaker::{Breaker, Change};
+use super::search::Search;
 use super::{Halt, Signals};
-use crate::batch::{Batch, Failure, FailureKind, Selection};
+use crate::batch::{Batch, Failure, FailureKind, Origin, Selection};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
 use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
+use crate::progress::Doing;
 use crate::stage::{Bound, CallFailure, Instance, Outcome};
 use crate::trace::BatchSpan;
-use crate::units::STAGE_FAILING_MAX;
+use crate::units::STAGE_SEARCH_TIME_DIVISOR;
 
 /// One lane of one stage.
 pub(super) struct Lane {
@@ -32,8 +35,7 @@ pub(super) struct Lane {
     pub stats: Arc<metrics::Stage>,
     pub signals: Arc<Signals>,
     pub clock: Arc<dyn Clock>,
-    /// Since when no call has succeeded.
-    pub failing: Option<Duration>,
+    pub breaker: Breaker,
     /// When a failure was logged last.
     pub told: Option<Duration>,
 }
@@ -41,6 +43,8 @@ pub(super) struct Lane {
 /// Between two lines about failures of one stage.
 const LOG: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(1);
+/// A pause looks this often whether the worker ends or goes back.
+const REST: Duration = Duration::from_millis(10);
 
 impl Lane {
     pub fn run(mut self) -> Result<(), Halt> {
@@ -73,16 +77,16 @@ impl Lane {
         }
     }
 
-    fn batch(&mut self, batch: &Batch) -> Result<(), Halt> {
-        self.stats.rows_in.add(batch.len() as u64);
-        let first = match self.call(batch) {
+    pub(super) fn batch(&mut self, batch: &Batch) -> Result<(), Halt> {
+        let time = self.bound.limits().time;
+        let first = match self.call(batch, time) {
             Ok(outcome) => return self.emit(batch, outcome),
             Err(failure) => failure,
         };
         self.failed_at(batch, &first);
-        match self.call(batch) {
+        match self.call(batch, time) {
             Ok(outcome) => self.emit(batch, outcome),
-            Err(failure) => self.bisect(batch, failure),
+            Err(failure) => self.search(batch, failure),
         }
     }
 
@@ -93,24 +97,28 @@ impl Lane {
             return;
         }
         self.told = Some(now);
-        let (kind, message, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
+        let (kind, reason, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
+        let first = (!batch.is_empty()).then(|| batch.origins.get(0));
+        let topic = first.as_ref().map(|origin| &*origin.batch.topic);
+        let partition = first.as_ref().map(|origin| origin.batch.partition);
+        let offset = first.as_ref().map(Origin::offset);
         tracing::warn!(
-            stage = &*self.name,
             kind,
-            message,
+            reason,
             rows,
+            topic,
+            partition,
+            offset,
             "a batch failed; looking for the rows that fail"
         );
     }
 
-    /// Nothing but failures for a minute is a stage that is broken, not rows that are bad.
-    fn check_breaker(&self, failure: &CallFailure) -> Result<(), Halt> {
-        let Some(since) = self.failing.filter(|since| self.clock.now() > *since + STAGE_FAILING_MAX) else {
-            return Ok(());
-        };
-        let seconds = (self.clock.now() - since).as_secs();
+    /// A stage that was busy with nothing but failures for long enough is broken; its rows are not bad.
+    fn check_broken(&self, failure: &CallFailure) -> Result<(), Halt> {
+        let Some((calls, busy)) = self.breaker.broken() else { return Ok(()) };
         let text = format!(
-            "every call has failed for {seconds} s, now with {}: {}",
+            "the last {calls} calls have all failed, over {} s, now with {}: {}",
+            busy.as_secs(),
             failure.kind.as_str(),
             failure.message
         );
@@ -120,8 +128,62 @@ impl Lane {
             .into())
     }
 
+    /// Rests before a fresh instance is tried while failures follow each other. A worker that drains, ends or goes
+    /// back does not wait.
+    fn rest(&mut self) {
+        let pause = self.breaker.pause();
+        let mut left = pause;
+        while !left.is_zero() && !self.signals.is_ending() && !self.is_void() {
+            let part = left.min(REST);
+            std::thread::sleep(part);
+            left -= part;
+        }
+        self.breaker.rested(pause - left);
+    }
+
+    /// Whether the rows that are being worked on come again, or nobody waits for them.
+    fn is_void(&self) -> bool {
+        self.signals.is_down() || self.signals.generation.get() > self.inputs.generation()
+    }
+
     /// One call; after a failure the instance is gone.
-    fn call(&mut self, batch: &Batch) -> Result<Outcome, CallFailure> {
+    fn call(&mut self, batch: &Batch, time: Duration) -> Result<Outcome, CallFailure> {
+        self.rest();
+        let begin = self.clock.now();
+        let result = self.call_once(batch, time);
+        let change = match &result {
+            Ok(_) => self.breaker.succeeded(),
+            Err(_) => self.breaker.failed(self.clock.now() - begin),
+        };
+        match (change, &result) {
+            (Some(Change::Opened), Err(failure)) => {
+                self.stats.breaker_open.step(true);
+                let (kind, reason) = (failure.kind.as_str(), &*failure.message);
+                tracing::warn!(kind, reason, "nothing but failures: each call now waits a little");
+            }
+            (Some(Change::Closed), _) => {
+                self.stats.breaker_open.step(false);
+                tracing::info!("a call succeeded again: no more waiting");
+            }
+            _ => {}
+        }
+        if let (Err(failure), Some(pulse)) = (&result, self.inputs.pulse()) {
+            match self.breaker.is_open() {
+                true => pulse.retrying(&format_args!(
+                    "nothing but failures, now with {}: {}",
+                    failure.kind.as_str(),
+                    failure.message
+                )),
+                // Each call is a step: a search through many rows that fail is slow, not stuck.
+                false => pulse.now(Doing::Working),
+            }
+        } else if let (Some(Change::Closed), Some(pulse)) = (change, self.inputs.pulse()) {
+            pulse.now(Doing::Working);
+        }
+        result
+    }
+
+    fn call_once(&mut self, batch: &Batch, time: Duration) -> Result<Outcome, CallFailure> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             empty => {
@@ -130,11 +192,14 @@ impl Lane {
             }
         };
         self.stats.calls.add(1);
+        instance.about((!batch.is_empty()).then(|| batch.origins.get(0)));
         let span = BatchSpan::begin(&batch.origins, &self.name);
-        let result = instance.process(&batch.records);
+        let begin = self.clock.now();
+        let result = instance.process_within(time, &batch.records);
         if let Some(span) = span {
             span.end(result.as_ref().err().map(|failure| (failure.kind.as_str(), &*failure.message)));
         }
+        self.stats.log_suppressed.add(instance.take_suppressed());
         self.stats.memory_peak.raise(instance.memory_peak() as u64);
         match &result {
             Ok(outcome) => {
@@ -143,10 +208,13 @@ impl Lane {
                 self.stats.guest_ns.add(cost.guest.as_nanos() as u64);
                 self.stats.copy_out_ns.add(cost.copy_out.as_nanos() as u64);
                 self.stats.validate_ns.add(cost.validate.as_nanos() as u64);
-                self.failing = None;
+                let all = cost.copy_in + cost.guest + cost.copy_out + cost.validate;
+                self.stats.call_ns.record(all.as_nanos() as u64);
             }
             Err(_) => {
-                self.failing.get_or_insert(self.clock.now());
+                let time = (self.clock.now() - begin).as_nanos() as u64;
+                self.stats.guest_ns.add(time);
+                self.stats.call_ns.record(time);
                 self.stats.failed_calls.add(1);
                 self.instance = None;
             }
@@ -154,42 +222,44 @@ impl Lane {
         result
     }
 
-    /// Halves a batch that failed until the rows that fail are alone; the others go on, in order.
-    fn bisect(&mut self, batch: &Batch, failure: CallFailure) -> Result<(), Halt> {
-        // Parts still to be looked at, the first on top; a part whose failure is known is not called again.
-        let mut parts = vec![(0, batch.len(), Some(failure))];
+    /// Finds the rows of a batch that fail; the others go on, in order. A row is given up when it has failed alone on
+    /// a fresh instance: one that others have used may be at fault itself.
+    fn search(&mut self, batch: &Batch, failure: CallFailure) -> Result<(), Halt> {
+        let time = self.bound.limits().time;
+        let mut search = Search::new(batch.len(), failure);
         let mut failed = Vec::new();
-        while let Some((offset, len, known)) = parts.pop() {
+        while let Some(mut part) = search.next(failed.len()) {
             if self.signals.is_down() {
                 return Err(Halt::Disconnected);
             }
-            if self.signals.generation.get() > self.inputs.generation() {
+            if self.is_void() {
                 // A rewind: these rows come again.
                 return Ok(());
             }
-            let part = batch.slice(offset, len);
-            let failure = match known {
-                Some(failure) => failure,
-                None => match self.call(&part) {
+            let rows = batch.slice(part.offset, part.len);
+            let mut failure = part.known.take();
+            while failure.is_none() {
+                let fresh = self.instance.is_none();
+                let time = if part.hasty { time / STAGE_SEARCH_TIME_DIVISOR } else { time };
+                match self.call(&rows, time) {
                     Ok(outcome) => {
-                        self.emit(&part, outcome)?;
-                        continue;
+                        self.emit(&rows, outcome)?;
+                        break;
                     }
-                    Err(failure) => failure,
-                },
-            };
-            self.check_breaker(&failure)?;
-            if len > 1 {
-                let half = len / 2;
-                parts.push((offset + half, len - half, None));
-                parts.push((offset, half, None));
-            } else if len == 1 {
-                failed.push((part, failure));
+                    Err(found) => failure = (fresh || part.len > 1).then_some(found),
+                }
+            }
+            let Some(failure) = failure else { continue };
+            self.check_broken(&failure)?;
+            if part.len > 1 {
+                search.halve(&part, failed.len());
+            } else {
+                failed.push((rows, failure));
             }
         }
+        self.stats.rows_in.add(failed.len() as u64);
         self.stats.failed.add(failed.len() as u64);
-        let failures =
-            failed.iter().map(|(row, f)| self.failure(row, 0, f.kind, f.message.clone(), 2)).collect();
+        let failures = failed.into_iter().map(|(row, f)| self.failure(&row, 0, f.kind, f.message)).collect();
         self.dispose(failures)
     }
 
@@ -197,6 +267,8 @@ impl Lane {
         let generation = self.inputs.generation();
         let reached = reached(batch.len(), &outcome);
         let rejected = outcome.rejections.len();
+        // Counted with what became of them: rows that a rewind takes back are in neither.
+        self.stats.rows_in.add(batch.len() as u64);
         self.stats.reached.add(reached as u64);
         self.stats.rejected.add(rejected as u64);
         self.stats.filtered.add((batch.len() - reached - rejected) as u64);
@@ -219,28 +291,14 @@ impl Lane {
         let failures = outcome
             .rejections
             .into_iter()
-            .map(|r| self.failure(batch, r.row as usize, FailureKind::Rejected, r.reason, 1))
+            .map(|r| self.failure(batch, r.row as usize, FailureKind::Rejected, r.reason))
             .collect();
         self.dispose(failures)
     }
 
-    fn failure(
-        &self,
-        batch: &Batch,
-        row: usize,
-        kind: FailureKind,
-        message: String,
-        attempt: u32,
-    ) -> Failure {
+    fn failure(&self, batch: &Batch, row: usize, kind: FailureKind, message: String) -> Failure {
         let component = Some(Arc::clone(self.bound.component().digest()));
-        Failure {
-            origin: batch.origins.get(row),
-            node: Arc::clone(&self.name),
-            component,
-            kind,
-            message,
-            attempt,
-        }
+        Failure { origin: batch.origins.get(row), node: Arc::clone(&self.name), component, kind, message }
     }
 
     /// Failed rows to where `on_failure` says.
@@ -295,81 +353,5 @@ fn union(rows: usize, outcome: &Outcome) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use arrow::array::{BinaryArray, Int64Array, RecordBatch};
-    use serde_json::json;
-
-    use super::*;
-    use crate::batch::{Origins, Payload, SourceBatch};
-    use crate::channel::edge;
-    use crate::metrics::Meter;
-    use crate::stage::{Host, HostOptions, Limits};
-
-    /// Each look at it takes a second.
-    #[derive(Default)]
-    struct Hasty(AtomicU64);
-
-    impl Clock for Hasty {
-        fn now(&self) -> Duration {
-            Duration::from_secs(self.0.fetch_add(1, Ordering::Relaxed))
-        }
-        fn unix_ms(&self) -> i64 {
-            0
-        }
-    }
-
-    fn batch(rows: i64) -> Batch {
-        let values = BinaryArray::from_iter_values((0..rows).map(|n| n.to_string()));
-        let source = SourceBatch {
-            source: "in".into(),
-            topic: "t".into(),
-            partition: 0,
-            offsets: (0..rows).collect(),
-            timestamps: None,
-            keys: None,
-            headers: None,
-            payload: Payload::Values(values),
-            next: rows,
-            trace: None,
-        };
-        let column = Arc::new(Int64Array::from_iter_values(0..rows)) as _;
-        let records = RecordBatch::try_from_iter([("a", column)]).unwrap();
-        Batch::new(records, Origins::whole(Arc::new(source)))
-    }
-
-    #[test]
-    fn a_stage_that_only_fails_stops_the_worker_with_its_name() {
-        let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/prebuilt/hostile.wasm");
-        let host = Host::new(HostOptions::default()).unwrap();
-        let component = host.load(guest.as_ref()).unwrap();
-        let limits = Limits::defaults_for(component.bytes());
-        let bound = component.bind("bad", &batch(0).schema(), &json!({ "mode": "trap" }), &limits).unwrap();
-        let (signals, clock) = (Arc::new(Signals::default()), Arc::new(Hasty::default()));
-        let meter = Meter::new("p");
-        let current = Arc::clone(&signals.generation);
-        let (failures, _letters) = edge(meter.edge("letters"), clock.clone(), Arc::clone(&current));
-        let (sender, receiver) = edge(meter.edge("in -> bad"), clock.clone(), Arc::clone(&current));
-        let stats = meter.stage("bad");
-        let lane = Lane {
-            name: "bad".into(),
-            outputs: bound.ports().iter().map(|_| Vec::new()).collect(),
-            bound,
-            instance: None,
-            inputs: Inputs::new(vec![receiver], current),
-            failures,
-            on_failure: OnFailure::DeadLetter,
-            stats: Arc::clone(&stats),
-            signals,
-            clock,
-            failing: None,
-            told: None,
-        };
-        sender.send(crate::units::Generation(0), Message::Data(batch(1_000))).unwrap();
-        let Err(Halt::Failed(error)) = lane.run() else { panic!("it goes on") };
-        assert_eq!(error.code(), Code::W003);
-        assert!(error.to_string().contains("stage `bad`") && error.to_string().contains("trap"), "{error}");
-        assert!(stats.calls.get() < 200, "it was not bisected to the end: {} calls", stats.calls.get());
-    }
-}
+#[path = "stage_tests.rs"]
+mod tests;

@@ -21,7 +21,7 @@ use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
 use crate::sink::{self, Delivery, Prepare, Refused, SinkKind};
 use crate::source::{self, Control, Opened, Partition, Polled, Reader, Replay, Room, SourceKind};
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -75,7 +75,7 @@ impl Decoder for Numbers {
 
 /// What the test sees of a run.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     /// Rows prepared by the sink, in order, by partition.
     written: Mutex<BTreeMap<i32, Vec<i64>>>,
     committed: Mutex<source::Positions>,
@@ -84,28 +84,32 @@ struct World {
     polled: AtomicU64,
     calls: AtomicUsize,
     /// While it is set no epoch can be prepared.
-    held: AtomicBool,
+    pub held: AtomicBool,
+    /// While it is set a write does not return.
+    pub hangs: AtomicBool,
+    /// What the source says of itself.
+    pub progress: Mutex<Option<source::Progress>>,
 }
 
 /// How the pieces behave.
 #[derive(Clone, Debug)]
-struct Script {
-    records: i64,
-    lanes: usize,
-    rows: usize,
+pub(super) struct Script {
+    pub records: i64,
+    pub lanes: usize,
+    pub rows: usize,
     /// Every n-th record is not a number; 0: none.
-    bad_every: i64,
+    pub bad_every: i64,
     /// Every n-th record is refused by the sink; 0: none.
-    refuse_every: i64,
+    pub refuse_every: i64,
     /// Every n-th call of the sink fails for a passing reason; 0: none.
-    stumble_every: usize,
+    pub stumble_every: usize,
     /// The sink fails for good, or panics, at this call.
-    fail_at: Option<usize>,
-    panic_at: Option<usize>,
-    ends: bool,
-    on_failure: OnFailure,
+    pub fail_at: Option<usize>,
+    pub panic_at: Option<usize>,
+    pub ends: bool,
+    pub on_failure: OnFailure,
     /// A pause behind each batch, so that a run takes long enough to be disturbed.
-    pause: Duration,
+    pub pause: Duration,
 }
 
 impl Default for Script {
@@ -215,6 +219,9 @@ impl Control for MemoryControl {
         }
         Ok(())
     }
+    fn progress(&self) -> source::Progress {
+        lock(&self.0.progress).clone().unwrap_or(source::Progress { joined: true, ..Default::default() })
+    }
     fn close(&self) -> Result<()> {
         self.0.closed.store(true, Ordering::Relaxed);
         Ok(())
@@ -258,6 +265,9 @@ impl MemorySink {
 impl sink::Sink for MemorySink {
     fn write(&mut self, batch: &Batch, refused: &mut Vec<Refused>) -> Result<()> {
         self.stumble()?;
+        while self.world.hangs.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         for row in 0..batch.len() {
             let origin = batch.origins.get(row);
             let n = origin.offset();
@@ -352,21 +362,24 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
     }
 }
 
-struct Run {
-    world: Arc<World>,
+pub(super) struct Run {
+    pub world: Arc<World>,
     folder: tempfile::TempDir,
     script: Script,
 }
 
 impl Run {
-    fn new(script: Script) -> Self {
+    pub fn new(script: Script) -> Self {
         Self { world: Arc::default(), folder: tempfile::tempdir().unwrap(), script }
     }
 
     fn start(&self) -> Running {
+        self.start_at(Arc::new(SystemClock::default()))
+    }
+
+    pub fn start_at(&self, clock: Arc<dyn Clock>) -> Running {
         let options = Options { state: Some(self.folder.path().join("state")), ..Options::default() };
-        start(plan(&self.script, &self.world, self.folder.path()), &options, Arc::new(SystemClock::default()))
-            .unwrap()
+        start(plan(&self.script, &self.world, self.folder.path()), &options, clock).unwrap()
     }
 
     fn letters(&self) -> usize {

@@ -1,16 +1,18 @@
 //! Who is connected to whom: opens sources and sinks, makes the edges, starts the threads.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver as Events, Sender as Tell};
 
+use super::breaker::Breaker;
+use super::controls::Controls;
 use super::coordinator::{Committed, Coordinator};
 use super::decode::Decode;
+use super::health::Vitals;
+use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
     EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, otlp, sink, source, stage,
@@ -19,53 +21,16 @@ use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::epoch::Machine;
-use crate::error::{Error, Result};
-use crate::metrics::{self, Meter};
+use crate::error::{Code, Error, Result};
+use crate::metrics::Meter;
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
+use crate::progress::{Doing, Pulse, Role};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
 use crate::trace::{Export, Sampler, Tracer};
-use crate::units::{Epoch, Generation};
+use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
-/// A control queue is served at least this often.
-const CONTROL_WAIT: Duration = Duration::from_millis(100);
-/// Leaving the groups takes at most this long.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
-
-/// The shared parts of all sources, each served by a thread.
-pub(super) struct Controls {
-    all: Vec<Arc<dyn Control>>,
-    threads: Vec<JoinHandle<()>>,
-    closing: Arc<AtomicBool>,
-}
-
-impl Controls {
-    /// Leaves the groups, in bounded time: a client whose broker is away may not come to an end by itself.
-    pub fn close(self, clock: &dyn Clock) -> Result<()> {
-        let (done, closed) = crossbeam_channel::bounded(1);
-        let body = move || {
-            self.closing.store(true, Ordering::Release);
-            for thread in self.threads {
-                // A control thread that panicked has nothing left to serve.
-                let _ = thread.join();
-            }
-            // Whoever waited no longer needs no answer.
-            let _ = done.send(self.all.iter().try_for_each(|control| control.close()));
-        };
-        std::thread::Builder::new()
-            .name("closing".to_owned())
-            .spawn(body)
-            .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
-        let start = clock.now();
-        closed.recv_timeout(CLOSE_WAIT).unwrap_or_else(|_| {
-            // All is committed by now; the group notices at the end of the session.
-            tracing::warn!(waited = ?(clock.now() - start), "a source cannot be closed; left behind");
-            Ok(())
-        })
-    }
-}
-
 /// What a source may ask of the runtime: it asks the coordinator.
 struct Link {
     events: Tell<Event>,
@@ -87,7 +52,7 @@ pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Res
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
     let worker = options.worker.clone().unwrap_or_else(random_name);
     let state = open_state(&plan, options)?;
-    let mut wiring = Wiring::new(&plan, clock, tell);
+    let mut wiring = Wiring::new(&plan, clock, tell, Arc::clone(&options.attempts));
     wiring.follow_traces(&plan, &worker);
     // Sinks first: a worker that cannot write must not join a group.
     let sinks = open_sinks(&plan, &worker)?;
@@ -125,13 +90,19 @@ fn open_sinks(plan: &Plan, worker: &str) -> Result<Vec<LaneSinks>> {
 fn open_dead_letters(plan: &Plan, worker: &str) -> Result<dead_letter::Writer> {
     match &plan.dead_letters {
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
-        DeadLetters::Kafka(prepared) => {
+        DeadLetters::Kafka(prepared, _) => {
             let open = crate::sink::Open { lanes: 1, worker: worker.to_owned(), traced: false };
-            let mut lanes = prepared.open(&open).map_err(|e| e.context("dead letters"))?;
+            let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))
         }
     }
+}
+
+/// Dead letters that cannot be opened, with what to do: their sink was made by the engine and not by the file.
+fn no_letters(error: &Error) -> Error {
+    let own = error.help_text().map_or(String::new(), |help| format!("{help}; "));
+    error.clone().coded(Code::K004).help(format!("{own}`dead_letters` names another topic, or a file"))
 }
 
 fn open_sources(
@@ -165,7 +136,7 @@ struct Wiring {
     /// Receiving ends by receiving node and lane, in the order of its inputs.
     inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
     letters: Vec<Receiver<Vec<Failure>>>,
-    letter_stats: Arc<metrics::Edge>,
+    attempts: Arc<Attempts>,
     threads: Vec<Node>,
     /// Where traces are followed.
     tracer: Option<Arc<Tracer>>,
@@ -179,7 +150,7 @@ enum Target {
 }
 
 impl Wiring {
-    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>) -> Self {
+    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>, attempts: Arc<Attempts>) -> Self {
         let meter = Meter::new(&plan.name);
         let stats = Stats {
             pipeline: plan.name.clone(),
@@ -188,10 +159,15 @@ impl Wiring {
             stages: plan.stages.iter().map(|s| (Arc::clone(&s.name), meter.stage(&s.name))).collect(),
             sinks: plan.sinks.iter().map(|s| (Arc::clone(&s.name), meter.sink(&s.name))).collect(),
             edges: Vec::new(),
+            letters: meter.edge("dead letters"),
+            causes: meter.letters(),
+            vitals: Arc::new(Vitals::new(Arc::clone(&clock))),
             started: clock.now(),
             clock: Arc::clone(&clock),
         };
-        let letter_stats = meter.edge("dead letters");
+        for (node, (_, stats)) in plan.stages.iter().zip(&stats.stages) {
+            stats.memory_limit.set(node.bound.limits().memory_bytes as u64);
+        }
         let mut wiring = Self {
             clock,
             tell,
@@ -201,7 +177,7 @@ impl Wiring {
             outputs: HashMap::new(),
             inputs: HashMap::new(),
             letters: Vec::new(),
-            letter_stats,
+            attempts,
             threads: Vec::new(),
             tracer: None,
             spans: None,
@@ -246,30 +222,44 @@ impl Wiring {
     }
 
     /// A node's edge to the dead letters.
-    fn letters(&mut self) -> Sender<Vec<Failure>> {
+    fn letters(&mut self, pulse: &Arc<Pulse>) -> Sender<Vec<Failure>> {
         let current = Arc::clone(&self.signals.generation);
         let (sender, receiver) =
-            channel::edge(Arc::clone(&self.letter_stats), Arc::clone(&self.clock), current);
+            channel::edge(Arc::clone(&self.stats.letters), Arc::clone(&self.clock), current);
         self.letters.push(receiver);
-        sender
+        sender.watched(pulse)
     }
 
-    fn take_outputs(&mut self, output: Output, lane: usize) -> Vec<Sender<Batch>> {
-        self.outputs.remove(&(output, lane)).unwrap_or_default()
+    fn take_outputs(&mut self, output: Output, lane: usize, pulse: &Arc<Pulse>) -> Vec<Sender<Batch>> {
+        let outputs = self.outputs.remove(&(output, lane)).unwrap_or_default();
+        outputs.into_iter().map(|output| output.watched(pulse)).collect()
     }
 
-    fn take_inputs(&mut self, target: Target, lane: usize) -> Inputs<Batch> {
+    fn take_inputs(&mut self, target: Target, lane: usize, pulse: &Arc<Pulse>) -> Inputs<Batch> {
         let receivers = self.inputs.remove(&(target, lane)).unwrap_or_default();
-        Inputs::new(receivers, Arc::clone(&self.signals.generation))
+        Inputs::new(receivers, Arc::clone(&self.signals.generation)).watched(pulse)
+    }
+
+    /// What a thread that is to be started is doing.
+    fn pulse(&self, role: Role, node: &Arc<str>, lane: Option<usize>) -> Pulse {
+        Pulse::new(role, node, lane, &self.clock)
     }
 
     /// Starts a node; its failure, or its panic, brings the worker down.
-    fn spawn(&mut self, name: String, run: impl FnOnce() -> Result<(), Halt> + Send + 'static) -> Result<()> {
+    fn spawn(
+        &mut self,
+        name: String,
+        pulse: Arc<Pulse>,
+        run: impl FnOnce() -> Result<(), Halt> + Send + 'static,
+    ) -> Result<()> {
         let tell = self.tell.clone();
         let place = name.clone();
+        let span = span(&self.stats.pipeline, &pulse);
+        self.stats.vitals.watch(Arc::clone(&pulse));
         let body = move || {
+            let _span = span.enter();
             let error = match std::panic::catch_unwind(AssertUnwindSafe(run)) {
-                Ok(Ok(()) | Err(Halt::Disconnected)) => return,
+                Ok(Ok(()) | Err(Halt::Disconnected)) => return pulse.now(Doing::Ended),
                 Ok(Err(Halt::Failed(error))) => error,
                 Err(panic) => {
                     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -277,6 +267,7 @@ impl Wiring {
                     Error::internal(format!("{place} panicked: {text}"))
                 }
             };
+            pulse.died(&error);
             if let Err(unsent) = tell.send(Event::Failed(error)) {
                 // The coordinator has ended, so everything was committed (or another failure came first).
                 if let Event::Failed(error) = unsent.0 {
@@ -335,11 +326,17 @@ impl Wiring {
                 replay: node.kind.replay,
                 stats: Arc::clone(&self.stats.sources[i].1),
             });
+            self.stats.vitals.follow(&node.name, Arc::clone(&opened.control));
             controls.push(opened.control);
-            readers.extend(opened.readers.into_iter().enumerate().map(|(lane, reader)| (i, lane, reader)));
+            let watched = opened.readers.into_iter().enumerate().map(|(lane, reader)| {
+                (i, lane, reader, Arc::new(self.pulse(Role::Source, &node.name, Some(lane))))
+            });
+            readers.extend(watched);
         }
-        let letters: Vec<_> = readers.iter().map(|_| self.letters()).collect();
+        let letters: Vec<_> = readers.iter().map(|(.., pulse)| self.letters(pulse)).collect();
         self.dead_letters(&plan, writer, terminal)?;
+        let pulse = Arc::new(self.pulse(Role::Coordinator, &"coordinator".into(), None));
+        self.stats.vitals.watch(Arc::clone(&pulse));
         let coordinator = Coordinator {
             machine: Machine::new(source_lanes, terminals),
             signals: Arc::clone(&self.signals),
@@ -350,31 +347,43 @@ impl Wiring {
             shutdown_timeout,
             clock: Arc::clone(&self.clock),
             stats: Arc::clone(&self.stats.worker),
+            pulse,
+            vitals: Arc::clone(&self.stats.vitals),
+            begun: VecDeque::new(),
             at_end: BTreeSet::new(),
             lanes: source_lanes,
             stopping: false,
             drains: Vec::new(),
         };
+        let span = span(&self.stats.pipeline, &coordinator.pulse);
         let coordinator = std::thread::Builder::new()
             .name("coordinator".to_owned())
-            .spawn(|| coordinator.run())
+            .spawn(move || span.in_scope(|| coordinator.run()))
             .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
-        let controls = serve(controls, &self.tell)?;
-        for ((i, lane, reader), failures) in readers.into_iter().zip(letters) {
-            self.source(&plan, i, lane, reader, failures)?;
+        let controls = self.serve(&plan, controls)?;
+        for ((i, lane, reader, pulse), failures) in readers.into_iter().zip(letters) {
+            self.source(&plan, i, lane, Feed { reader, failures, pulse })?;
         }
         let Self { stats, tell, threads, spans, .. } = self;
         Ok(Running { stats: Arc::new(stats), events: tell, coordinator, nodes: threads, controls, spans })
     }
 
-    fn source(
-        &mut self,
-        plan: &Plan,
-        index: usize,
-        lane: usize,
-        reader: Box<dyn Reader>,
-        failures: Sender<Vec<Failure>>,
-    ) -> Result<()> {
+    /// One thread a source serves its control queue.
+    fn serve(&mut self, plan: &Plan, controls: Vec<Arc<dyn Control>>) -> Result<Controls> {
+        let mut all = Controls::default();
+        for (node, control) in plan.sources.iter().zip(controls) {
+            // A rebalance looks up offsets, or drains, within one turn.
+            let turn = KAFKA_ASSIGN_TIMEOUT + REVOKE_TIMEOUT;
+            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None).patient(turn));
+            let span = span(&self.stats.pipeline, &pulse);
+            self.stats.vitals.watch(Arc::clone(&pulse));
+            all.serve(control, self.tell.clone(), pulse, span)?;
+        }
+        Ok(all)
+    }
+
+    fn source(&mut self, plan: &Plan, index: usize, lane: usize, feed: Feed) -> Result<()> {
+        let Feed { reader, failures, pulse } = feed;
         let (node, lanes) = (&plan.sources[index], plan.lanes);
         let decoder = match &node.format {
             Some(format) => {
@@ -390,11 +399,12 @@ impl Wiring {
             reader,
             decode: Decode { decoder, metadata: node.metadata.clone(), schema: Arc::clone(&node.schema) },
             on_failure: node.on_failure,
-            outputs: self.take_outputs(Output::Source(index), lane),
+            outputs: self.take_outputs(Output::Source(index), lane, &pulse),
             failures,
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.sources[index].1),
+            pulse: Arc::clone(&pulse),
             sampler: self.sampler(plan, node),
             positions: Positions::new(),
             injected: Epoch(0),
@@ -402,26 +412,30 @@ impl Wiring {
             at_end: false,
             ended: false,
         };
-        self.spawn(format!("{}/{lane}", node.name), || body.run())
+        self.spawn(format!("{}/{lane}", node.name), pulse, || body.run())
     }
 
     fn stage(&mut self, node: &StageNode, index: usize, lane: usize) -> Result<()> {
         let ports = node.bound.ports().len();
+        let pulse = self.pulse(Role::Stage, &node.name, Some(lane)).patient(node.bound.limits().time);
+        let pulse = Arc::new(pulse);
         let body = stage::Lane {
             name: Arc::clone(&node.name),
             bound: node.bound.clone(),
             instance: None,
-            inputs: self.take_inputs(Target::Stage(index), lane),
-            outputs: (0..ports).map(|port| self.take_outputs(Output::Stage(index, port), lane)).collect(),
-            failures: self.letters(),
+            inputs: self.take_inputs(Target::Stage(index), lane, &pulse),
+            outputs: (0..ports)
+                .map(|port| self.take_outputs(Output::Stage(index, port), lane, &pulse))
+                .collect(),
+            failures: self.letters(&pulse),
             on_failure: node.on_failure,
             stats: Arc::clone(&self.stats.stages[index].1),
             signals: Arc::clone(&self.signals),
             clock: Arc::clone(&self.clock),
-            failing: None,
+            breaker: Breaker::default(),
             told: None,
         };
-        self.spawn(format!("{}/{lane}", node.name), || body.run())
+        self.spawn(format!("{}/{lane}", node.name), pulse, || body.run())
     }
 
     fn sink(
@@ -432,64 +446,58 @@ impl Wiring {
         terminal: usize,
         sink: Box<dyn crate::sink::Sink>,
     ) -> Result<()> {
+        let pulse = Arc::new(self.pulse(Role::Sink, &node.name, Some(lane)));
         let body = sink::Lane {
             name: Arc::clone(&node.name),
             terminal,
             sink,
-            inputs: self.take_inputs(Target::Sink(index), lane),
-            failures: self.letters(),
+            inputs: self.take_inputs(Target::Sink(index), lane, &pulse),
+            failures: self.letters(&pulse),
             on_failure: node.on_failure,
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.sinks[index].1),
+            clock: Arc::clone(&self.clock),
             pending: sink::Pending::default(),
         };
-        self.spawn(format!("{}/{lane}", node.name), || body.run())
+        self.spawn(format!("{}/{lane}", node.name), pulse, || body.run())
     }
 
     fn dead_letters(&mut self, plan: &Plan, writer: dead_letter::Writer, terminal: usize) -> Result<()> {
         let letters = std::mem::take(&mut self.letters);
+        let pulse = Arc::new(self.pulse(Role::DeadLetters, &"dead letters".into(), None));
         let body = dead_letter::Node {
-            pipeline: plan.name.clone(),
+            scribe: Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
             terminal,
             writer,
-            inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)),
+            inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)).watched(&pulse),
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.worker),
             clock: Arc::clone(&self.clock),
-            pending: 0,
+            causes: Arc::clone(&self.stats.causes),
+            pending: BTreeMap::new(),
         };
-        self.spawn("dead-letters".to_owned(), || body.run())
+        self.spawn("dead-letters".to_owned(), pulse, || body.run())
     }
 }
 
-/// One thread a source serves its control queue until the worker closes.
-fn serve(controls: Vec<Arc<dyn Control>>, tell: &Tell<Event>) -> Result<Controls> {
-    let closing = Arc::new(AtomicBool::new(false));
-    let mut threads = Vec::new();
-    for control in &controls {
-        let (control, closing, tell) = (Arc::clone(control), Arc::clone(&closing), tell.clone());
-        let body = move || {
-            while !closing.load(Ordering::Acquire) {
-                match control.poll(CONTROL_WAIT) {
-                    Ok(()) => {}
-                    Err(error) if error.is_passing() => tracing::warn!(%error, "a source is in trouble"),
-                    Err(error) => {
-                        // The coordinator may be gone already: the first failure is the one that is told.
-                        let _ = tell.send(Event::Failed(error));
-                        return;
-                    }
-                }
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(body)
-            .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
-        threads.push(thread);
+/// What one lane of a source works with.
+struct Feed {
+    reader: Box<dyn Reader>,
+    failures: Sender<Vec<Failure>>,
+    pulse: Arc<Pulse>,
+}
+
+/// What every log line of a thread says of it, whatever the level of the line.
+fn span(pipeline: &str, pulse: &Pulse) -> tracing::Span {
+    let (node, lane) = (&*pulse.node, pulse.lane);
+    match pulse.role {
+        Role::Source | Role::Group => tracing::error_span!("source", pipeline, source = node, lane),
+        Role::Stage => tracing::error_span!("stage", pipeline, stage = node, lane),
+        Role::Sink => tracing::error_span!("sink", pipeline, sink = node, lane),
+        Role::DeadLetters | Role::Coordinator => tracing::error_span!("worker", pipeline, node),
     }
-    Ok(Controls { all: controls, threads, closing })
 }
 
 fn output_name(plan: &Plan, output: Output) -> String {

@@ -76,6 +76,10 @@ pub trait Prepared: Send + Sync {
     fn cluster(&self) -> Option<String> {
         None
     }
+    /// Topic of that cluster, where it writes to one.
+    fn topic(&self) -> Option<&str> {
+        None
+    }
     /// Opens one sink a lane. What lanes may share (a producer) is made here once.
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>>;
 }

@@ -75,6 +75,14 @@ pub trait Prepared: Send + Sync {
     fn cluster(&self) -> Option<String> {
         None
     }
+    /// The name or the pattern by which it reads this topic of its cluster, if it does.
+    fn reads(&self, _topic: &str) -> Option<&str> {
+        None
+    }
+    /// What is suspicious about its options; pointers are within them.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
     /// Opens it: the only place that does IO.
     fn open(&self, open: Open) -> Result<Opened>;
 }
@@ -143,12 +151,45 @@ pub trait Control: Send + Sync {
     /// Everything below these positions is durable. Called from the committer's thread, also while `poll` is inside
     /// [`Runtime::drain`]. Positions of partitions that this worker no longer owns are left out silently.
     fn commit(&self, positions: &Positions) -> Result<()>;
-    /// Records that lie between what was handed out and the end of each partition, where known.
-    fn lag(&self) -> Vec<(Partition, i64)> {
-        Vec::new()
+    /// How far it is; asked about once a second. Must neither wait for the network nor hold a lock that a reader
+    /// needs for more than a moment.
+    fn progress(&self) -> Progress {
+        Progress { joined: true, ..Progress::default() }
     }
     /// Leaves the group and frees everything. Called once, after the last commit.
     fn close(&self) -> Result<()>;
+}
+
+/// How far a source is.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// The group has given its first assignment (it may be empty); always so where there is no group.
+    pub joined: bool,
+    /// Assignments and revocations so far.
+    pub rebalances: u64,
+    /// Partitions given by the group so far.
+    pub assigned: u64,
+    /// Partitions drained, committed and given back so far.
+    pub revoked: u64,
+    /// Partitions taken away before they were drained so far.
+    pub lost: u64,
+    /// Time since the client last said that something is wrong with its connections.
+    pub quiet: Option<Duration>,
+    /// The partitions that this worker owns now.
+    pub partitions: Vec<PartitionProgress>,
+}
+
+/// How far a partition is.
+#[derive(Debug, Clone)]
+pub struct PartitionProgress {
+    /// Which.
+    pub partition: Partition,
+    /// Offset of the next record that is handed out.
+    pub position: i64,
+    /// End of its log, as the last fetch saw it; `None` before the first.
+    pub end: Option<i64>,
+    /// Records between the two, control records left out; `None` where the end is not known.
+    pub lag: Option<i64>,
 }
 
 /// The control part of a source without a group: lanes share nothing, the worker's state folder keeps the positions.

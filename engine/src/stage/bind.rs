@@ -10,6 +10,7 @@ use wasmtime::Store;
 
 use super::component::{Component, refused};
 use super::declared;
+use super::grants::{Asked, Grants};
 use super::instance::{CallFailure, Instance, answer, arm};
 use super::limits::Limits;
 use super::log::cut;
@@ -31,6 +32,9 @@ struct Inner {
     component: Component,
     node: Arc<str>,
     limits: Limits,
+    grants: Arc<Grants>,
+    /// What it asked for when it was bound first.
+    asked: Asked,
     input: Lowered,
     /// The configuration as JSON text.
     config: String,
@@ -68,6 +72,19 @@ pub(super) enum Column {
 impl Component {
     /// Binds it to an input and a configuration (`config` is a JSON object). `name` is the node's, for logs.
     pub fn bind(&self, name: &str, input: &SchemaRef, config: &Value, limits: &Limits) -> Result<Bound> {
+        self.bind_granted(name, input, config, limits, Grants::default())
+    }
+
+    /// The same with grants, which its instances get too.
+    pub fn bind_granted(
+        &self,
+        name: &str,
+        input: &SchemaRef,
+        config: &Value,
+        limits: &Limits,
+        grants: Grants,
+    ) -> Result<Bound> {
+        let grants = Arc::new(grants);
         check_config(&self.describe(limits)?.config_schema, config)?;
         let lowered = Lowered::new(input).map_err(|e| Error::user(Code::P005, e))?;
         for field in input.fields() {
@@ -84,8 +101,9 @@ impl Component {
             FailureKind::StageError => Error::user(Code::P005, failure.message),
             _ => refused(failure),
         };
-        let (mut store, transform) = self.start(&node, limits).map_err(failed)?;
+        let (mut store, transform) = self.start(&node, limits, &grants).map_err(failed)?;
         let binding = call(&mut store, &transform, &lowered, &config, limits).map_err(failed)?;
+        let asked = store.data().asked();
         drop(store);
         let answer = check(binding, input)
             .map_err(|e| refused(CallFailure::invalid(format!("its answer is invalid: {e}"))))?;
@@ -95,7 +113,8 @@ impl Component {
             .filter_map(|&column| types::crossing(input.field(column).data_type()))
             .collect();
         let (component, limits) = (self.clone(), limits.clone());
-        Ok(Bound(Arc::new(Inner { component, node, limits, input: lowered, config, answer, types })))
+        let input = lowered;
+        Ok(Bound(Arc::new(Inner { component, node, limits, grants, asked, input, config, answer, types })))
     }
 }
 
@@ -120,10 +139,20 @@ impl Bound {
         &self.0.limits
     }
 
+    /// What it is granted.
+    pub fn grants(&self) -> &Grants {
+        &self.0.grants
+    }
+
+    /// What it asked for when it was bound first, granted or not.
+    pub fn asked(&self) -> Asked {
+        self.0.asked
+    }
+
     /// A fresh instance, bound and ready for batches.
     pub fn instantiate(&self) -> Result<Instance, CallFailure> {
         let this = &*self.0;
-        let (mut store, transform) = this.component.start(&this.node, &this.limits)?;
+        let (mut store, transform) = this.component.start(&this.node, &this.limits, &this.grants)?;
         let binding = call(&mut store, &transform, &this.input, &this.config, &this.limits)?;
         // The plan's types rest on the first answer, so a stage that changes its mind is not run.
         match check(binding, self.input_schema()) {
@@ -218,6 +247,12 @@ fn check(binding: wit::Binding, input: &Schema) -> Result<Answer, String> {
         answer.columns.push(columns);
     }
     Ok(answer)
+}
+
+/// The schemas of an answer that is accepted, for the fuzz target.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(binding: wit::Binding, input: &Schema) -> Vec<SchemaRef> {
+    check(binding, input).map(|a| a.ports.into_iter().map(|port| port.schema).collect()).unwrap_or_default()
 }
 
 fn check_port_name(name: &str) -> Result<(), String> {

@@ -272,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_or_an_entry_of_another_user_is_not_used() {
+        let (_dir, folder, key) = filled();
+        let entry = folder.join(key.file_name());
+        if std::os::unix::fs::chown(&entry, Some(12_345), None).is_err() {
+            // Only the superuser can give a file away; to anyone else this folder is another's.
+            assert!(Cache::open(Path::new("/usr")).is_none());
+            return;
+        }
+        assert!(open(&folder).get(&key).is_none());
+        open(&folder).put(&key, &Artifact::compiled(b"ours".to_vec()));
+        assert_eq!(open(&folder).get(&key).unwrap().bytes(), b"ours", "it is replaced");
+        std::os::unix::fs::chown(&folder, Some(12_345), None).unwrap();
+        assert!(Cache::open(&folder).is_none());
+    }
+
+    #[test]
     fn a_folder_that_is_a_link_or_a_file_is_not_used() {
         let (dir, folder, _) = filled();
         let link = dir.path().join("link");

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use wasmtime::Store;
 
+use super::grants::Grants;
 use super::host::Host;
 use super::instance::{CallFailure, answer, arm};
 use super::limits::Limits;
-use super::log::cut;
+use super::log::plain;
+use super::schema;
 use super::state::State;
 use super::wit::StagePre;
 use super::wit::exports::pipe::stage::transform as wit;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Bytes of each text of a description.
 const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -77,15 +79,23 @@ impl Component {
         self.0.pooled
     }
 
-    /// Asks the stage what it is.
+    /// Asks the stage what it is. It is granted nothing for that: what it says depends on nothing else.
     pub fn describe(&self, limits: &Limits) -> Result<Description> {
         let node: Arc<str> = "describe".into();
         let failed = |e: CallFailure| e.into_error().context("`describe` of the stage");
-        let (mut store, transform) = self.start(&node, limits).map_err(failed)?;
+        let (mut store, transform) = self.start(&node, limits, &Arc::default()).map_err(failed)?;
         arm(&mut store, limits.start_time());
         let result = transform.call_describe(&mut store).map(Ok);
         let said = answer(&store, result).map_err(failed)?;
-        let short = |text: String| cut(&text, TEXT_BYTES_MAX).to_owned();
+        if !said.config_schema.trim().is_empty() {
+            schema::check(&said.config_schema).map_err(|e| {
+                Error::user(
+                    Code::W007,
+                    format!("the stage's `config-schema` is no JSON Schema: {}", plain(&e, 1_000)),
+                )
+            })?;
+        }
+        let short = |text: String| plain(&text, TEXT_BYTES_MAX);
         Ok(Description {
             name: short(said.name),
             version: short(said.version),
@@ -100,9 +110,10 @@ impl Component {
         &self,
         node: &Arc<str>,
         limits: &Limits,
+        grants: &Arc<Grants>,
     ) -> Result<(Store<State>, wit::Guest), CallFailure> {
         let engine = self.0.pre.engine();
-        let mut store = Store::new(engine, State::new(node, limits));
+        let mut store = Store::new(engine, State::new(node, limits, Arc::clone(grants)));
         store.limiter(|state| &mut state.meter);
         // Each call, in either direction, may hand over this many bytes at most: lists within lists may all point at
         // one buffer, so the guest's memory does not bound them.

@@ -8,13 +8,13 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bind::{Bound, Column};
 use super::lift::{self, Arrays};
-use super::log::cut;
+use super::log::{cut, plain};
 use super::lower::Lowered;
 use super::select::{self, Selector};
 use super::state::State;
 use super::wit::exports::pipe::stage::transform as wit;
 use super::wit::pipe::stage::arrow::RecordBatch as WitBatch;
-use crate::batch::{FailureKind, Selection};
+use crate::batch::{FailureKind, Origin, Selection};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error};
 use crate::units;
@@ -85,7 +85,8 @@ pub struct Cost {
 impl CallFailure {
     /// What the stage returned cannot be used.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::InvalidOutput, message: message.into() }
+        let message = plain(&message.into(), units::DEAD_LETTER_MESSAGE_BYTES_MAX);
+        Self { kind: FailureKind::InvalidOutput, message }
     }
 
     /// The same as an error of the pipeline, for what happens before it runs.
@@ -113,6 +114,11 @@ impl Instance {
 
     /// Runs the stage on a batch. After an error the instance must be dropped.
     pub fn process(&mut self, input: &RecordBatch) -> Result<Outcome, CallFailure> {
+        self.process_within(self.bound.limits().time, input)
+    }
+
+    /// The same with another limit of time.
+    pub fn process_within(&mut self, time: Duration, input: &RecordBatch) -> Result<Outcome, CallFailure> {
         let begin = self.clock.now();
         self.scratch.clear();
         for (column, ty) in self.bound.reads_with_types() {
@@ -127,7 +133,7 @@ impl Instance {
         let arrays = borrowed.arrays();
         let batch = WitBatch { length: rows as u32, arrays: &arrays };
         let lowered = self.clock.now();
-        arm(&mut self.store, self.bound.limits().time);
+        arm(&mut self.store, time);
         let result = self.transform.call_process(&mut self.store, batch);
         let outcome = answer(&self.store, result)?;
         let called = self.clock.now();
@@ -136,6 +142,16 @@ impl Instance {
         let validate = (self.clock.now() - called).saturating_sub(copy_out);
         outcome.cost = Cost { copy_in: lowered - begin, guest: called - lowered, copy_out, validate };
         Ok(outcome)
+    }
+
+    /// The rows that it gets next begin with this original: its log lines say so.
+    pub fn about(&mut self, origin: Option<Origin>) {
+        self.store.data().guest_log().about(origin);
+    }
+
+    /// Log lines that were left out since this was asked last, because there were too many.
+    pub fn take_suppressed(&mut self) -> u64 {
+        self.store.data().guest_log().take_suppressed()
     }
 
     /// Peak of its memories and tables, in bytes.
@@ -161,7 +177,7 @@ pub(super) fn answer<T>(
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(message)) => CallFailure {
             kind: FailureKind::StageError,
-            message: cut(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX).to_owned(),
+            message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX),
         },
         Err(error) => failure(&error),
     };
@@ -200,7 +216,7 @@ pub(super) fn failure(error: &wasmtime::Error) -> CallFailure {
             None => root,
         },
     };
-    CallFailure { kind, message: cut(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX).to_owned() }
+    CallFailure { kind, message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX) }
 }
 
 /// The function that trapped, where the component kept its names.

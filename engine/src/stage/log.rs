@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
 use crate::units;
 
@@ -25,12 +26,25 @@ pub(super) struct Log {
     written: u32,
     /// Lines left out since the last report.
     suppressed: u64,
+    /// The same since somebody asked.
+    uncounted: u64,
+    /// The first of the rows that the stage is at.
+    origin: Option<Origin>,
 }
 
 impl Log {
     pub(super) fn new(node: Arc<str>, lines_per_second: u32) -> Self {
         let clock = SystemClock::default();
-        Self { node, lines_per_second, since: clock.now(), clock, written: 0, suppressed: 0 }
+        Self {
+            node,
+            lines_per_second,
+            since: clock.now(),
+            clock,
+            written: 0,
+            suppressed: 0,
+            uncounted: 0,
+            origin: None,
+        }
     }
 
     /// Writes a line, or counts it as suppressed.
@@ -43,17 +57,40 @@ impl Log {
         }
         if self.written >= self.lines_per_second {
             self.suppressed += 1;
+            self.uncounted += 1;
             return;
         }
         self.written += 1;
         let message = clean(message);
         let node = &*self.node;
+        let origin = self.origin.as_ref();
+        let topic = origin.map(|origin| &*origin.batch.topic);
+        let partition = origin.map(|origin| origin.batch.partition);
+        let offset = origin.map(Origin::offset);
         match level {
-            Level::Debug => tracing::debug!(target: "pipe::stage", stage = node, "{message}"),
-            Level::Info => tracing::info!(target: "pipe::stage", stage = node, "{message}"),
-            Level::Warn => tracing::warn!(target: "pipe::stage", stage = node, "{message}"),
-            Level::Error => tracing::error!(target: "pipe::stage", stage = node, "{message}"),
+            Level::Debug => {
+                tracing::debug!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
+            Level::Info => {
+                tracing::info!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
+            Level::Warn => {
+                tracing::warn!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
+            Level::Error => {
+                tracing::error!(target: "pipe::stage", stage = node, topic, partition, offset, "{message}");
+            }
         }
+    }
+
+    /// The rows that follow begin with this one.
+    pub(super) fn about(&mut self, origin: Option<Origin>) {
+        self.origin = origin;
+    }
+
+    /// Lines left out since this was asked last.
+    pub(super) fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.uncounted)
     }
 
     /// Lines left out since the last report.
@@ -82,11 +119,22 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
 }
 
+/// A stage's own words as others may be shown them: cut, and without what would drive a terminal or turn the text
+/// around. Line ends stay, because the causes of interpreters have several lines.
+pub(super) fn plain(text: &str, bytes_max: usize) -> String {
+    let short = cut(text, bytes_max);
+    short.chars().map(|c| if is_safe(c) || c == '\n' || c == '\t' { c } else { '\u{fffd}' }).collect()
+}
+
+fn is_safe(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// One line without control characters: a stage must not be able to forge lines or drive a terminal.
 fn clean(message: &str) -> String {
     let message = message.trim_end();
     let short = cut(message, units::STAGE_LOG_LINE_BYTES_MAX);
-    let mut line: String = short.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = short.chars().map(|c| if is_safe(c) { c } else { ' ' }).collect();
     if short.len() < message.len() {
         line.push_str("...");
     }
@@ -107,11 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn words_of_a_stage_drive_no_terminal() {
+        assert_eq!(plain("a\n\tb\x1b[2J\r\0\u{202e}c", 100), "a\n\tb\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}c");
+        assert_eq!(plain("abcdef", 3), "abc");
+    }
+
+    #[test]
     fn a_flood_is_suppressed_and_counted() {
         let mut log = Log::new("n".into(), 3);
         for _ in 0..10 {
             log.line(Level::Debug, "x");
         }
         assert_eq!(log.suppressed(), 7);
+        assert_eq!((log.take_suppressed(), log.take_suppressed()), (7, 0));
     }
 }

@@ -9,12 +9,17 @@ mod bind;
 mod cache;
 mod component;
 mod declared;
+mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod grants;
 mod host;
 mod instance;
 mod lift;
 mod limits;
 mod log;
 mod lower;
+mod schema;
 mod select;
 mod state;
 mod types;
@@ -23,6 +28,7 @@ mod wit;
 
 pub use bind::{Bound, Port};
 pub use component::{Component, Description};
+pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
 pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
 pub use limits::Limits;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::grants::{Asked, Grants};
 use super::limits::{Limits, Meter};
 use super::log::{Level, Log};
 use super::wasi::Wasi;
@@ -11,18 +12,30 @@ use super::wit::pipe::stage::{arrow, host};
 pub(super) struct State {
     pub(super) meter: Meter,
     log: Arc<Mutex<Log>>,
+    grants: Arc<Grants>,
     wasi: Option<Box<Wasi>>,
 }
 
 impl State {
-    pub(super) fn new(node: &Arc<str>, limits: &Limits) -> Self {
+    pub(super) fn new(node: &Arc<str>, limits: &Limits, grants: Arc<Grants>) -> Self {
         let log = Log::new(Arc::clone(node), limits.log_lines_per_second);
-        Self { meter: Meter::new(limits.memory_bytes), log: Arc::new(Mutex::new(log)), wasi: None }
+        let meter = Meter::new(limits.memory_bytes);
+        Self { meter, log: Arc::new(Mutex::new(log)), grants, wasi: None }
+    }
+
+    /// What the guest writes.
+    pub(super) fn guest_log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// WASI's part, made on first use.
     pub(super) fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.log)))
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.log, Arc::clone(&self.grants))))
+    }
+
+    /// What the guest has asked for so far.
+    pub(super) fn asked(&self) -> Asked {
+        self.wasi.as_ref().map(|wasi| wasi.asked).unwrap_or_default()
     }
 }
 
@@ -37,6 +50,6 @@ impl host::Host for State {
             host::Level::Warn => Level::Warn,
             host::Level::Error => Level::Error,
         };
-        self.log.lock().unwrap_or_else(|e| e.into_inner()).line(level, &message);
+        self.guest_log().line(level, &message);
     }
 }

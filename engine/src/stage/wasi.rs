@@ -1,5 +1,5 @@
-//! WASI 0.2 with nothing behind it: no files, environment, arguments or network; output goes to the log, random bytes
-//! are few, and nothing ever waits. Python and some JavaScript components instantiate only when these imports exist.
+//! WASI 0.2 with nothing behind it but what is granted: no files, environment, arguments or network; output goes to
+//! the log, random bytes are few, and nothing ever waits. Python and some JavaScript components instantiate only when these imports exist.
 //!
 //! Nothing may wait because epochs do not interrupt a host call: a guest that sleeps through `wasi:io/poll` would hold
 //! its worker thread past any deadline. So the clock's pollables are ready at once, and so are the streams.
@@ -15,6 +15,8 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::files;
+use super::grants::{Asked, Grants};
 use super::log::{Level, Log};
 use super::state::State;
 use crate::clock::{Clock, SystemClock};
@@ -30,12 +32,16 @@ const WRITE_BYTES_MAX: usize = 4 << 10;
 /// What WASI's calls work on; made when the first of them comes, so that guests without WASI do not pay for it.
 pub(super) struct Wasi {
     ctx: WasiCtx,
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
     clock: SystemClock,
+    pub(super) grants: Arc<Grants>,
+    pub(super) asked: Asked,
+    /// Listings of folders that the guest holds.
+    pub(super) listings: usize,
 }
 
 impl Wasi {
-    pub(super) fn new(log: &Arc<Mutex<Log>>) -> Self {
+    pub(super) fn new(log: &Arc<Mutex<Log>>, grants: Arc<Grants>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let ctx = WasiCtxBuilder::new()
@@ -47,7 +53,7 @@ impl Wasi {
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES_MAX)
             .build();
-        Self { ctx, table, clock: SystemClock::default() }
+        Self { ctx, table, clock: SystemClock::default(), grants, asked: Asked::default(), listings: 0 }
     }
 }
 
@@ -58,11 +64,12 @@ impl WasiView for State {
     }
 }
 
-/// Links WASI 0.2, with a monotonic clock of our own in place of the one that waits.
+/// Links WASI 0.2, with a monotonic clock of our own in place of the one that waits, and with what is granted.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     monotonic_clock::add_to_linker::<State, HasClock>(linker, State::wasi)?;
+    files::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

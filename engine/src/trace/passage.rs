@@ -382,7 +382,6 @@ pub(super) mod tests {
             component: None,
             kind: FailureKind::Trap,
             message: message.into(),
-            attempt: 1,
         };
         failed(&failure(0, "no trace"));
         failed(&failure(1, &"\u{e9}".repeat(1_000)));

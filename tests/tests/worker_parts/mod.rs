@@ -4,7 +4,9 @@
 mod failures;
 mod group;
 mod job;
+mod letters;
 mod outage;
+mod probes;
 mod tails;
 mod traces;
 
@@ -57,6 +59,18 @@ impl Pipeline {
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         command.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
         Worker { child: command.spawn().unwrap(), log }
+    }
+
+    /// Runs another command on the file, such as `dead-letters list`; what it printed, standard error last.
+    pub(crate) fn command(&self, command: &[&str], args: &[&str]) -> (Option<i32>, String, String) {
+        let mut pipe = pipe_tests::pipe();
+        pipe.args(command).arg(&self.file).args(args).current_dir(self.folder.path());
+        pipe.env("KAFKA_BROKERS", &self.brokers).env_remove("RUST_LOG").stdin(Stdio::null());
+        let output = pipe.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(!err.contains("panicked"), "{err}");
+        (output.status.code(), out, err)
     }
 
     /// Runs a worker with `--until-end` to its end.

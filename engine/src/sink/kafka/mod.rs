@@ -170,6 +170,10 @@ impl Prepared for Target {
         Some(self.cluster.brokers().to_owned())
     }
 
+    fn topic(&self) -> Option<&str> {
+        Some(&self.options.topic)
+    }
+
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         self.open_lanes(open).map_err(|e| e.context(format!("sink `{}`", self.name)))
     }

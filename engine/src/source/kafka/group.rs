@@ -6,7 +6,7 @@
 //! committed, and only then given back.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use super::options::Start;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, Voice, meaning};
-use crate::source::{Control, Partition, Positions, Runtime};
+use crate::source::{Control, Partition, PartitionProgress, Positions, Progress, Runtime};
 use crate::units::{
     KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
 };
@@ -44,6 +44,16 @@ pub(super) struct Shared {
     /// The error that ends the source.
     failed: Mutex<Option<Error>>,
     has_failed: AtomicBool,
+    counts: Counts,
+}
+
+/// What has come and gone.
+#[derive(Default)]
+struct Counts {
+    rebalances: AtomicU64,
+    assigned: AtomicU64,
+    revoked: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl Shared {
@@ -52,11 +62,13 @@ impl Shared {
             clock: SystemClock::default(),
             lanes,
             until_end,
+            // Where no topic matches, the group is not even joined: no assignment will come.
+            assigned: AtomicBool::new(until_end && targets.is_empty()),
             targets,
-            assigned: AtomicBool::new(false),
             owned: Mutex::default(),
             failed: Mutex::default(),
             has_failed: AtomicBool::new(false),
+            counts: Counts::default(),
         }
     }
 
@@ -104,6 +116,8 @@ pub(super) struct Group {
     pub(super) voice: Voice,
     pub(super) shared: Arc<Shared>,
     pub(super) start: Start,
+    /// Partitions of each topic that were there when the source was opened.
+    pub(super) known: BTreeMap<Arc<str>, i32>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// The consumer that this is the context of.
     pub(super) consumer: OnceLock<Weak<BaseConsumer<Group>>>,
@@ -122,6 +136,7 @@ impl ClientContext for Group {
 
 impl ConsumerContext for Group {
     fn rebalance(&self, base: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        self.shared.counts.rebalances.fetch_add(1, Ordering::Relaxed);
         match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(base, list),
             _ => self.revoke(base, list),
@@ -182,6 +197,7 @@ impl Group {
                 seen: start,
             });
         }
+        self.shared.counts.assigned.fetch_add(taps.len() as u64, Ordering::Relaxed);
         let mut owned = lock(&self.shared.owned);
         for tap in taps {
             owned.insert(tap.partition.clone(), tap.start);
@@ -207,11 +223,17 @@ impl Group {
                 }
                 (Offset::Offset(at), _) => at,
                 (_, Start::Earliest) => low,
+                // What came after the start was never skipped on purpose.
+                (_, Start::Latest) if !self.was_there(&partition) => low,
                 (_, Start::Latest) => high,
             };
             starts.push((partition, start));
         }
         Ok(starts)
+    }
+
+    fn was_there(&self, partition: &Partition) -> bool {
+        self.known.get(&partition.topic).is_some_and(|count| partition.partition < *count)
     }
 
     /// Asks again while the answer is a passing error, for at most [`KAFKA_ASSIGN_TIMEOUT`].
@@ -253,6 +275,8 @@ impl Group {
             let mut owned = lock(&self.shared.owned);
             owned.retain(|partition, _| !leaving.contains(partition));
         }
+        let gone = if drained { &self.shared.counts.revoked } else { &self.shared.counts.lost };
+        gone.fetch_add(leaving.len() as u64, Ordering::Relaxed);
         if !drained && !closing && !leaving.is_empty() {
             tracing::warn!(node, partitions = leaving.len(), "partitions lost: another worker may own them");
             self.runtime.rewind("partitions were lost");
@@ -347,21 +371,34 @@ impl Control for KafkaControl {
         }
     }
 
-    fn lag(&self) -> Vec<(Partition, i64)> {
-        let Some(consumer) = self.consumer() else { return Vec::new() };
-        let mut lags = Vec::new();
+    fn progress(&self) -> Progress {
+        let counts = &self.shared.counts;
+        let [rebalances, assigned, revoked, lost] =
+            [&counts.rebalances, &counts.assigned, &counts.revoked, &counts.lost]
+                .map(|count| count.load(Ordering::Relaxed));
+        let joined = self.shared.assigned.load(Ordering::SeqCst);
+        let mut progress =
+            Progress { joined, rebalances, assigned, revoked, lost, quiet: None, partitions: Vec::new() };
+        // Held, not cloned: whoever closes drops the last reference, and that leaves the group.
+        let consumer = lock(&self.consumer);
+        let Some(consumer) = &*consumer else { return progress };
+        progress.quiet = consumer.context().voice.quiet();
         for lane in &self.shared.lanes {
             for tap in &lock(&lane.taps).list {
-                if let Some(high) = super::ffi::cached_end(&consumer, &tap.partition) {
-                    // Control records are nothing to wait for.
-                    let idle = tap.handed == tap.next && !tap.queue.holds();
-                    let seen = if idle { super::ffi::position(&consumer, &tap.partition) } else { None };
-                    let at = seen.map_or(tap.handed, |seen| seen.max(tap.handed));
-                    lags.push((tap.partition.clone(), (high - at).max(0)));
-                }
+                let end = super::ffi::cached_end(consumer, &tap.partition);
+                // Control records are nothing to wait for.
+                let idle = tap.handed == tap.next && !tap.queue.holds();
+                let seen = if idle { super::ffi::position(consumer, &tap.partition) } else { None };
+                let position = seen.map_or(tap.handed, |seen| seen.max(tap.handed));
+                progress.partitions.push(PartitionProgress {
+                    partition: tap.partition.clone(),
+                    position,
+                    end,
+                    lag: end.map(|end| (end - position).max(0)),
+                });
             }
         }
-        lags
+        progress
     }
 
     fn close(&self) -> Result<()> {

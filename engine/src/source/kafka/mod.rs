@@ -10,6 +10,7 @@ mod group;
 mod lane;
 mod options;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -18,11 +19,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
-use crate::kafka::{self, Cluster, Probe, Voice};
+use crate::kafka::{self, Cluster, Probe, Topics, Voice};
 use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 use crate::units::{
-    KAFKA_PREFETCH_BYTES, KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN,
-    KAFKA_PREFETCH_RECORDS,
+    KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_PREFETCH_BYTES,
+    KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS,
+    REVOKE_TIMEOUT,
 };
 use group::{Group, KafkaControl, Shared};
 use lane::{KafkaReader, Lane};
@@ -45,19 +47,7 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let options: Options = kafka::parse_options(settings.options)?;
     let mut problems = Vec::new();
     let cluster = Cluster::new(&options.brokers, &options.properties, &mut problems);
-    if options.topics.is_empty() {
-        problems.push(Problem::new(Code::C005, "/topics", "no topic is named"));
-    }
-    for (at, topic) in options.topics.iter().enumerate() {
-        let pointer = format!("/topics/{at}");
-        if !kafka::is_topic_name(topic) {
-            let message = format!("`{topic}` is not a topic's name");
-            let help = "1 to 249 letters, digits, `.`, `_` or `-`; patterns are not taken";
-            problems.push(Problem::new(Code::C005, pointer, message).help(help));
-        } else if options.topics[..at].contains(topic) {
-            problems.push(Problem::new(Code::C005, pointer, format!("`{topic}` is named twice")));
-        }
-    }
+    let topics = Topics::new(options.topics, &mut problems);
     let schema = settings.format.and_then(|format| format.schema());
     if schema.is_none() {
         let help = "such as `json` with `columns:`, `csv` with `columns:`, or `raw`";
@@ -69,7 +59,7 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
         Some(schema) if problems.is_empty() => Ok(Box::new(Source {
             pipeline: settings.pipeline.to_owned(),
             name: settings.name.into(),
-            topics: options.topics,
+            topics,
             start: options.start,
             cluster,
             schema,
@@ -81,7 +71,7 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
 struct Source {
     pipeline: String,
     name: Arc<str>,
-    topics: Vec<String>,
+    topics: Topics,
     start: Start,
     cluster: Cluster,
     schema: SchemaRef,
@@ -93,7 +83,7 @@ impl Prepared for Source {
     }
 
     fn describe(&self) -> String {
-        let (brokers, topics) = (self.cluster.brokers(), self.topics.join(", "));
+        let (brokers, topics) = (self.cluster.brokers(), self.topics.given().join(", "));
         format!("kafka {brokers}, topics {topics}, group {}", self.pipeline)
     }
 
@@ -101,15 +91,35 @@ impl Prepared for Source {
         Some(self.cluster.brokers().to_owned())
     }
 
+    fn warnings(&self) -> Vec<Problem> {
+        // A thread of its own polls the group, and it waits while what is revoked drains.
+        let given = self.cluster.number("max.poll.interval.ms");
+        let Some(given) = given.filter(|ms| u128::from(*ms) < REVOKE_TIMEOUT.as_millis()) else {
+            return Vec::new();
+        };
+        let wait = humantime::format_duration(REVOKE_TIMEOUT);
+        let message = format!(
+            "a rebalance may hold this worker for {wait}, and after {given} ms the group takes it for dead"
+        );
+        let help = "raise `max.poll.interval.ms`, or leave it out";
+        vec![Problem::new(Code::P010, "/properties/max.poll.interval.ms", message).help(help)]
+    }
+
+    fn reads(&self, topic: &str) -> Option<&str> {
+        self.topics.entry(topic)
+    }
+
     fn open(&self, open: Open) -> Result<Opened> {
         let context = |e: Error| e.context(format!("source `{}`", self.name));
-        let (partitions, targets) = self.look(open.until_end).map_err(context)?;
+        let (known, targets) = self.look(open.until_end).map_err(context)?;
+        let partitions = known.values().filter_map(|count| usize::try_from(*count).ok()).sum();
         let lanes: Vec<Arc<Lane>> = (0..open.lanes.max(1)).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared::new(lanes, open.until_end, targets));
         let group = Group {
             voice: Voice::new(&self.name),
             shared: Arc::clone(&shared),
             start: self.start,
+            known,
             runtime: Arc::clone(&open.runtime),
             consumer: OnceLock::new(),
             closing: AtomicBool::new(false),
@@ -120,7 +130,7 @@ impl Prepared for Source {
         let consumer = Arc::new(consumer);
         // A fresh cell: the set cannot fail.
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let topics: Vec<&str> = self.topics.given().iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(fail)?;
         let readers = shared.lanes.iter().map(|lane| {
             Box::new(KafkaReader {
@@ -143,34 +153,50 @@ impl Prepared for Source {
     }
 }
 
+/// Topics with the number of their partitions.
+type Known = BTreeMap<Arc<str>, i32>;
+
 impl Source {
-    /// Number of partitions of all topics, and where each ends now when that is asked for.
-    fn look(&self, until_end: bool) -> Result<(usize, Positions)> {
+    /// Number of partitions of each topic, and where each partition ends now when that is asked for.
+    fn look(&self, until_end: bool) -> Result<(Known, Positions)> {
         let probe = Probe::new(&self.cluster, &self.name, Code::S001)?;
-        let (mut count, mut targets) = (0, Positions::new());
-        for name in &self.topics {
+        let mut known = Known::new();
+        for name in self.topics.names() {
             let Some(partitions) = probe.partitions(name)? else {
                 let message = format!("topic `{name}` does not exist on {}", self.cluster.brokers());
                 return Err(Error::external(Code::S003, message).help(
                     "create it (kafka-topics --create), or correct `topics:`; a source never creates a topic",
                 ));
             };
-            count += usize::try_from(partitions).unwrap_or(0);
-            let topic: Arc<str> = name.as_str().into();
-            for partition in (0..partitions).filter(|_| until_end) {
-                let (_, end) = probe.ends(name, partition)?;
-                targets.insert(Partition { topic: Arc::clone(&topic), partition }, end);
+            known.insert(name.into(), partitions);
+        }
+        if self.topics.has_patterns() {
+            let all = probe.topics()?.into_iter();
+            known.extend(
+                all.filter(|(name, _)| self.topics.entry(name).is_some()).map(|(n, c)| (n.into(), c)),
+            );
+            if known.is_empty() {
+                tracing::warn!(source = &*self.name, "no topic matches yet; what comes is read");
             }
         }
-        Ok((count, targets))
+        let mut targets = Positions::new();
+        for (topic, &partitions) in known.iter().filter(|_| until_end) {
+            for partition in 0..partitions {
+                let (_, end) = probe.ends(topic, partition)?;
+                targets.insert(Partition { topic: Arc::clone(topic), partition }, end);
+            }
+        }
+        Ok((known, targets))
     }
 
     /// The consumer's configuration. Split queues count their bounds per partition, so one budget is divided.
     fn config(&self, partitions: usize) -> rdkafka::ClientConfig {
-        let partitions = partitions.max(1);
+        let patterns = self.topics.has_patterns();
+        let partitions = partitions.max(if patterns { KAFKA_PATTERN_PARTITIONS } else { 1 });
         let kbytes = (KAFKA_PREFETCH_BYTES / partitions).max(KAFKA_PREFETCH_PARTITION_BYTES_MIN) / 1024;
         let records = (KAFKA_PREFETCH_RECORDS / partitions).max(KAFKA_PREFETCH_PARTITION_RECORDS_MIN);
-        self.cluster.config(&[
+        let (kbytes, records) = (kbytes.to_string(), records.to_string());
+        let mut defaults = vec![
             ("group.id", self.pipeline.as_str()),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
@@ -181,9 +207,16 @@ impl Source {
             // goes back to after a rebalance would be one too far and a record would be lost.
             ("enable.partition.eof", "false"),
             ("fetch.queue.backoff.ms", "10"),
-            ("queued.max.messages.kbytes", &kbytes.to_string()),
-            ("queued.min.messages", &records.to_string()),
-        ])
+            ("queued.max.messages.kbytes", &kbytes),
+            ("queued.min.messages", &records),
+        ];
+        if patterns {
+            defaults.push(("topic.metadata.refresh.interval.ms", KAFKA_PATTERN_REFRESH_MS));
+        }
+        if patterns && !self.topics.reads_own() {
+            defaults.push(("topic.blacklist", "^__"));
+        }
+        self.cluster.config(&defaults)
     }
 }
 
@@ -194,7 +227,7 @@ mod tests {
     #[test]
     fn all_problems_come_at_once() {
         let options = serde_json::json!({
-            "brokers": "", "topics": ["a", "^b", "a"], "properties": { "group.id": "x" }
+            "brokers": "", "topics": ["a", "^b(", "a"], "properties": { "group.id": "x" }
         });
         let settings = Settings {
             pipeline: "p",

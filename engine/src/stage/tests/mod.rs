@@ -3,6 +3,7 @@
 mod arbitrary;
 mod cached;
 mod contract;
+mod grants;
 mod guests;
 mod hostile;
 mod identity;

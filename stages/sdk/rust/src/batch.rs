@@ -4,6 +4,7 @@ use crate::bind::{Bound, Column};
 use crate::bindings::pipe::stage::arrow::{Array, RecordBatch};
 use crate::column::{self, Any};
 use crate::error::{Error, Result};
+use crate::nested::Nested;
 use crate::read::Read;
 
 /// A batch of rows: the columns that the stage reads.
@@ -37,12 +38,25 @@ impl<'a> Batch<'a> {
         self.len == 0
     }
 
+    /// A column as it crossed, whatever its type: to take rows from it, or to look into it.
+    pub fn nested<T: ?Sized>(&self, column: Column<T>) -> Result<Nested<'a>> {
+        let read = self.bound.reads.get(column.index);
+        let read = read.ok_or_else(|| Error::new("this column belongs to another stage"))?;
+        let end = read.start + read.field.fields().len();
+        let nested = Nested::new(read.field.fields(), self.arrays.get(read.start..end).unwrap_or_default());
+        if nested.len() != self.len {
+            let name = read.field.name();
+            return Err(Error::new(format!("column `{name}` has another length than its batch")));
+        }
+        Ok(nested)
+    }
+
     /// The view of a column; look it up once a batch, before the loop over rows.
     pub fn column<T: Read + ?Sized>(&self, column: Column<T>) -> Result<T::View<'a>> {
         let read = self.bound.reads.get(column.index);
         let read = read.ok_or_else(|| Error::new("this column belongs to another stage"))?;
         let end = read.start + read.field.fields().len();
-        let any = column::view(&read.field, self.arrays.get(read.start..end).unwrap_or_default())?;
+        let any = column::view(read.field.fields(), self.arrays.get(read.start..end).unwrap_or_default())?;
         if view_len(&any).is_some_and(|len| len != self.len) {
             return Err(Error::new(format!(
                 "column `{}` has another length than its batch",
@@ -72,5 +86,7 @@ fn view_len(any: &Any<'_>) -> Option<usize> {
         Any::Float64(v) => v.len(),
         Any::Text(v) => v.len(),
         Any::Bytes(v) => v.len(),
+        Any::Decimal(v, _) => v.len(),
+        Any::Nested(v) => v.len(),
     })
 }

@@ -167,14 +167,15 @@ impl Binder {
         Ok(Port { binder: self, index })
     }
 
-    fn find(&self, name: &str) -> Result<usize> {
+    /// The position of an input column; the error names what there is instead, and what is near to it.
+    pub fn find(&self, name: &str) -> Result<usize> {
         self.input.index_of(name).ok_or_else(|| {
-            let there = if self.input.columns.is_empty() {
-                "the input has no columns".into()
-            } else {
-                format!("the input has {}", self.input)
-            };
-            Error::new(format!("there is no column `{name}`; {there}"))
+            if self.input.columns.is_empty() {
+                return Error::new(format!("there is no column `{name}`; the input has no columns"));
+            }
+            let near = nearest(name, self.input.columns.iter().map(ColumnField::name));
+            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            Error::new(format!("there is no column `{name}`; the input has {}{near}", self.input))
         })
     }
 
@@ -285,6 +286,44 @@ impl Port<'_> {
         match known {
             Some(at) => columns[at] = shape,
             None => columns.push(shape),
+        }
+    }
+}
+
+/// The name that differs in the fewest bytes, if these are few: a third of its length. Case does not count.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let wanted = name.as_bytes();
+    let mut best: Option<(usize, &str)> = None;
+    // A name that is longer than any sensible one is not worth the time.
+    for other in known.filter(|other| other.len() <= 256 && wanted.len() <= 256) {
+        let mut row: Vec<usize> = (0..=wanted.len()).collect();
+        for (i, c) in other.bytes().enumerate() {
+            let mut corner = i;
+            let mut left = i + 1;
+            for (cell, w) in row.iter_mut().skip(1).zip(wanted) {
+                let changed = corner + usize::from(!w.eq_ignore_ascii_case(&c));
+                corner = *cell;
+                left = changed.min(corner + 1).min(left + 1);
+                *cell = left;
+            }
+        }
+        let distance = row.last().copied().unwrap_or_default();
+        if distance <= wanted.len() / 3 && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, other));
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_offered_and_a_far_one_is_not() {
+        let known = ["status", "path", "Latency_ms"];
+        for (name, near) in [("statsu", Some("status")), ("latencyms", Some("Latency_ms")), ("zebra", None)] {
+            assert_eq!(nearest(name, known.into_iter()), near, "{name}");
         }
     }
 }

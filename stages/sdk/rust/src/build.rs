@@ -7,10 +7,10 @@ use crate::column::Primitive;
 use crate::error::{Error, Result};
 use crate::mask::Mask;
 use crate::read::{Date, TimestampMs, TimestampNs, TimestampSec, TimestampUs};
-use crate::schema::{DataType, TimestampType};
+use crate::schema::{DataType, DecimalType, TimestampType};
 
-/// A type that a column can be computed as: `bool`, the integers, `f32`, `f64`, `str`, `[u8]`, [`Date`] and the
-/// timestamps.
+/// A type that a column can be computed as: `bool`, the integers, `f32`, `f64`, `str`, `[u8]`, [`Date`], the
+/// timestamps and [`Decimal`].
 pub trait Compute {
     /// What a builder takes for a row.
     type Value<'a>;
@@ -107,7 +107,7 @@ impl<T: Compute + ?Sized> Builder<T> {
     }
 
     /// The array; an error when a string column outgrew its 32-bit offsets.
-    pub(crate) fn finish(self) -> Result<Array> {
+    pub fn finish(self) -> Result<Array> {
         if self.raw.data.len() > i32::MAX as usize {
             return Err(Error::new("a computed column is larger than 2 GiB"));
         }
@@ -211,6 +211,29 @@ macro_rules! compute_wrapped {
             }
         }
     )*};
+}
+
+/// A decimal without its point: 12.34 is 1,234 in a column of scale 2. Its column is declared with
+/// [`Port::compute_field`](crate::Port::compute_field), which says precision and scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Decimal(pub i128);
+
+impl Compute for Decimal {
+    type Value<'a> = Self;
+    fn data_type() -> DataType {
+        DataType::Decimal128(DecimalType { precision: 38, scale: 0 })
+    }
+    #[inline]
+    fn append(raw: &mut Raw, value: Self) {
+        raw.data.extend_from_slice(&value.0.to_le_bytes());
+    }
+    #[inline]
+    fn append_null(raw: &mut Raw) {
+        Self::append(raw, Self(0));
+    }
+    fn finish(raw: Raw) -> Vec<Vec<u8>> {
+        vec![raw.data]
+    }
 }
 
 fn utc(unit: crate::schema::TimeUnit) -> DataType {

@@ -8,7 +8,8 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use crate::bindings::pipe::stage::arrow::Array;
 use crate::error::{Error, Result};
 use crate::mask::{Mask, Validity};
-use crate::schema::{ColumnField, DataType, TimeUnit};
+use crate::nested::Nested;
+use crate::schema::{DataType, DecimalType, Field, TimeUnit};
 
 #[cfg(target_endian = "big")]
 compile_error!("Arrow buffers are little-endian, and this crate reads them in place");
@@ -261,7 +262,11 @@ pub enum Any<'a> {
     Time64(Values<'a, i64>, TimeUnit),
     Timestamp(Values<'a, i64>, TimeUnit),
     Duration(Values<'a, i64>, TimeUnit),
-    /// A type without a view (half floats, decimals, nested and dictionary types): only which rows are null.
+    /// `decimal128`: the numbers without their point.
+    Decimal(Values<'a, i128>, DecimalType),
+    /// Lists of every kind, maps and structs.
+    Nested(Nested<'a>),
+    /// A type without a view (half floats, 256-bit decimals, dictionaries): only which rows are null.
     Other(Validity<'a>),
 }
 
@@ -291,16 +296,20 @@ impl<'a> Any<'a> {
             Self::Float64(v) => v.validity(),
             Self::Text(v) => v.validity(),
             Self::Bytes(v) => v.validity(),
+            Self::Decimal(v, _) => v.validity(),
+            Self::Nested(v) => v.validity(),
             Self::Other(validity) => *validity,
         })
     }
 }
 
-/// The view of a column; `arrays` are its arrays in pre-order, and the first is the column's own.
-pub(crate) fn view<'a>(field: &ColumnField, arrays: &'a [Array]) -> Result<Any<'a>> {
-    let array = arrays.first().ok_or_else(|| malformed(field, "it has no array"))?;
+/// The view of a column; `fields` and `arrays` are its own in pre-order, and the first of each is the outermost.
+pub(crate) fn view<'a>(fields: &'a [Field], arrays: &'a [Array]) -> Result<Any<'a>> {
+    let (Some(field), Some(array)) = (fields.first(), arrays.first()) else {
+        return Err(Error::new("a column has no array"));
+    };
     let a = Parts { field, array };
-    Ok(match field.data_type() {
+    Ok(match &field.data_type {
         DataType::Null => Any::Null,
         DataType::Boolean => Any::Bool(a.bools()?),
         DataType::Int8 => Any::Int8(a.values()?),
@@ -324,17 +333,23 @@ pub(crate) fn view<'a>(field: &ColumnField, arrays: &'a [Array]) -> Result<Any<'
         DataType::Time64(unit) => Any::Time64(a.values()?, *unit),
         DataType::Timestamp(t) => Any::Timestamp(a.values()?, t.unit),
         DataType::Duration(unit) => Any::Duration(a.values()?, *unit),
+        DataType::Decimal128(decimal) => Any::Decimal(a.values()?, *decimal),
+        DataType::List
+        | DataType::LargeList
+        | DataType::FixedSizeList(_)
+        | DataType::Map
+        | DataType::Struct => Any::Nested(Nested::new(fields, arrays)),
         _ => Any::Other(a.validity()),
     })
 }
 
 /// An array and the field that says what its buffers are.
-struct Parts<'f, 'a> {
-    field: &'f ColumnField,
-    array: &'a Array,
+pub(crate) struct Parts<'a> {
+    pub(crate) field: &'a Field,
+    pub(crate) array: &'a Array,
 }
 
-impl<'a> Parts<'_, 'a> {
+impl<'a> Parts<'a> {
     fn len(&self) -> usize {
         self.array.length as usize
     }
@@ -343,7 +358,7 @@ impl<'a> Parts<'_, 'a> {
         self.array.buffers.get(index).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn validity(&self) -> Validity<'a> {
+    pub(crate) fn validity(&self) -> Validity<'a> {
         Validity::new(self.buffer(0))
     }
 
@@ -368,7 +383,7 @@ impl<'a> Parts<'_, 'a> {
         Ok(Bools { bits, len: self.len(), validity: self.validity() })
     }
 
-    fn offsets<T: Primitive>(&self) -> Result<Cow<'a, [T]>> {
+    pub(crate) fn offsets<T: Primitive>(&self) -> Result<Cow<'a, [T]>> {
         let offsets = slice::<T>(self.buffer(1));
         if offsets.len() != self.len() + 1 {
             return Err(malformed(self.field, "a buffer of offsets has another length than its array"));
@@ -404,6 +419,6 @@ fn slice<T: Primitive>(bytes: &[u8]) -> Cow<'_, [T]> {
 }
 
 #[cold]
-fn malformed(field: &ColumnField, what: &str) -> Error {
-    Error::new(format!("column `{}` is malformed: {what}", field.name()))
+fn malformed(field: &Field, what: &str) -> Error {
+    Error::new(format!("column `{}` is malformed: {what}", field.name))
 }

@@ -123,6 +123,18 @@ impl ColumnField {
         self
     }
 
+    /// The same column, that may hold nulls.
+    #[must_use]
+    pub fn with_nulls(mut self) -> Self {
+        self.fields[0].nullable = true;
+        self
+    }
+
+    /// The columns within it, in order.
+    pub fn children(&self) -> Vec<Self> {
+        Schema::from_fields(self.fields.get(1..).unwrap_or_default().to_vec()).columns
+    }
+
     /// The type as the pipeline file writes it: `int64`, `timestamp(ms, UTC)`, `list(utf8)`.
     pub fn type_name(&self) -> String {
         let mut out = String::new();

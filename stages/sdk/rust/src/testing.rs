@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::bindings::exports::pipe::stage::transform::{OutputColumn, Selection};
+use crate::bindings::exports::pipe::stage::transform::{Binding, OutputColumn, Selection};
 use crate::bindings::pipe::stage::arrow::{self, Array, RecordBatch};
 use crate::build::{Builder, Compute};
 use crate::column::view;
@@ -27,7 +27,7 @@ use crate::stage::{Instance, Stage};
 /// A batch of test data, built column by column.
 #[derive(Debug, Default, Clone)]
 pub struct Input {
-    columns: Vec<(ColumnField, Array)>,
+    columns: Vec<(ColumnField, Vec<Array>)>,
 }
 
 impl Input {
@@ -49,7 +49,7 @@ impl Input {
     /// Adds a column of another type that has the same buffers: a duration as `i64`, say.
     #[must_use]
     pub fn column_as<'v, T: Compute + ?Sized>(
-        mut self,
+        self,
         field: ColumnField,
         values: impl IntoIterator<Item = Option<T::Value<'v>>>,
     ) -> Self {
@@ -58,10 +58,43 @@ impl Input {
             builder.push_option(value);
         }
         let Ok(array) = builder.finish() else { panic!("column `{}` is too large", field.name()) };
-        if let Some((_, first)) = self.columns.first() {
-            assert_eq!(first.length, array.length, "column `{}` has another length", field.name());
+        self.arrays(field, vec![array])
+    }
+
+    /// Adds a column of lists, of which some may be null.
+    #[must_use]
+    pub fn lists<'v, T: Compute + ?Sized>(
+        self,
+        name: &str,
+        lists: impl IntoIterator<Item = Option<Vec<Option<T::Value<'v>>>>>,
+    ) -> Self {
+        let (mut items, mut offsets, mut valid) = (Builder::<T>::new(), vec![0i32], Vec::new());
+        for list in lists {
+            valid.push(list.is_some());
+            for item in list.unwrap_or_default() {
+                items.push_option(item);
+            }
+            offsets.push(items.len() as i32);
         }
-        self.columns.push((field, array));
+        let Ok(items) = items.finish() else { panic!("column `{name}` is too large") };
+        let item = ColumnField::new("item", T::data_type(), true);
+        let field = ColumnField::nested(name, crate::DataType::List, true, [item]);
+        self.arrays(field, vec![list_array(&valid, &offsets), items])
+    }
+
+    /// Adds a column as its arrays in pre-order. Panics when it is as long as no other: a test is then wrong.
+    #[must_use]
+    pub fn arrays(mut self, field: ColumnField, arrays: Vec<Array>) -> Self {
+        assert_eq!(
+            field.fields().len(),
+            arrays.len(),
+            "column `{}` has other arrays than fields",
+            field.name()
+        );
+        if let Some((_, first)) = self.columns.first() {
+            assert_eq!(first[0].length, arrays[0].length, "column `{}` has another length", field.name());
+        }
+        self.columns.push((field, arrays));
         self
     }
 
@@ -70,8 +103,23 @@ impl Input {
     }
 
     fn len(&self) -> u32 {
-        self.columns.first().map_or(0, |(_, array)| array.length)
+        self.columns.first().map_or(0, |(_, arrays)| arrays[0].length)
     }
+}
+
+/// The array of a list: which rows are valid, and where their items begin and end.
+pub fn list_array(valid: &[bool], offsets: &[i32]) -> Array {
+    let offsets = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+    validity_array(valid, vec![offsets])
+}
+
+/// An array with a validity bitmap and the buffers of its type; a struct has none.
+pub fn validity_array(valid: &[bool], buffers: Vec<Vec<u8>>) -> Array {
+    let nulls = valid.iter().filter(|valid| !**valid).count();
+    let bitmap =
+        if nulls == 0 { Vec::new() } else { crate::Mask::from_fn(valid.len(), |row| valid[row]).to_bytes() };
+    let buffers = std::iter::once(bitmap).chain(buffers).collect();
+    Array { length: valid.len() as u32, null_count: nulls as u32, buffers }
 }
 
 /// What a stage made of a batch.
@@ -82,7 +130,7 @@ pub struct Results {
     /// Names of each port's columns, in order.
     columns: BTreeMap<String, Vec<String>>,
     /// The computed columns by port and name.
-    computed: BTreeMap<(String, String), (ColumnField, Array)>,
+    computed: BTreeMap<(String, String), (ColumnField, Vec<Array>)>,
     /// The refused rows with their reasons, in order of rows.
     pub rejections: Vec<(u32, String)>,
 }
@@ -105,16 +153,26 @@ impl Results {
         column: &str,
         look: impl FnOnce(T::View<'_>) -> R,
     ) -> Option<R> {
-        let (field, array) = self.computed.get(&(port.to_owned(), column.to_owned()))?;
-        let any = view(field, std::slice::from_ref(array)).ok()?;
-        T::view(any).map(look)
+        let (field, arrays) = self.computed.get(&(port.to_owned(), column.to_owned()))?;
+        T::view(view(field.fields(), arrays).ok()?).map(look)
     }
+
+    /// The field and the arrays of a computed column, in pre-order.
+    pub fn computed_arrays(&self, port: &str, column: &str) -> Option<(&ColumnField, &[Array])> {
+        let (field, arrays) = self.computed.get(&(port.to_owned(), column.to_owned()))?;
+        Some((field, arrays))
+    }
+}
+
+/// Binds a stage to the columns of an input and a configuration: the instance, and what the host is told.
+pub fn bind<S: Stage>(input: &Input, config: &str) -> Result<(Instance<S>, Binding)> {
+    Instance::<S>::bind(input.schema(), config).map_err(Error::new)
 }
 
 /// Binds a stage to the columns of an input and a configuration, runs it, and checks the results as the host would.
 pub fn run<S: Stage>(input: &Input, config: &str) -> Result<Results> {
-    let (instance, binding) = Instance::<S>::bind(input.schema(), config).map_err(Error::new)?;
-    let arrays = binding.reads.iter().map(|&index| input.columns[index as usize].1.clone()).collect();
+    let (instance, binding) = bind::<S>(input, config)?;
+    let arrays = binding.reads.iter().flat_map(|&index| input.columns[index as usize].1.clone()).collect();
     let outcome = instance.process(&RecordBatch { length: input.len(), arrays }).map_err(Error::new)?;
     let mut results = Results::default();
     let mut selected = vec![false; input.len() as usize];
@@ -139,11 +197,17 @@ pub fn run<S: Stage>(input: &Input, config: &str) -> Result<Results> {
             OutputColumn::Computed(fields) => crate::Schema::from_fields(fields.clone()).columns.pop(),
             OutputColumn::Passed(_) => None,
         });
-        for (field, array) in fields.zip(emission.computed) {
-            if array.length as usize != rows.len() {
-                crate::bail!("column `{}` has {} rows, not {}", field.name(), array.length, rows.len());
+        let mut computed = emission.computed.into_iter();
+        for field in fields {
+            let arrays: Vec<Array> = computed.by_ref().take(field.fields().len()).collect();
+            let length = arrays.first().map_or(0, |array| array.length as usize);
+            if arrays.len() != field.fields().len() || length != rows.len() {
+                crate::bail!("column `{}` has {length} rows, not {}", field.name(), rows.len());
             }
-            results.computed.insert((output.name.clone(), field.name().to_owned()), (field, array));
+            results.computed.insert((output.name.clone(), field.name().to_owned()), (field, arrays));
+        }
+        if computed.next().is_some() {
+            crate::bail!("port `{}` has more arrays than columns", output.name);
         }
         results.ports.insert(output.name.clone(), rows);
     }

@@ -85,6 +85,74 @@ pub fn parse_offset(text: &str) -> Option<i32> {
 }
 
 /// What is still to be read. Bytes taken one by one need far less code than strings that are split.
+/// Appends a day as `2026-01-31`; `None`, and nothing appended, where the year has not four digits.
+pub fn write_date(days: i32, out: &mut String) -> Option<()> {
+    // Years begin in March, as above; an era is 400 years.
+    let shifted = i64::from(days) + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    if !(0..=9_999).contains(&year) {
+        return None;
+    }
+    digits(year as u32, 4, out);
+    out.push('-');
+    digits(month as u32, 2, out);
+    out.push('-');
+    digits(day as u32, 2, out);
+    Some(())
+}
+
+/// Appends an instant as RFC 3339 in UTC, with the fraction's digits of its unit, and with `Z` where it is `zoned`;
+/// `None`, and nothing appended, where the year has not four digits.
+pub fn write_timestamp(value: i64, unit: TimeUnit, zoned: bool, out: &mut String) -> Option<()> {
+    let (per_second, fraction) = match unit {
+        TimeUnit::Second => (1, 0),
+        TimeUnit::Millisecond => (1_000, 3),
+        TimeUnit::Microsecond => (1_000_000, 6),
+        TimeUnit::Nanosecond => (1_000_000_000, 9),
+    };
+    let (seconds, part) = (value.div_euclid(per_second), value.rem_euclid(per_second));
+    write_date(i32::try_from(seconds.div_euclid(86_400)).ok()?, out)?;
+    let second = seconds.rem_euclid(86_400) as u32;
+    for (sign, value) in [('T', second / 3_600), (':', second / 60 % 60), (':', second % 60)] {
+        out.push(sign);
+        digits(value, 2, out);
+    }
+    if fraction > 0 {
+        out.push('.');
+        digits(part as u32, fraction, out);
+    }
+    if zoned {
+        out.push('Z');
+    }
+    Some(())
+}
+
+/// Appends a number with leading zeros.
+fn digits(value: u32, width: u32, out: &mut String) {
+    for place in (0..width).rev() {
+        out.push(char::from(b'0' + (value / 10u32.pow(place) % 10) as u8));
+    }
+}
+
+/// Reads RFC 3339 with or without its zone; answers whether it had one. Without, it is taken as UTC.
+pub fn parse_timestamp(text: &str) -> Option<(Instant, bool)> {
+    if let Some(instant) = parse_rfc3339(text) {
+        return Some((instant, true));
+    }
+    let mut rest = Rest(text.as_bytes());
+    let date = rest.date()?;
+    rest.any(b"Tt ")?;
+    let (seconds, nanos) = rest.time()?;
+    let seconds = i64::from(date) * 86_400 + i64::from(seconds);
+    rest.0.is_empty().then_some((Instant { seconds, nanos }, false))
+}
+
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -197,6 +265,31 @@ mod tests {
         ] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for days in (-719_528..2_932_897).step_by(97).chain([-719_528, 0, -1, 11_016, 2_932_896]) {
+            let mut text = String::new();
+            write_date(days, &mut text).unwrap();
+            assert_eq!(parse_date(&text), Some(days), "{text}");
+        }
+        let mut text = String::new();
+        assert!(write_date(2_932_897, &mut text).is_none() && write_date(-719_529, &mut text).is_none());
+        assert!(write_timestamp(i64::MAX, TimeUnit::Second, true, &mut text).is_none() && text.is_empty());
+        for (value, unit, zoned, expected) in [
+            (-1, TimeUnit::Second, true, "1969-12-31T23:59:59Z"),
+            (1_795_483_800_250, TimeUnit::Millisecond, true, "2026-11-24T01:30:00.250Z"),
+            (-1, TimeUnit::Microsecond, false, "1969-12-31T23:59:59.999999"),
+            (1, TimeUnit::Nanosecond, true, "1970-01-01T00:00:00.000000001Z"),
+        ] {
+            text.clear();
+            write_timestamp(value, unit, zoned, &mut text).unwrap();
+            assert_eq!(text, expected);
+            let (instant, had_zone) = parse_timestamp(&text).unwrap();
+            assert_eq!((instant.exact(unit), had_zone), (Some(value), zoned));
+        }
+        assert_eq!(parse_timestamp("2026-11-24"), None);
     }
 
     #[test]

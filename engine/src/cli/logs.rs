@@ -1,0 +1,246 @@
+//! Log lines on standard error: text for people, or one JSON object a line. Secrets are hidden in both, and each JSON
+//! line names the pipeline, and what its thread says of itself (node, lane), at the top level.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::live::above_the_lines;
+use crate::secret;
+
+/// The pipeline of this process: also lines of threads that a library started name it.
+static PIPELINE: OnceLock<String> = OnceLock::new();
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Whether it is text.
+    pub fn is_text(self) -> bool {
+        match self {
+            Self::Auto => io::stderr().is_terminal(),
+            Self::Text => true,
+            Self::Json => false,
+        }
+    }
+}
+
+/// Standard error, aware of the live lines.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above_the_lines(|| io::stderr().write_all(bytes)).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// The same without secrets: a line comes in one piece.
+struct Hidden;
+
+impl Write for Hidden {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes);
+        Stderr.write_all(secret::hide(&line).as_bytes()).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl MakeWriter<'_> for Stderr {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+impl MakeWriter<'_> for Hidden {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+/// Starts logging to standard error. `RUST_LOG` filters it as usual; the default is `info`. Panics are lines too.
+pub fn start(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // A second start (in tests) keeps the first logger.
+    let _ = if format.is_text() {
+        let builder = builder.with_writer(Hidden).with_target(false);
+        builder.with_ansi(io::stderr().is_terminal()).compact().try_init()
+    } else {
+        builder.with_writer(Stderr).fmt_fields(JsonFields::new()).event_format(Json).try_init()
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        let shown = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+        let backtrace = shown.then(|| tracing::field::display(backtrace));
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(backtrace, thread, "{panic}");
+    }));
+}
+
+/// From here on every JSON line names this pipeline.
+pub fn name(pipeline: &str) {
+    // Only one is run in a process.
+    let _ = PIPELINE.set(pipeline.to_owned());
+}
+
+/// One JSON object a line.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let mut line = Map::new();
+        line.insert("timestamp".into(), time.into());
+        line.insert("level".into(), event.metadata().level().as_str().into());
+        if let Some(pipeline) = PIPELINE.get() {
+            line.insert("pipeline".into(), pipeline.as_str().into());
+        }
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str());
+            if let Some(Ok(Value::Object(fields))) = fields.map(serde_json::from_str) {
+                line.extend(fields);
+            }
+        }
+        event.record(&mut Fields(&mut line));
+        line.insert("target".into(), event.metadata().target().into());
+        line.values_mut().for_each(hide);
+        writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+fn hide(value: &mut Value) {
+    if let Value::String(text) = value
+        && let std::borrow::Cow::Owned(hidden) = secret::hide(text)
+    {
+        *text = hidden;
+    }
+}
+
+/// Fields of an event into an object.
+struct Fields<'a>(&'a mut Map<String, Value>);
+
+impl Fields<'_> {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_object_with_what_its_thread_says() {
+        secret::keep("quokka-smile");
+        let kept = Kept::default();
+        let made = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || made.clone())
+            .fmt_fields(JsonFields::new())
+            .event_format(Json)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::error_span!("stage", pipeline = "p", stage = "s", lane = 3usize);
+            span.in_scope(|| {
+                tracing::warn!(rows = 7, offset = -1, text = "a\"quokka-smile\"b", "it {}", "said\nso");
+            });
+        });
+        let bytes = kept.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: Value = serde_json::from_str(&text).unwrap();
+        let wanted = [
+            ("level", Value::from("WARN")),
+            ("pipeline", "p".into()),
+            ("stage", "s".into()),
+            ("lane", 3.into()),
+            ("rows", 7.into()),
+            ("offset", (-1).into()),
+            ("text", "a\"***\"b".into()),
+            ("message", "it said\nso".into()),
+        ];
+        for (name, value) in wanted {
+            assert_eq!(line[name], value, "{name} in {text}");
+        }
+    }
+}

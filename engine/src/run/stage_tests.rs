@@ -1,0 +1,254 @@
+//! Tests of `stage.rs` with a real component that fails on the rows it is told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{AsArray, BinaryArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use serde_json::json;
+
+use super::*;
+use crate::batch::{Origins, Payload, SourceBatch};
+use crate::channel::{Event, edge};
+use crate::metrics::Meter;
+use crate::stage::{Host, HostOptions, Limits};
+use crate::units::{BATCH_ROWS, Generation};
+
+/// Time that only the test moves, but for what each look at it adds.
+#[derive(Default)]
+struct Held {
+    now: AtomicU64,
+    look: u64,
+}
+
+impl Held {
+    fn advance(&self, seconds: u64) {
+        self.now.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Held {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.now.fetch_add(self.look, Ordering::Relaxed))
+    }
+    fn unix_ms(&self) -> i64 {
+        0
+    }
+}
+
+fn batch(values: &[i64]) -> Batch {
+    let rows = values.len() as i64;
+    let source = SourceBatch {
+        source: "in".into(),
+        topic: "t".into(),
+        partition: 0,
+        offsets: (0..rows).collect(),
+        timestamps: None,
+        keys: None,
+        headers: None,
+        payload: Payload::Values(BinaryArray::from_iter_values((0..rows).map(|n| n.to_string()))),
+        next: rows,
+        trace: None,
+    };
+    let column = Arc::new(Int64Array::from(values.to_vec())) as _;
+    let records = RecordBatch::try_from_iter([("a", column)]).unwrap();
+    Batch::new(records, Origins::whole(Arc::new(source)))
+}
+
+/// A lane under test, with what it sends.
+struct Rig {
+    lane: Lane,
+    out: Inputs<Batch>,
+    letters: Inputs<Vec<Failure>>,
+    stats: Arc<metrics::Stage>,
+    signals: Arc<Signals>,
+    clock: Arc<Held>,
+    _sender: Sender<Batch>,
+}
+
+impl Rig {
+    /// Over the guest that fails as `mode` says.
+    fn new(mode: &str, look: u64) -> Self {
+        let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/prebuilt/fails.wasm");
+        let host = Host::new(HostOptions::default()).unwrap();
+        let component = host.load(guest.as_ref()).unwrap();
+        let mut limits = Limits::defaults_for(component.bytes());
+        // Short where a loop is to be cut, else so long that no slow machine is taken for one.
+        limits.time = Duration::from_millis(if mode.contains("loop") { 800 } else { 30_000 });
+        let bound = component.bind("bad", &batch(&[]).schema(), &json!({ "mode": mode }), &limits).unwrap();
+        let (signals, clock) = (Arc::new(Signals::default()), Arc::new(Held { look, ..Held::default() }));
+        let meter = Meter::new("p");
+        let current = || Arc::clone(&signals.generation);
+        let (failures, letters) = edge(meter.edge("letters"), clock.clone(), current());
+        let (sender, receiver) = edge(meter.edge("in -> bad"), clock.clone(), current());
+        let (output, out) = edge(meter.edge("bad -> out"), clock.clone(), current());
+        let stats = meter.stage("bad");
+        let lane = Lane {
+            name: "bad".into(),
+            outputs: vec![vec![output]],
+            bound,
+            instance: None,
+            inputs: Inputs::new(vec![receiver], current()),
+            failures,
+            on_failure: OnFailure::DeadLetter,
+            stats: Arc::clone(&stats),
+            signals: Arc::clone(&signals),
+            clock: clock.clone(),
+            breaker: Breaker::default(),
+            told: None,
+        };
+        let (out, letters) = (Inputs::new(vec![out], current()), Inputs::new(vec![letters], current()));
+        Self { lane, out, letters, stats, signals, clock, _sender: sender }
+    }
+
+    /// Runs a batch; answers the values that went on and the failures, both in the order in which they were sent.
+    fn run(&mut self, values: &[i64]) -> (Vec<i64>, Vec<(i64, FailureKind)>) {
+        let batch = batch(values);
+        let (mut passed, mut failed) = (Vec::new(), Vec::new());
+        std::thread::scope(|scope| {
+            let (out, letters) = (&mut self.out, &mut self.letters);
+            let lane = &mut self.lane;
+            let worked = scope.spawn(move || lane.batch(&batch).is_ok());
+            loop {
+                let ended = worked.is_finished();
+                let mut quiet = true;
+                while let Ok(Event::Data(_, rows)) = out.next(Duration::from_millis(1)) {
+                    passed.extend_from_slice(rows.records.column(0).as_primitive::<Int64Type>().values());
+                    quiet = false;
+                }
+                while let Ok(Event::Data(_, failures)) = letters.next(Duration::from_millis(1)) {
+                    failed.extend(failures.iter().map(|f| (values[f.origin.row], f.kind)));
+                    quiet = false;
+                }
+                if ended && quiet {
+                    break;
+                }
+            }
+            assert!(worked.join().unwrap(), "the lane stopped");
+        });
+        self.balanced();
+        (passed, failed)
+    }
+
+    fn balanced(&self) {
+        let s = &self.stats;
+        let of = s.reached.get() + s.filtered.get() + s.rejected.get() + s.failed.get();
+        assert_eq!(s.rows_in.get(), of);
+        assert_eq!(s.rejected.get() + s.failed.get(), s.dead_lettered.get() + s.skipped.get());
+    }
+}
+
+/// A full batch with 13 at some rows.
+fn with_bad(at: &[usize]) -> Vec<i64> {
+    (0..BATCH_ROWS).map(|row| if at.contains(&row) { 13 } else { 1_000 + row as i64 }).collect()
+}
+
+#[test]
+fn one_bad_row_costs_at_most_thirty_calls_and_its_neighbours_come_out_in_order() {
+    let kinds = [
+        ("error=13", FailureKind::StageError),
+        ("trap=13", FailureKind::Trap),
+        ("hoard=13", FailureKind::OutOfMemory),
+        ("invalid=13", FailureKind::InvalidOutput),
+    ];
+    for (mode, kind) in kinds {
+        let mut rig = Rig::new(mode, 0);
+        for at in [0, 5_000, BATCH_ROWS - 1] {
+            let before = rig.stats.calls.get();
+            let values = with_bad(&[at]);
+            let (passed, failed) = rig.run(&values);
+            let calls = rig.stats.calls.get() - before;
+            assert!(calls <= 30, "{mode} at {at}: {calls} calls");
+            assert_eq!(failed, [(13, kind)]);
+            assert!(passed.iter().eq(values.iter().filter(|v| **v != 13)), "{mode} at {at}");
+        }
+        assert_eq!(rig.stats.breaker_open.get(), 0);
+    }
+}
+
+#[test]
+fn each_bad_row_costs_calls_by_the_logarithm_and_rejections_cost_none() {
+    let mut rig = Rig::new("trap=13,reject=14", 0);
+    let at: Vec<usize> = (0..8).map(|n| n * 1_000 + 77).collect();
+    let mut values = with_bad(&at);
+    values[40] = 14;
+    let (passed, mut failed) = rig.run(&values);
+    assert!(rig.stats.calls.get() <= 8 * 30, "{} calls", rig.stats.calls.get());
+    assert!(passed.iter().eq(values.iter().filter(|v| **v > 14)));
+    failed.sort_unstable();
+    assert_eq!(failed.len(), 9);
+    assert_eq!(failed[8], (14, FailureKind::Rejected));
+    let mut rig = Rig::new("reject=13", 0);
+    let (passed, failed) = rig.run(&with_bad(&at));
+    assert_eq!((rig.stats.calls.get(), failed.len(), passed.len()), (1, 8, BATCH_ROWS - 8));
+}
+
+/// How many calls that takes, and how many of them have the whole time, is what the tests of `search.rs` count.
+#[test]
+fn a_row_on_which_the_stage_loops_is_found_and_its_neighbours_come_out_in_order() {
+    let mut rig = Rig::new("loop=13", 0);
+    let values = with_bad(&[4_321]);
+    let (passed, failed) = rig.run(&values);
+    assert_eq!(failed, [(13, FailureKind::Deadline)]);
+    assert!(passed.iter().eq(values.iter().filter(|v| **v != 13)));
+}
+
+#[test]
+fn an_instance_that_is_worn_out_makes_no_row_a_bad_one() {
+    // Each third call of an instance traps: the batch is tried again on a fresh one.
+    let mut rig = Rig::new("tired=3", 0);
+    for _ in 0..7 {
+        let (passed, failed) = rig.run(&[1, 2, 3]);
+        assert_eq!((passed, failed), (vec![1, 2, 3], vec![]));
+    }
+    // In the search for a bad row a single row may meet a worn instance: it is not given up for that.
+    let mut rig = Rig::new("tired=2,trap=13", 0);
+    let values: Vec<i64> = (1..=64).map(|n| if n == 40 { 13 } else { 100 + n }).collect();
+    let (passed, failed) = rig.run(&values);
+    assert_eq!(failed, [(13, FailureKind::Trap)]);
+    assert!(passed.iter().eq(values.iter().filter(|v| **v != 13)));
+}
+
+#[test]
+fn a_stage_that_only_fails_stops_the_worker_with_its_name() {
+    // Each look at the clock takes a second.
+    let mut rig = Rig::new("trap=13", 1);
+    let Err(Halt::Failed(error)) = rig.lane.batch(&batch(&[13; 1_000])) else { panic!("it goes on") };
+    assert_eq!(error.code(), Code::W003);
+    assert!(error.to_string().contains("stage `bad`") && error.to_string().contains("trap"), "{error}");
+    assert!(rig.stats.calls.get() < 200, "it was not searched to the end: {} calls", rig.stats.calls.get());
+    assert_eq!(rig.stats.breaker_open.get(), 1);
+}
+
+#[test]
+fn a_trickle_of_bad_records_is_no_broken_stage() {
+    let mut rig = Rig::new("trap=13", 0);
+    for _ in 0..60 {
+        assert_eq!(rig.run(&[13]), (vec![], vec![(13, FailureKind::Trap)]));
+        rig.clock.advance(60);
+    }
+    assert_eq!(rig.stats.dead_lettered.get(), 60);
+    // The breaker is open by then, which costs each a pause; the first good row closes it.
+    assert_eq!(rig.stats.breaker_open.get(), 1);
+    rig.run(&[1]);
+    assert_eq!(rig.stats.breaker_open.get(), 0);
+}
+
+#[test]
+fn rows_that_a_rewind_takes_back_are_in_no_sum() {
+    let mut rig = Rig::new("trap=13", 0);
+    rig.signals.generation.raise(Generation(1));
+    assert!(rig.lane.batch(&batch(&[1, 13, 2])).is_ok());
+    rig.balanced();
+    assert_eq!(rig.stats.dead_lettered.get(), 0);
+}
+
+#[test]
+fn a_pause_ends_when_the_worker_does() {
+    let mut rig = Rig::new("trap=13", 0);
+    for _ in 0..1_000 {
+        rig.lane.breaker.failed(Duration::from_secs(1));
+    }
+    rig.signals.down.store(true, Ordering::Relaxed);
+    // Each pause would be a second: the test would not end in an hour.
+    (0..5_000).for_each(|_| rig.lane.rest());
+}

@@ -1,0 +1,53 @@
+//! Dead letters: what they are made of, the writer of their file, and the readers of file and topic.
+//!
+//! A letter is an original record, byte for byte, and the cause of its failure: in a topic as `pipe.error.*` headers,
+//! in a file as members of a JSON line. `file` appends to a file, `letter` is a letter that was read, `read` reads
+//! files, `topic` reads topics, `cause` has the names of the headers; the runtime fills what is written, through the Kafka sink where it is a topic.
+
+pub mod cause;
+mod file;
+mod letter;
+mod read;
+mod topic;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+
+pub use file::File;
+pub use letter::{Bytes, Letter, Line, Place};
+pub use read::{Found, Reader, open_file};
+pub use topic::Topic;
+
+/// Name of the header column: a list of `{name: utf8, value: binary}`. The Kafka sink takes a column of this name
+/// and type as the record's headers.
+pub const HEADERS: &str = "_headers";
+/// Name of the key column (binary, null: no key).
+pub const KEY: &str = "_key";
+/// Name of the value column (binary, null: a tombstone).
+pub const VALUE: &str = "_value";
+/// Name of the timestamp column.
+pub const TIMESTAMP: &str = "_timestamp";
+
+/// Type of a header column.
+pub fn headers_type() -> DataType {
+    let entry = Fields::from(vec![
+        Field::new("name", DataType::Utf8, false),
+        Field::new("value", DataType::Binary, true),
+    ]);
+    DataType::List(Arc::new(Field::new("item", DataType::Struct(entry), false)))
+}
+
+/// `_key`, `_value`, `_headers` as they were plus `pipe.error.*` headers, `_timestamp` of the failure.
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(KEY, DataType::Binary, true),
+        Field::new(VALUE, DataType::Binary, true),
+        Field::new(HEADERS, headers_type(), true),
+        Field::new(
+            TIMESTAMP,
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into())),
+            false,
+        ),
+    ]))
+}

@@ -1,0 +1,218 @@
+//! `select`: renames, casts, drops and reorders columns, and adds constants. Columns that are not cast never enter the
+//! sandbox.
+
+mod constant;
+
+use std::collections::BTreeMap;
+
+use casts::{Misfit, OnError, Refused, Rounding, Source, Target, can_cast, parse_type};
+use pipe_stage::{
+    AnyType, Batch, Binder, Column, ColumnField, Computed, Config, DataType, Json, Output, PortId, Result,
+    Stage, bail,
+};
+use serde::Deserialize;
+
+use crate::constant::Constant;
+
+/// The configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Select {
+    /// The columns that are passed on, in order.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    /// Those that are left out.
+    #[serde(default)]
+    pub drop: Vec<String>,
+    /// Those that go first.
+    #[serde(default)]
+    pub first: Vec<String>,
+    /// New names.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// New types.
+    #[serde(default)]
+    pub cast: BTreeMap<String, String>,
+    /// New columns.
+    #[serde(default)]
+    pub constants: BTreeMap<String, Json>,
+    /// What a cast does with what does not fit exactly.
+    #[serde(default)]
+    pub round: Rounding,
+    /// What is done with what cannot be cast.
+    #[serde(default)]
+    pub on_error: OnError,
+}
+
+impl Config for Select {
+    fn schema() -> String {
+        include_str!("config.schema.json").into()
+    }
+    fn parse(json: &str) -> Result<Self> {
+        pipe_stage::from_json(json)
+    }
+}
+
+/// The bound stage.
+pub struct SelectStage {
+    port: PortId,
+    casts: Vec<Cast>,
+    constants: Vec<(Constant, Computed<AnyType>)>,
+    round: Rounding,
+    on_error: OnError,
+}
+
+struct Cast {
+    name: String,
+    from: DataType,
+    to: DataType,
+    source: Column<AnyType>,
+    column: Computed<AnyType>,
+}
+
+impl Select {
+    /// The columns that go on, by their old names and in their new order.
+    fn order(&self, binder: &Binder) -> Result<Vec<String>> {
+        for name in self.drop.iter().chain(self.rename.keys()).chain(self.cast.keys()) {
+            binder.find(name)?;
+        }
+        for name in self.constants.keys() {
+            if binder.input().column(name).is_some() && !self.drop.contains(name) {
+                bail!(
+                    "the constant `{name}` has the name of an input column; name that in `drop` to replace it"
+                );
+            }
+        }
+        let known = |name: &String| {
+            if self.constants.contains_key(name) { Ok(()) } else { binder.find(name).map(|_| ()) }
+        };
+        let mut order: Vec<String> = match &self.columns {
+            Some(_) if !self.drop.is_empty() => {
+                bail!("`columns` leaves out whatever it does not name; `drop` has nothing to add to it")
+            }
+            Some(names) => names.clone(),
+            None => {
+                let all = binder.input().columns.iter().map(|column| column.name().to_owned());
+                all.filter(|name| !self.drop.contains(name)).collect()
+            }
+        };
+        for (at, name) in order.iter().enumerate() {
+            known(name)?;
+            if order.iter().take(at).any(|other| other == name) {
+                bail!("`columns` names `{name}` twice");
+            }
+        }
+        for name in self.constants.keys().filter(|name| !order.contains(name)).cloned().collect::<Vec<_>>() {
+            order.push(name);
+        }
+        for name in self.rename.keys().chain(self.cast.keys()).chain(&self.first) {
+            known(name)?;
+            if !order.contains(name) {
+                bail!("column `{name}` is left out, and yet to be renamed, cast or moved");
+            }
+        }
+        let mut moved: Vec<String> = Vec::new();
+        for name in &self.first {
+            if moved.contains(name) {
+                bail!("`first` names `{name}` twice");
+            }
+            moved.push(name.clone());
+        }
+        order.retain(|name| !moved.contains(name));
+        moved.append(&mut order);
+        Ok(moved)
+    }
+}
+
+impl Stage for SelectStage {
+    type Config = Select;
+
+    fn bind(config: Select, binder: &mut Binder) -> Result<Self> {
+        let order = config.order(binder)?;
+        let new_name = |name: &String| config.rename.get(name).unwrap_or(name).clone();
+        let mut names: Vec<String> = Vec::new();
+        for name in &order {
+            let new = new_name(name);
+            if names.contains(&new) {
+                bail!("there would be two columns `{new}`");
+            }
+            names.push(new);
+        }
+        let mut reads = BTreeMap::new();
+        for (name, to) in &config.cast {
+            let (source, field) = binder_read(binder, name, to)?;
+            if let Some(source) = source {
+                reads.insert(name.clone(), (source, field));
+            }
+        }
+        let (mut casts, mut constants) = (Vec::new(), Vec::new());
+        let mut port = binder.port("selected")?;
+        for (name, new) in order.iter().zip(&names) {
+            if let Some(value) = config.constants.get(name) {
+                let constant = Constant::new(name, value)?;
+                let field = ColumnField::new(new.as_str(), constant.data_type.clone(), constant.is_null());
+                let column = port.compute_field(field);
+                constants.push((constant, column));
+            } else if let Some((source, field)) = reads.remove(name) {
+                let to = parse_type(config.cast.get(name).map(String::as_str).unwrap_or_default())?;
+                let nullable = field.nullable() || config.on_error == OnError::Null;
+                let column = port.compute_field(ColumnField::new(new.as_str(), to.clone(), nullable));
+                casts.push(Cast { name: name.clone(), from: field.data_type().clone(), to, source, column });
+            } else if new == name {
+                port.pass(name)?;
+            } else {
+                port.pass_as(name, new)?;
+            }
+        }
+        Ok(Self { port: port.id(), casts, constants, round: config.round, on_error: config.on_error })
+    }
+
+    fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
+        let mut refused = Refused::new(batch.len());
+        let mut columns = Vec::with_capacity(self.casts.len() + self.constants.len());
+        for cast in &self.casts {
+            let source = Source::new(batch.column(cast.source)?, &cast.from);
+            let mut target = Target::new(&cast.to, Some(&cast.from), self.round);
+            for row in 0..batch.len() {
+                let Some(value) = source.get(row) else {
+                    target.push_null();
+                    continue;
+                };
+                if let Err(Misfit(why)) = target.push(value) {
+                    target.push_null();
+                    if self.on_error == OnError::Reject {
+                        refused.refuse(row, || format!("column `{}` cannot be cast: {why}", cast.name));
+                    }
+                }
+            }
+            columns.push((cast.column, target));
+        }
+        for (constant, column) in &self.constants {
+            columns.push((*column, constant.column(batch.len())?));
+        }
+        refused.emit(output, self.port, columns)
+    }
+}
+
+/// What is read for a cast: nothing where the column has the type already.
+fn binder_read(binder: &mut Binder, name: &str, to: &str) -> Result<(Option<Column<AnyType>>, ColumnField)> {
+    let to = match parse_type(to) {
+        Ok(to) => to,
+        Err(error) => bail!("column `{name}`: {error}"),
+    };
+    let field = &binder.input().columns[binder.find(name)?];
+    if *field.data_type() == to {
+        return Ok((None, field.clone()));
+    }
+    if !can_cast(field.data_type(), &to) {
+        let to = ColumnField::new(name, to, true);
+        bail!("column `{name}` is {}, which cannot be cast to {}", field.type_name(), to.type_name());
+    }
+    let (column, field) = binder.read_any(name)?;
+    Ok((Some(column), field.clone()))
+}
+
+pipe_stage::export!(SelectStage);
+
+#[cfg(test)]
+mod tests;
