@@ -378,6 +378,8 @@ fn the_dashboard_and_the_alerts_use_what_exists_and_all_that_matters() {
     // Detail that a dashboard may leave out; all else is somewhere.
     const LEFT_OUT: &[Name] = &[
         Name::LastCommit,
+        Name::TraceInvalidHeaders,
+        Name::TraceDroppedSpans,
         Name::DeadLettersReceived,
         Name::SourceDecoded,
         Name::SourceDeadLettered,
