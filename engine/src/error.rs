@@ -88,6 +88,8 @@ codes! {
     W007 "a stage returned invalid output"
     W008 "a stage rejected a row"
     W009 "a stage imports what it is not granted"
+    W013 "a component is too large"
+    W014 "a component takes too long to compile"
     W017 "a grant that the stage cannot use"
     W018 "a stage reaches for what it is not granted"
     K001 "a sink cannot be opened"

@@ -108,6 +108,22 @@ pub const STAGE_LOG_LINE_BYTES_MAX: usize = 4 << 10;
 pub const SCHEMA_DEPTH_MAX: usize = 32;
 /// Fields of a schema, children included.
 pub const SCHEMA_FIELDS_MAX: usize = 4_096;
+/// Bytes of a component: three times the largest that the usual tools make (Python, 18 MB). Compiling takes memory and
+/// time in proportion.
+pub const STAGE_COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// A component that is still being compiled is mentioned this often: longer than all but interpreters take.
+pub const STAGE_COMPILE_NOTICE: Duration = Duration::from_secs(3);
+/// Compiling takes at most this long: an interpreter needs a minute or two where the machine is busy.
+pub const STAGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Bytes of the JSON Schema that a stage publishes: forty pages of options.
+pub const STAGE_SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// Schemas within each other that apply to one value: people write a handful.
+pub const STAGE_SCHEMA_DEPTH_MAX: usize = 64;
+/// Schemas that one value is checked against: a tagged choice of a thousand kinds still passes.
+pub const STAGE_SCHEMA_STEPS_MAX: usize = 10_000;
+/// Bytes of one row of a declared type as far as the type fixes them, one for each item at least: sizes of lists within
+/// lists multiply, and a row of them must be no larger than a batch.
+pub const STAGE_ROW_BYTES_MAX: usize = 1 << 20;
 /// Ports of a stage.
 pub const STAGE_PORTS_MAX: usize = 256;
 /// The epoch clock of the Wasm engine: a deadline is met within one tick.

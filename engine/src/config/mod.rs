@@ -120,6 +120,17 @@ pub fn load_text(
     overrides: &[String],
     variables: &Variables<'_>,
 ) -> Result<Loaded> {
+    load_checked(path, text, &|value| check::check(value, schema), overrides, variables)
+}
+
+/// The same with the check of its keys given.
+pub fn load_checked(
+    path: &Path,
+    text: &str,
+    check: &dyn Fn(&Value) -> Result<Vec<Problem>>,
+    overrides: &[String],
+    variables: &Variables<'_>,
+) -> Result<Loaded> {
     let (root, mut faults) = yaml::parse(text);
     let mut document = Document { path: path.to_owned(), text: text.to_owned(), ..Document::default() };
     let mut problems = Vec::new();
@@ -134,9 +145,7 @@ pub fn load_text(
                 more.into_iter()
                     .filter(|f| document.failed.iter().any(|p| document.place(p, f.code) == Some(f.at))),
             );
-            problems.extend(
-                check::check(&document.value, schema)?.into_iter().filter(|p| !follows(&document, p)),
-            );
+            problems.extend(check(&document.value)?.into_iter().filter(|p| !follows(&document, p)));
             draft = sift(&document, &mut problems);
         }
         Some(root) => {

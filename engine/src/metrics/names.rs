@@ -197,7 +197,7 @@ names! {
         StageMemoryPeak Gauge One "pipe_stage_memory_peak_bytes" "Largest memory of an instance so far."
         StageMemoryLimit Gauge One "pipe_stage_memory_limit_bytes" "Memory that an instance may have (`limits.memory`)."
         StageBreakerOpen Gauge One "pipe_stage_breaker_open" "Lanes of a stage in which nothing but failures follows: fresh instances are tried after pauses."
-        StageLogSuppressed Counter One "pipe_stage_log_lines_suppressed_total" "Log lines of a stage that were left out because there were too many (`limits.log_lines_per_second`)."
+        StageLogSuppressed Counter One "pipe_stage_log_lines_suppressed_total" "Log lines of a stage that were left out because there were too many (`limits.log_lines`)."
     }
     Sink {
         SinkReceived Counter One "pipe_sink_received_rows_total" "Rows that a sink took."

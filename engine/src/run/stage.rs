@@ -154,18 +154,30 @@ impl Lane {
             Ok(_) => self.breaker.succeeded(),
             Err(_) => self.breaker.failed(self.clock.now() - begin),
         };
-        let stage = &*self.name;
         match (change, &result) {
             (Some(Change::Opened), Err(failure)) => {
                 self.stats.breaker_open.step(true);
-                let (kind, message) = (failure.kind.as_str(), &*failure.message);
-                tracing::warn!(stage, kind, message, "nothing but failures: each call now waits a little");
+                let (kind, reason) = (failure.kind.as_str(), &*failure.message);
+                tracing::warn!(kind, reason, "nothing but failures: each call now waits a little");
             }
             (Some(Change::Closed), _) => {
                 self.stats.breaker_open.step(false);
-                tracing::info!(stage, "a call succeeded again: no more waiting");
+                tracing::info!("a call succeeded again: no more waiting");
             }
             _ => {}
+        }
+        if let (Err(failure), Some(pulse)) = (&result, self.inputs.pulse()) {
+            match self.breaker.is_open() {
+                true => pulse.retrying(&format_args!(
+                    "nothing but failures, now with {}: {}",
+                    failure.kind.as_str(),
+                    failure.message
+                )),
+                // Each call is a step: a search through many rows that fail is slow, not stuck.
+                false => pulse.now(Doing::Working),
+            }
+        } else if let (Some(Change::Closed), Some(pulse)) = (change, self.inputs.pulse()) {
+            pulse.now(Doing::Working);
         }
         result
     }
@@ -198,10 +210,6 @@ impl Lane {
                 let time = (self.clock.now() - begin).as_nanos() as u64;
                 self.stats.guest_ns.add(time);
                 self.stats.call_ns.record(time);
-                // Each call is a step: a search through many rows that fail is slow, not stuck.
-                if let Some(pulse) = self.inputs.pulse() {
-                    pulse.now(Doing::Working);
-                }
                 self.stats.failed_calls.add(1);
                 self.instance = None;
             }

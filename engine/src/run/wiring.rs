@@ -12,6 +12,7 @@ use super::controls::Controls;
 use super::coordinator::{Committed, Coordinator};
 use super::decode::Decode;
 use super::health::Vitals;
+use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
     EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, sink, source, stage,
@@ -25,7 +26,7 @@ use crate::metrics::Meter;
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
-use crate::units::{Epoch, Generation};
+use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
@@ -133,7 +134,7 @@ struct Wiring {
     /// Receiving ends by receiving node and lane, in the order of its inputs.
     inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
     letters: Vec<Receiver<Vec<Failure>>>,
-    attempts: Arc<dead_letter::Attempts>,
+    attempts: Arc<Attempts>,
     threads: Vec<Node>,
 }
 
@@ -144,12 +145,7 @@ enum Target {
 }
 
 impl Wiring {
-    fn new(
-        plan: &Plan,
-        clock: Arc<dyn Clock>,
-        tell: Tell<Event>,
-        attempts: Arc<dead_letter::Attempts>,
-    ) -> Self {
+    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>, attempts: Arc<Attempts>) -> Self {
         let meter = Meter::new(&plan.name);
         let stats = Stats {
             pipeline: plan.name.clone(),
@@ -353,7 +349,9 @@ impl Wiring {
     fn serve(&mut self, plan: &Plan, controls: Vec<Arc<dyn Control>>) -> Result<Controls> {
         let mut all = Controls::default();
         for (node, control) in plan.sources.iter().zip(controls) {
-            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None));
+            // A rebalance looks up offsets, or drains, within one turn.
+            let turn = KAFKA_ASSIGN_TIMEOUT + REVOKE_TIMEOUT;
+            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None).patient(turn));
             let span = span(&self.stats.pipeline, &pulse);
             self.stats.vitals.watch(Arc::clone(&pulse));
             all.serve(control, self.tell.clone(), pulse, span)?;
@@ -451,7 +449,7 @@ impl Wiring {
         let letters = std::mem::take(&mut self.letters);
         let pulse = Arc::new(self.pulse(Role::DeadLetters, &"dead letters".into(), None));
         let body = dead_letter::Node {
-            scribe: dead_letter::Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
+            scribe: Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
             terminal,
             writer,
             inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)).watched(&pulse),

@@ -6,6 +6,7 @@ mod group;
 mod job;
 mod letters;
 mod outage;
+mod probes;
 mod tails;
 
 use std::collections::BTreeMap;
