@@ -125,7 +125,7 @@ fn main() {
             .expect("the same");
         let component = host.load(&path).unwrap_or_else(|e| panic!("scripts/guests.sh builds {stage}: {e}"));
         let bound = component.bind(stage, &batch.schema(), &config, &Limits::defaults_for(1));
-        let mut instance = bound.and_then(|bound| bound.instantiate()).expect("the stage is bound");
+        let mut instance = bound.expect("the stage is bound").instantiate().expect("an instance starts");
         let mut times = Vec::new();
         let started = Instant::now();
         while times.is_empty() || (!once && started.elapsed() < TIME) {
