@@ -142,6 +142,8 @@ names! {
         EpochsInFlight Gauge One "pipe_epochs_in_flight" "Epochs whose barrier has left the sources and that are not committed."
         EpochAge Gauge Nanos "pipe_epoch_oldest_age_seconds" "Age of the oldest of them: how long ago what is not committed was read at most."
         Rewinds Counter One "pipe_rewinds_total" "Rewinds to what is committed."
+        TraceInvalidHeaders Counter One "pipe_trace_invalid_headers_total" "Records whose `traceparent` is none; it was taken as absent."
+        TraceDroppedSpans Counter One "pipe_trace_dropped_spans_total" "Spans that were not made or not delivered: over a limit, or the collector is away, slow or refuses."
         DeadLettersReceived Counter One "pipe_dead_letters_received_total" "Failed rows that reached the dead-letter writer."
         DeadLettersWritten Counter One "pipe_dead_letters_written_total" "Dead letters made durable."
     }

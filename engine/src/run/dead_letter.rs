@@ -77,6 +77,7 @@ impl Node {
         for failure in failures {
             *self.pending.entry((Arc::clone(&failure.node), failure.kind.as_str())).or_default() += 1;
         }
+        failures.iter().for_each(crate::trace::failed);
         if let Writer::File(file) = &mut self.writer {
             for failure in failures {
                 file.append(&self.scribe.line(failure, now))?;

@@ -14,6 +14,7 @@ mod decode;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+mod otlp;
 pub mod replay;
 pub mod replayed;
 pub mod samples;
@@ -72,6 +73,7 @@ pub struct Running {
     coordinator: std::thread::JoinHandle<Result<(), Error>>,
     nodes: Vec<Node>,
     controls: controls::Controls,
+    spans: Option<otlp::Exporter>,
 }
 
 struct Node {
@@ -114,6 +116,9 @@ impl Running {
             }
         }
         let closed = self.controls.close(&*self.stats.clock);
+        if let Some(spans) = self.spans {
+            spans.close();
+        }
         let summary = Summary::of(&self.stats, result.is_ok());
         let result = result.and(closed).and_then(|()| summary.check());
         (summary, result)

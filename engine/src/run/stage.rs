@@ -17,6 +17,7 @@ use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::Doing;
 use crate::stage::{Bound, CallFailure, Instance, Outcome};
+use crate::trace::BatchSpan;
 use crate::units::STAGE_SEARCH_TIME_DIVISOR;
 
 /// One lane of one stage.
@@ -192,8 +193,12 @@ impl Lane {
         };
         self.stats.calls.add(1);
         instance.about((!batch.is_empty()).then(|| batch.origins.get(0)));
+        let span = BatchSpan::begin(&batch.origins, &self.name);
         let begin = self.clock.now();
         let result = instance.process_within(time, &batch.records);
+        if let Some(span) = span {
+            span.end(result.as_ref().err().map(|failure| (failure.kind.as_str(), &*failure.message)));
+        }
         self.stats.log_suppressed.add(instance.take_suppressed());
         self.stats.memory_peak.raise(instance.memory_peak() as u64);
         match &result {

@@ -9,7 +9,9 @@ use std::fmt;
 
 use arrow::array::{Array, BinaryArray, BooleanArray};
 use arrow::datatypes::SchemaRef;
-use serde::de::{DeserializeSeed, Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use crate::batch::Payload;
