@@ -1,3 +1,5 @@
+//! Tests of the whole stage: what it does to columns, and what it says of mistakes.
+
 use pipe_stage::Read;
 use pipe_stage::testing::{Input, Results, run};
 
