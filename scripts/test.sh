@@ -49,6 +49,7 @@ for file in tests/tests/*.rs; do
   name=$(basename "$file" .rs)
   [ "$name" = tidy ] || part "$name" cargo test --locked --no-fail-fast --workspace --test "$name"
 done
+part fuzz scripts/fuzz.sh short
 part docs docs
 part lint scripts/lint.sh
 finish

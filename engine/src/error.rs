@@ -73,6 +73,7 @@ codes! {
     P011 "a pipeline that reads what it writes"
     P012 "a grant that cannot be given"
     P013 "two pipelines of one name"
+    P017 "spans cannot go where they shall"
     S001 "a source cannot be opened"
     S002 "a source cannot be read"
     S003 "a topic does not exist"
@@ -88,6 +89,8 @@ codes! {
     W007 "a stage returned invalid output"
     W008 "a stage rejected a row"
     W009 "a stage imports what it is not granted"
+    W013 "a component is too large"
+    W014 "a component takes too long to compile"
     W017 "a grant that the stage cannot use"
     W018 "a stage reaches for what it is not granted"
     K001 "a sink cannot be opened"
@@ -101,6 +104,7 @@ codes! {
     X003 "the state folder cannot be used"
     X004 "the worker failed"
     X007 "the admin server cannot start"
+    X011 "spans are not delivered"
 }
 
 impl fmt::Display for Code {

@@ -41,9 +41,6 @@ pub const CHANNEL_BYTES_MAX: usize = 8 << 20;
 /// One record of a source: as Kafka's own default for a fetch (`message.max.bytes` is 1 MiB), with room for raised ones.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// Memory that a decoder keeps between batches for single values: longer ones are rare and pay for their own.
-pub const SCRATCH_BYTES: usize = 64 << 10;
-
 /// Records from which the columns of a file are inferred.
 pub const INFER_RECORDS: usize = 1_000;
 /// Bytes that are read for it: planning a pipeline over huge lines stays quick.
@@ -111,6 +108,22 @@ pub const STAGE_LOG_LINE_BYTES_MAX: usize = 4 << 10;
 pub const SCHEMA_DEPTH_MAX: usize = 32;
 /// Fields of a schema, children included.
 pub const SCHEMA_FIELDS_MAX: usize = 4_096;
+/// Bytes of a component: three times the largest that the usual tools make (Python, 18 MB). Compiling takes memory and
+/// time in proportion.
+pub const STAGE_COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// A component that is still being compiled is mentioned this often: longer than all but interpreters take.
+pub const STAGE_COMPILE_NOTICE: Duration = Duration::from_secs(3);
+/// Compiling takes at most this long: an interpreter needs a minute or two where the machine is busy.
+pub const STAGE_COMPILE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Bytes of the JSON Schema that a stage publishes: forty pages of options.
+pub const STAGE_SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// Schemas within each other that apply to one value: people write a handful.
+pub const STAGE_SCHEMA_DEPTH_MAX: usize = 64;
+/// Schemas that one value is checked against: a tagged choice of a thousand kinds still passes.
+pub const STAGE_SCHEMA_STEPS_MAX: usize = 10_000;
+/// Bytes of one row of a declared type as far as the type fixes them, one for each item at least: sizes of lists within
+/// lists multiply, and a row of them must be no larger than a batch.
+pub const STAGE_ROW_BYTES_MAX: usize = 1 << 20;
 /// Ports of a stage.
 pub const STAGE_PORTS_MAX: usize = 256;
 /// The epoch clock of the Wasm engine: a deadline is met within one tick.
@@ -232,3 +245,36 @@ pub const HISTOGRAM_NANOS: &[u64] = &[
 ];
 /// Characters below which a secret is not looked for in what is printed: it would be found in every other word.
 pub const SECRET_CHARS_MIN: usize = 4;
+/// Bytes of a `tracestate`: what the W3C asks everyone to pass on; longer ones are dropped whole.
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+
+/// Members of a `tracestate`, by the same specification.
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
+
+/// Sampled records a second that a worker makes spans for: at about 20 us each, delivery included, a tenth of a core.
+/// More are passed on as they came.
+pub const TRACE_RECORDS_PER_SECOND: u32 = 5_000;
+
+/// Spans a second below those of records (calls of stages, writes), for a stage may make many rows of one.
+pub const TRACE_SPANS_PER_SECOND: u32 = 20_000;
+
+/// Log lines a second about single records of traces: enough to follow one, not enough to drown the rest.
+pub const TRACE_LOG_LINES_PER_SECOND: u32 = 10;
+
+/// Finished spans that wait for the collector: a second's worth, at about 1 KiB each.
+pub const TRACE_QUEUE_SPANS: usize = 16_384;
+
+/// Other traces that the span of a stage's call names.
+pub const TRACE_LINKS_MAX: usize = 32;
+
+/// Failures that the span of a record tells of, on average over its batch: one record may be written to many places.
+pub const TRACE_EVENTS_MAX: usize = 16;
+
+/// Bytes of a failure's message in a span; the dead letter has more of it.
+pub const TRACE_MESSAGE_BYTES_MAX: usize = 256;
+
+/// At the end of a run spans are delivered for at most this long.
+pub const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A collector that is away is logged this often.
+pub const TRACE_LOG_INTERVAL: Duration = Duration::from_secs(60);

@@ -23,6 +23,7 @@ build grants grants
 build identity identity
 build hostile hostile-describe-loop --features describe-loop
 build hostile hostile
+build hostile-wasi hostile-wasi
 # This target makes the component itself.
 cargo build --quiet --release --target wasm32-wasip2 -p guest-wasi
 cp target/wasm32-wasip2/release/guest_wasi.wasm prebuilt/wasi.wasm

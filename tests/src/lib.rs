@@ -1,7 +1,9 @@
 //! Helpers of the integration tests.
 
 pub mod command;
+pub mod forge;
 pub mod golden;
+pub mod hostile;
 pub mod http;
 pub mod kafka;
 

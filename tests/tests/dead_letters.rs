@@ -315,7 +315,7 @@ dead_letters: { file: { path: letters/round.jsonl } }
     fs::create_dir(scratch.path("letters")).unwrap();
     scratch.write("letters/round.jsonl", "");
     scratch.write("a.jsonl", "{\"n\":1}\n");
-    scratch.pipe(&["check"]).says(2, &["P009", "pipeline.yaml:3:", "own dead letters"]);
+    scratch.pipe(&["check"]).says(2, &["P011", "pipeline.yaml:3:", "own dead letters"]);
     scratch.write("pipeline.yaml", file.replace("letters/round.jsonl }", "elsewhere.jsonl }"));
     scratch.pipe(&["check"]).says(0, &[]);
     let topic = |topics: &str| {
@@ -328,7 +328,9 @@ sinks: {{ out: {{ from: in, blackhole: }} }}
         )
     };
     scratch.write("pipeline.yaml", topic("[other, round.dead-letters]"));
-    scratch.pipe(&["check"]).says(2, &["P009", "pipeline.yaml:3:", "own dead letters", "replay"]);
+    scratch.pipe(&["check"]).says(2, &["P011", "pipeline.yaml:3:", "the dead letters write to", "replay"]);
+    scratch.write("pipeline.yaml", topic("[\"^round[.].*\"]"));
+    scratch.pipe(&["check"]).says(2, &["P011", "the dead letters write to", "narrow"]);
     scratch.write("pipeline.yaml", topic("[other.dead-letters]"));
     scratch.pipe(&["check"]).says(0, &[]);
 }

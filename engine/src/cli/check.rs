@@ -9,6 +9,7 @@ use clap::ValueHint;
 
 use super::explain;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
+use super::logs::{self, LogFormat};
 use crate::config::{Diagnostic, Severity};
 use crate::error::{Code, Error, Result};
 use crate::secret;
@@ -30,6 +31,7 @@ pub struct Args {
 
 /// Checks each file; exit code 2 when any is wrong.
 pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
+    logs::start(LogFormat::Auto);
     let files = files(&args.files)?;
     let mut wrong = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use jsonschema::ValidationError;
+pub use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value;
 
@@ -16,13 +17,22 @@ use crate::error::{Code, Error, Result};
 
 /// Every mistake of a value, with pointers into it. An error says that the schema itself is wrong.
 pub fn check(value: &Value, schema: &Value) -> Result<Vec<Problem>> {
-    let validator = jsonschema::draft202012::new(schema)
-        .map_err(|e| Error::internal(format!("the schema is invalid: {}", e.masked())))?;
+    Ok(check_compiled(value, schema, &compile(schema)?))
+}
+
+/// A schema, compiled: worth keeping where many values are checked.
+pub fn compile(schema: &Value) -> Result<Validator> {
+    jsonschema::draft202012::new(schema)
+        .map_err(|e| Error::internal(format!("the schema is invalid: {}", e.masked())))
+}
+
+/// Every mistake of a value against a schema that was compiled before.
+pub fn check_compiled(value: &Value, schema: &Value, validator: &Validator) -> Vec<Problem> {
     let mut checker = Checker { schema, problems: Vec::new() };
     for error in validator.iter_errors(value) {
         checker.add(&error);
     }
-    Ok(settle(checker.problems))
+    settle(checker.problems)
 }
 
 /// A mistake and what decides whether it is noise.

@@ -62,45 +62,30 @@ pub fn dead_letters(
     if problems.is_empty() { Ok(letters) } else { Err(problems) }
 }
 
-/// A pipeline that reads its own dead letters would fail on them again and again.
+/// A pipeline that reads its own dead letters from a file would fail on them again and again; for topics see
+/// [`loops`](super::warnings).
 fn circles(draft: &Draft, base: &Path, letters: &DeadLetters) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let strings = |value: Option<&Value>| -> Vec<String> {
-        let all = value.map(|v| v.as_array().cloned().unwrap_or_else(|| vec![v.clone()])).unwrap_or_default();
-        all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    let DeadLetters::File(path) = letters else { return Vec::new() };
+    let reads = |given: &str| {
+        let own = absolute(&base.join(given));
+        own == *path || glob::Pattern::new(&own.to_string_lossy()).is_ok_and(|p| p.matches_path(path))
     };
+    let mut problems = Vec::new();
     for (name, source) in &draft.sources {
-        let Some(source) = source else { continue };
-        let (kind, options) = (source.kind.name.as_str(), &source.kind.options);
-        let (key, at) = match (kind, letters) {
-            ("kafka", DeadLetters::Kafka(_, topic)) => {
-                let brokers = strings(options.get("brokers")).join(",");
-                let same = Cluster::new(&brokers, &Properties::new(), &mut Vec::new()).brokers()
-                    == topic.cluster.brokers();
-                let topics = strings(options.get("topics"));
-                ("topics", topics.iter().position(|t| same && *t == topic.name))
-            }
-            ("file", DeadLetters::File(path)) => {
-                let given = strings(options.get("path"));
-                let reads = |given: &String| {
-                    let own = absolute(&base.join(given));
-                    own == *path
-                        || glob::Pattern::new(&own.to_string_lossy()).is_ok_and(|p| p.matches_path(path))
-                };
-                ("path", given.iter().position(|given| given != "-" && reads(given)))
-            }
-            _ => continue,
+        let Some(source) = source.as_ref().filter(|source| source.kind.name == "file") else { continue };
+        let given = source.kind.options.get("path");
+        let at = step(&step(&pointer("sources", name), "file"), "path");
+        let one = given.and_then(Value::as_str).map(|path| (at.clone(), path));
+        let list = given.and_then(Value::as_array).into_iter().flatten().enumerate();
+        let several = list.filter_map(|(i, path)| Some((step(&at, &i.to_string()), path.as_str()?)));
+        let Some((at, _)) = one.into_iter().chain(several).find(|(_, path)| *path != "-" && reads(path))
+        else {
+            continue;
         };
-        let Some(at) = at else { continue };
-        let list = options.get(key).is_some_and(Value::is_array);
-        let mut pointer = step(&step(&pointer("sources", name), kind), key);
-        if list {
-            pointer = step(&pointer, &at.to_string());
-        }
         let message =
             format!("the source `{name}` reads this pipeline's own dead letters: what fails would go round");
         let help = "name another place under `dead_letters`, or use `pipe dead-letters replay`";
-        problems.push(Problem::new(Code::P009, pointer, message).help(help));
+        problems.push(Problem::new(Code::P011, at, message).help(help));
     }
     problems
 }

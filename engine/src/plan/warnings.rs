@@ -151,8 +151,14 @@ pub(super) fn loops<B>(plan: &Plan<B>) -> (Vec<Problem>, Vec<Problem>) {
             let message = format!("`{}` reads{by} the topic `{topic}`, which {writer} write to", source.name);
             let message = if name.is_some() { message.replace(" write to", " writes to") } else { message };
             let at = step(&step(&pointer("sources", &source.name), "kafka"), "topics");
-            let help = "narrow the pattern, or name the output so that it does not match: a record would come back \
-                        for ever";
+            let help = match name {
+                Some(_) => {
+                    "narrow the pattern, or name the output so that it does not match: a record would come back for ever"
+                }
+                None => {
+                    "narrow the pattern, or name another topic under `dead_letters`; `pipe dead-letters replay` reads them"
+                }
+            };
             let problem = Problem::new(Code::P011, at, message).help(help);
             // One may name a topic twice on purpose: a stage may let only some records go round again.
             if entry == topic && name.is_some() { warnings.push(problem) } else { errors.push(problem) }

@@ -249,6 +249,12 @@ fn check(binding: wit::Binding, input: &Schema) -> Result<Answer, String> {
     Ok(answer)
 }
 
+/// The schemas of an answer that is accepted, for the fuzz target.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(binding: wit::Binding, input: &Schema) -> Vec<SchemaRef> {
+    check(binding, input).map(|a| a.ports.into_iter().map(|port| port.schema).collect()).unwrap_or_default()
+}
+
 fn check_port_name(name: &str) -> Result<(), String> {
     let word = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())

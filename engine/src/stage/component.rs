@@ -8,11 +8,12 @@ use super::grants::Grants;
 use super::host::Host;
 use super::instance::{CallFailure, answer, arm};
 use super::limits::Limits;
-use super::log::cut;
+use super::log::plain;
+use super::schema;
 use super::state::State;
 use super::wit::StagePre;
 use super::wit::exports::pipe::stage::transform as wit;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Bytes of each text of a description.
 const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -86,7 +87,15 @@ impl Component {
         arm(&mut store, limits.start_time());
         let result = transform.call_describe(&mut store).map(Ok);
         let said = answer(&store, result).map_err(failed)?;
-        let short = |text: String| cut(&text, TEXT_BYTES_MAX).to_owned();
+        if !said.config_schema.trim().is_empty() {
+            schema::check(&said.config_schema).map_err(|e| {
+                Error::user(
+                    Code::W007,
+                    format!("the stage's `config-schema` is no JSON Schema: {}", plain(&e, 1_000)),
+                )
+            })?;
+        }
+        let short = |text: String| plain(&text, TEXT_BYTES_MAX);
         Ok(Description {
             name: short(said.name),
             version: short(said.version),

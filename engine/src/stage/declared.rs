@@ -8,7 +8,7 @@ use arrow::datatypes::{
 };
 
 use super::wit::pipe::stage::arrow as wit;
-use crate::units::SCHEMA_DEPTH_MAX;
+use crate::units::{SCHEMA_DEPTH_MAX, STAGE_ROW_BYTES_MAX};
 
 /// Bytes of a field's name, and of a time zone.
 const NAME_BYTES_MAX: usize = 1 << 10;
@@ -66,8 +66,23 @@ fn close(field: wit::FieldResult, children: &[FieldRef]) -> Result<Field, String
     let name = field.name;
     let (ty, ordered) =
         type_from_wit(field.data_type, children).map_err(|e| format!("field `{name}`: {e}"))?;
+    if fixed_bytes(&ty) > STAGE_ROW_BYTES_MAX {
+        return Err(format!("field `{name}`: one row has more than {STAGE_ROW_BYTES_MAX} bytes or items"));
+    }
     let metadata: HashMap<String, String> = field.metadata.into_iter().collect();
     Ok(Field::new(name, ty, field.nullable).with_dict_is_ordered(ordered).with_metadata(metadata))
+}
+
+/// Bytes of a row as far as its type says: a null in a sink takes them too, before any array has come.
+fn fixed_bytes(ty: &DataType) -> usize {
+    match ty {
+        DataType::FixedSizeBinary(n) => *n as usize,
+        DataType::FixedSizeList(item, n) => fixed_bytes(item.data_type()).saturating_mul(*n as usize),
+        DataType::Struct(fields) => {
+            fields.iter().fold(0, |sum: usize, f| sum.saturating_add(fixed_bytes(f.data_type())))
+        }
+        plain => plain.primitive_width().unwrap_or(1),
+    }
 }
 
 /// The one child of a list-like type.

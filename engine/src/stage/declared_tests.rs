@@ -58,3 +58,19 @@ fn nesting_is_bounded() {
     assert!(deep(SCHEMA_DEPTH_MAX).unwrap_err().contains("deeper"));
     assert!(deep(100_000).is_err(), "no stack is used up");
 }
+
+#[test]
+fn sizes_that_multiply_are_bounded() {
+    let nested = |levels: usize, size: u32| {
+        let list = |_| node("l", wit::DataTypeResult::FixedSizeList(size), 1);
+        let mut fields: Vec<_> = (0..levels).map(list).collect();
+        fields.push(leaf("item"));
+        field_from_wit(fields)
+    };
+    assert!(nested(2, 500).is_ok());
+    // Found by fuzzing: a sink that tries the type with one null row would need 28 to the tenth items for it.
+    for (levels, size) in [(10, 28), (1, i32::MAX as u32), (31, 2)] {
+        let error = nested(levels, size).unwrap_err();
+        assert!(error.contains("one row"), "{error}");
+    }
+}

@@ -1,9 +1,12 @@
 //! The engines, their clock, and loading: bytes to compiled code, through the cache.
 
+use std::fs::File;
 use std::hash::{Hash, Hasher};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
@@ -16,7 +19,7 @@ use super::state::State;
 use super::wasi;
 use super::wit::{PACKAGE, Stage, StagePre, TRANSFORM, VERSION};
 use crate::error::{Code, Error, Result};
-use crate::units;
+use crate::units::{self, STAGE_COMPILE_NOTICE, STAGE_COMPILE_TIME_MAX, STAGE_COMPONENT_BYTES_MAX};
 
 /// Instances that the pool holds, over all stages and lanes. Each reserves address space only (4 GiB and a guard, so
 /// that code needs no bounds checks), no memory.
@@ -112,9 +115,7 @@ impl Host {
     /// Compiles a component, or takes it from the cache.
     pub fn load(self: &Arc<Self>, path: &Path) -> Result<Component> {
         let place = |e: Error| e.context(path.display().to_string());
-        let bytes = std::fs::read(path)
-            .map_err(|e| place(Error::user(Code::P004, format!("the component cannot be read: {e}"))))?;
-        self.load_bytes(&bytes).map_err(place)
+        self.load_bytes(&read(path).map_err(place)?).map_err(place)
     }
 
     /// The same for a component in memory.
@@ -126,12 +127,7 @@ impl Host {
         if let Some((component, engines)) = cached.and_then(|artifact| self.deserialize(&artifact).ok()) {
             return self.link(&component, engines, &digest, bytes.len());
         }
-        let artifact = self.on_demand.engine.precompile_component(bytes).map(Artifact::compiled);
-        let artifact = artifact.map_err(|e| {
-            Error::user(Code::W001, format!("the component cannot be compiled: {e:#}")).help(
-                "the file may be cut short or use a feature of Wasm that is switched off; build it again",
-            )
-        })?;
+        let artifact = compile(&self.on_demand.engine, bytes, STAGE_COMPILE_NOTICE, STAGE_COMPILE_TIME_MAX)?;
         let (component, engines) = self
             .deserialize(&artifact)
             .map_err(|e| Error::user(Code::W001, format!("the component cannot be loaded: {e:#}")))?;
@@ -176,6 +172,55 @@ impl Host {
         let pooled = self.pooled.as_ref().is_some_and(|pooled| std::ptr::eq(pooled, engines));
         Ok(Component::new(Arc::clone(self), pre, hex(digest).into(), bytes, imports, pooled))
     }
+}
+
+/// The file of a component, if it is not too large to be one.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let bad = |e: io::Error| Error::user(Code::P004, format!("the component cannot be read: {e}"));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(bad)?;
+    file.take(STAGE_COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(bad)?;
+    if bytes.len() as u64 > STAGE_COMPONENT_BYTES_MAX {
+        let message =
+            format!("the component is too large: at most {STAGE_COMPONENT_BYTES_MAX} bytes are read");
+        return Err(
+            Error::user(Code::W013, message).help("build it in release mode, without debug information")
+        );
+    }
+    Ok(bytes)
+}
+
+/// Compiles on a thread of its own, so that a component that takes long is mentioned every `notice` and given up after
+/// `most`. The compiler cannot be interrupted: its thread then ends with the process, which has no plan to run.
+fn compile(engine: &Engine, bytes: &[u8], notice: Duration, most: Duration) -> Result<Artifact> {
+    let (done, result) = mpsc::sync_channel(1);
+    let (engine, component) = (engine.clone(), bytes.to_vec());
+    let work = move || {
+        // Nobody waits any more: the time was up.
+        let _ = done.send(engine.precompile_component(&component));
+    };
+    let spawned = thread::Builder::new().name("pipe-wasm-compile".to_owned()).spawn(work);
+    spawned.map_err(|e| Error::internal(format!("the Wasm compiler cannot start: {e}")))?;
+    let (bytes, mut waited) = (bytes.len(), Duration::ZERO);
+    let compiled = loop {
+        match result.recv_timeout(notice) {
+            Ok(compiled) => break compiled,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Error::user(Code::W001, "the compiler failed on this component"));
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => waited += notice,
+        }
+        let seconds = waited.as_secs();
+        if waited >= most {
+            let message = format!("the component was not compiled within {seconds} s");
+            return Err(Error::user(Code::W014, message).help("its functions are larger than people write"));
+        }
+        tracing::info!(bytes, seconds, "a component is being compiled; this happens once");
+    };
+    compiled.map(Artifact::compiled).map_err(|e| {
+        Error::user(Code::W001, format!("the component cannot be compiled: {e:#}"))
+            .help("the file may be cut short or use a feature of Wasm that is switched off; build it again")
+    })
 }
 
 /// Advances the epochs of both engines until the host is gone.
@@ -289,6 +334,19 @@ mod tests {
         assert_eq!(component.describe(&limits).unwrap().name, "crossing");
         let entries = std::fs::read_dir(options.cache.unwrap()).unwrap().count();
         assert_eq!(entries, 1, "the second host compiled nothing of its own");
+    }
+
+    #[test]
+    fn a_compiler_that_takes_too_long_is_given_up_and_a_file_too_large_is_not_read() {
+        let engine = Engine::new(&config()).unwrap();
+        let guest = std::fs::read("../tests/guests/prebuilt/hostile.wasm").unwrap();
+        let Err(error) = compile(&engine, &guest, Duration::from_nanos(1), Duration::from_nanos(2)) else {
+            panic!("it was compiled within no time")
+        };
+        assert_eq!(error.code(), Code::W014, "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(STAGE_COMPONENT_BYTES_MAX + 1).unwrap();
+        assert_eq!(read(file.path()).unwrap_err().code(), Code::W013);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bind::{Bound, Column};
 use super::lift::{self, Arrays};
-use super::log::cut;
+use super::log::{cut, plain};
 use super::lower::Lowered;
 use super::select::{self, Selector};
 use super::state::State;
@@ -85,7 +85,8 @@ pub struct Cost {
 impl CallFailure {
     /// What the stage returned cannot be used.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::InvalidOutput, message: message.into() }
+        let message = plain(&message.into(), units::DEAD_LETTER_MESSAGE_BYTES_MAX);
+        Self { kind: FailureKind::InvalidOutput, message }
     }
 
     /// The same as an error of the pipeline, for what happens before it runs.
@@ -176,7 +177,7 @@ pub(super) fn answer<T>(
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(message)) => CallFailure {
             kind: FailureKind::StageError,
-            message: cut(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX).to_owned(),
+            message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX),
         },
         Err(error) => failure(&error),
     };
@@ -215,7 +216,7 @@ pub(super) fn failure(error: &wasmtime::Error) -> CallFailure {
             None => root,
         },
     };
-    CallFailure { kind, message: cut(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX).to_owned() }
+    CallFailure { kind, message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX) }
 }
 
 /// The function that trapped, where the component kept its names.

@@ -119,11 +119,22 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
 }
 
+/// A stage's own words as others may be shown them: cut, and without what would drive a terminal or turn the text
+/// around. Line ends stay, because the causes of interpreters have several lines.
+pub(super) fn plain(text: &str, bytes_max: usize) -> String {
+    let short = cut(text, bytes_max);
+    short.chars().map(|c| if is_safe(c) || c == '\n' || c == '\t' { c } else { '\u{fffd}' }).collect()
+}
+
+fn is_safe(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// One line without control characters: a stage must not be able to forge lines or drive a terminal.
 fn clean(message: &str) -> String {
     let message = message.trim_end();
     let short = cut(message, units::STAGE_LOG_LINE_BYTES_MAX);
-    let mut line: String = short.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = short.chars().map(|c| if is_safe(c) { c } else { ' ' }).collect();
     if short.len() < message.len() {
         line.push_str("...");
     }
@@ -141,6 +152,12 @@ mod tests {
         let cut = clean(&long);
         assert!(cut.len() <= units::STAGE_LOG_LINE_BYTES_MAX + 3);
         assert!(cut.ends_with("..."));
+    }
+
+    #[test]
+    fn words_of_a_stage_drive_no_terminal() {
+        assert_eq!(plain("a\n\tb\x1b[2J\r\0\u{202e}c", 100), "a\n\tb\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}c");
+        assert_eq!(plain("abcdef", 3), "abc");
     }
 
     #[test]

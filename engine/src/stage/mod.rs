@@ -10,6 +10,8 @@ mod cache;
 mod component;
 mod declared;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grants;
 mod host;
 mod instance;
@@ -17,6 +19,7 @@ mod lift;
 mod limits;
 mod log;
 mod lower;
+mod schema;
 mod select;
 mod state;
 mod types;

@@ -9,8 +9,10 @@ use arrow::datatypes::DataType;
 
 use super::instance::Rejection;
 use super::lift::{check_bits, ones};
+use super::log::plain;
 use super::wit::exports::pipe::stage::transform as wit;
 use crate::batch::Selection;
+use crate::units::DEAD_LETTER_MESSAGE_BYTES_MAX as REASON;
 
 /// Checks a selection over an input of `rows` rows. Returns it with how many rows it has.
 pub(super) fn selection(selection: wit::Selection, rows: usize) -> Result<(Selection, usize), String> {
@@ -36,7 +38,7 @@ pub(super) fn selection(selection: wit::Selection, rows: usize) -> Result<(Selec
 /// Checks that each row is rejected once at most and exists; returns them in order of rows.
 pub(super) fn rejections(rejections: Vec<wit::Rejection>, rows: usize) -> Result<Vec<Rejection>, String> {
     let mut sorted: Vec<Rejection> =
-        rejections.into_iter().map(|r| Rejection { row: r.row, reason: r.reason }).collect();
+        rejections.into_iter().map(|r| Rejection { row: r.row, reason: plain(&r.reason, REASON) }).collect();
     sorted.sort_by_key(|r| r.row);
     match sorted.last() {
         Some(last) if last.row as usize >= rows => {
@@ -114,6 +116,9 @@ fn taken_bytes(column: &ArrayRef, indices: &UInt32Array) -> usize {
     indices.values().iter().fold(0, |sum: usize, &row| sum.saturating_add(sizes[row as usize]))
 }
 
+/// Bytes of an item of a list, at least: `take` makes an index of each, also of items that have no bytes.
+const ITEM_BYTES: usize = size_of::<u64>();
+
 /// Bytes of a row, where all rows have the same.
 fn fixed_width(ty: &DataType) -> Option<usize> {
     match ty {
@@ -121,7 +126,9 @@ fn fixed_width(ty: &DataType) -> Option<usize> {
         DataType::Boolean => Some(1),
         DataType::FixedSizeBinary(n) => Some(*n as usize),
         DataType::Dictionary(keys, _) => keys.primitive_width(),
-        DataType::FixedSizeList(item, n) => fixed_width(item.data_type()).map(|w| w * *n as usize),
+        DataType::FixedSizeList(item, n) => {
+            fixed_width(item.data_type()).map(|w| w.max(ITEM_BYTES).saturating_mul(*n as usize))
+        }
         DataType::Struct(fields) => fields.iter().map(|f| fixed_width(f.data_type())).sum(),
         // Their `take` copies views, not what they point at.
         DataType::Utf8View | DataType::BinaryView => Some(16),
@@ -171,7 +178,7 @@ fn list_bytes<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>, values: &ArrayRef) 
     let mut sum = 0usize;
     sums.push(0);
     sums.extend(row_bytes(values).into_iter().map(|bytes| {
-        sum = sum.saturating_add(bytes);
+        sum = sum.saturating_add(bytes.max(ITEM_BYTES));
         sum
     }));
     let row = |pair: &[O]| sums[pair[1].as_usize()] - sums[pair[0].as_usize()] + size_of::<O>();
@@ -196,6 +203,18 @@ mod tests {
         assert!(applied(&huge, &column, 64 << 20).unwrap_err().contains("exceed"));
         let small = Selection::Take(UInt32Array::from(vec![1; 1000]));
         assert_eq!(applied(&small, &column, 64 << 20).unwrap().len(), 1000);
+    }
+
+    #[test]
+    fn items_without_bytes_are_not_repeated_without_bound() {
+        let item = Arc::new(Field::new("item", DataType::Null, true));
+        let nulls: ArrayRef = Arc::new(arrow::array::NullArray::new(1 << 20));
+        let fixed = arrow::array::FixedSizeListArray::new(item.clone(), 1 << 20, nulls.clone(), None);
+        let list = ListArray::new(item, OffsetBuffer::from_lengths([1 << 20]), nulls, None);
+        let many = Selection::Take(UInt32Array::from(vec![0; 100_000]));
+        for column in [Arc::new(fixed) as ArrayRef, Arc::new(list)] {
+            assert!(applied(&many, &column, 64 << 20).unwrap_err().contains("exceed"));
+        }
     }
 
     #[test]

@@ -229,6 +229,11 @@ impl Column {
         self.nulls.len()
     }
 
+    /// Whether its values may be numbers, so that their text must be kept.
+    pub(super) fn takes_numbers(&self) -> bool {
+        numeric!(&self.values, _v => true, _ => false)
+    }
+
     /// The fault of a value of another type.
     pub(super) fn wrong(&self, found: &str) -> Fault {
         format!("{} was expected, not {found}", types::print(&self.data_type))

@@ -1,39 +1,34 @@
-//! JSON records to columns: the parser drives the columns directly, no value tree between.
+//! JSON records to columns: serde_json's streaming deserialiser drives the columns directly, no value tree between.
 //!
 //! What surprises: fields that are not declared must be JSON, and are skipped however deep they are, without
 //! recursion and without being parsed into anything. Deep nesting where a column is declared is refused at its first
-//! wrong level. A key that occurs twice is refused only where its column is declared.
+//! wrong level. A key that occurs twice is refused only where its column is declared. The value of a column of numbers
+//! is taken as text (`RawValue`): as a double, decimals, big integers and `float32` would lose digits on their way.
+
+use std::fmt;
 
 use arrow::array::{Array, BinaryArray, BooleanArray};
 use arrow::datatypes::SchemaRef;
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
 
-use super::parse::{Kind, Parser};
 use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder};
 use crate::error::{Error, Result};
 use crate::format::columns::{Column, Columns, Values, blame, sentence};
 use crate::format::{Good, too_large};
-use crate::units::SCRATCH_BYTES;
 
 /// Decodes records of JSON.
 pub(super) struct JsonDecoder {
     schema: SchemaRef,
     columns: Columns,
-    work: Work,
-}
-
-/// Memory that is used again for each record.
-#[derive(Default)]
-struct Work {
-    /// A string that had escapes.
-    text: String,
-    /// The brackets of a value that is skipped.
-    open: Vec<u8>,
 }
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, work: Work::default() })
+        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())? })
     }
 
     /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
@@ -45,8 +40,10 @@ impl JsonDecoder {
             None => std::str::from_utf8(record)
                 .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
         };
-        let mut reader = Reader { json: Parser::new(text), work: &mut self.work };
-        reader.record(&mut self.columns, row)
+        let fields = Members { columns: &mut self.columns, row, what: "a JSON object" };
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
+        self.columns.complete(row)
     }
 
     fn values(&mut self, values: &BinaryArray) -> Result<Decoded> {
@@ -74,9 +71,6 @@ impl JsonDecoder {
                 }
             }
         }
-        // One huge record is no reason to hold its size for ever.
-        self.work.text.shrink_to(SCRATCH_BYTES);
-        self.work.open.shrink_to(SCRATCH_BYTES);
         let records = self.columns.finish(&self.schema, good.count())?;
         let good: Option<BooleanArray> = good.finish();
         Ok(Decoded { records, good, bad })
@@ -92,92 +86,184 @@ impl Decoder for JsonDecoder {
     }
 }
 
-/// Reads a record into columns.
-struct Reader<'a> {
-    json: Parser<'a>,
-    work: &'a mut Work,
+/// The members of an object, as row `row` of its columns.
+struct Members<'a> {
+    columns: &'a mut Columns,
+    row: usize,
+    what: &'static str,
 }
 
-impl Reader<'_> {
-    /// One object and nothing after it.
-    fn record(&mut self, columns: &mut Columns, row: usize) -> Result<(), String> {
-        if self.json.kind() != Ok(Kind::Object) {
-            return Err(self.json.unexpected("a JSON object"));
-        }
-        self.fields(columns, row)?;
-        self.json.end()?;
-        columns.complete(row)
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
     }
 
-    /// The members of an object, as row `row` of its columns.
-    fn fields(&mut self, columns: &mut Columns, row: usize) -> Result<(), String> {
-        self.json.open();
-        let (mut hint, mut first) = (0, true);
-        while self.json.more(first, b'}')? {
-            first = false;
-            let Some(at) = columns.find(self.json.key(&mut self.work.text)?, hint) else {
-                self.json.skip(&mut self.work.open)?;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut hint = 0;
+        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint })? {
+            let Some(at) = found else {
+                map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let column = &mut columns.columns[at];
-            if column.len() > row {
-                return Err(blame(&column.name, "the key occurs twice"));
+            let column = &mut self.columns.columns[at];
+            if column.len() > self.row {
+                return Err(A::Error::custom(blame(&column.name, "the key occurs twice")));
             }
-            self.value(column).map_err(|fault| blame(&column.name, &fault))?;
+            if let Err(e) = map.next_value_seed(Cell(&mut *column)) {
+                return Err(A::Error::custom(blame(&column.name, &e.to_string())));
+            }
             hint = at + 1;
         }
         Ok(())
     }
+}
 
-    /// One value of a column. It recurses as deep as the column's type is, no deeper.
-    fn value(&mut self, column: &mut Column) -> Result<(), String> {
-        match self.json.kind()? {
-            Kind::String => column.push_str(self.json.string(&mut self.work.text)?),
-            Kind::Number => column.push_number(self.json.number()?, "the number "),
-            Kind::Null => {
-                self.json.literal(Kind::Null)?;
-                column.push_null()
-            }
-            kind @ (Kind::True | Kind::False) => {
-                self.json.literal(kind)?;
-                column.push_bool(kind == Kind::True)
-            }
-            Kind::Array => self.list(column),
-            Kind::Object => self.object(column),
-        }
+/// A key, looked up in place: nothing is allocated for it.
+struct Key<'a> {
+    columns: &'a Columns,
+    hint: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
     }
 
-    fn list(&mut self, column: &mut Column) -> Result<(), String> {
-        let (Values::List { item, .. } | Values::FixedList { item, .. }) = &mut column.values else {
-            return Err(column.wrong("an array"));
+    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(self.columns.find(key, self.hint))
+    }
+}
+
+/// One value of a column. It recurses as deep as the column's type is, no deeper.
+struct Cell<'a>(&'a mut Column);
+
+impl<'de> DeserializeSeed<'de> for Cell<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if !self.0.takes_numbers() {
+            return deserializer.deserialize_any(self);
+        }
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        let column = self.0;
+        // The text of one value of valid JSON: its first byte says which.
+        let pushed = match text.as_bytes().first() {
+            Some(b'"') => match serde_json::from_str::<&str>(text) {
+                Ok(plain) => column.push_str(plain),
+                // Escapes: the text cannot be borrowed.
+                Err(_) => match serde_json::from_str::<String>(text) {
+                    Ok(text) => column.push_str(&text),
+                    Err(e) => Err(e.to_string()),
+                },
+            },
+            Some(b'n') => column.push_null(),
+            Some(b't' | b'f') => column.push_bool(text == "true"),
+            Some(b'[') => Err(column.wrong("an array")),
+            Some(b'{') => Err(column.wrong("an object")),
+            _ => column.push_number(text, "the number "),
         };
-        self.json.open();
-        let mut items = 0;
-        while self.json.more(items == 0, b']')? {
-            self.value(item).map_err(|fault| blame(&format!("[{items}]"), &fault))?;
-            items += 1;
-        }
-        column.close_list(items)
+        pushed.map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Visitor<'de> for Cell<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.wrong("this"))
     }
 
-    fn object(&mut self, column: &mut Column) -> Result<(), String> {
-        let row = column.len();
-        match &mut column.values {
-            Values::Struct(fields) => {
-                self.fields(fields, row)?;
-                column.close_struct()
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.0.push_bool(value).map_err(E::custom)
+    }
+
+    // Numbers come here only where none is wanted.
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        Err(E::custom(self.0.wrong(&format!("the number `{value}`"))))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        Err(E::custom(self.0.wrong(&format!("the number `{value}`"))))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        Err(E::custom(self.0.wrong(&format!("the number `{value}`"))))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        self.0.push_str(value).map_err(E::custom)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.0.push_null().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let (Values::List { item, .. } | Values::FixedList { item, .. }) = &mut self.0.values else {
+            return Err(A::Error::custom(self.0.wrong("an array")));
+        };
+        let mut items = 0;
+        loop {
+            match seq.next_element_seed(Cell(&mut *item)) {
+                Ok(Some(())) => items += 1,
+                Ok(None) => break,
+                Err(e) => return Err(A::Error::custom(blame(&format!("[{items}]"), &e.to_string()))),
+            }
+        }
+        self.0.close_list(items).map_err(A::Error::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let row = self.0.len();
+        match &mut self.0.values {
+            Values::Struct(columns) => {
+                Members { columns, row, what: "an object" }.visit_map(map)?;
+                self.0.close_struct().map_err(A::Error::custom)
             }
             Values::Map { key, value, .. } => {
-                self.json.open();
-                let mut first = true;
-                while self.json.more(first, b'}')? {
-                    first = false;
-                    key.push_field(self.json.key(&mut self.work.text)?)?;
-                    self.value(value).map_err(|fault| blame("value", &fault))?;
+                while map.next_key_seed(MapKey(&mut *key))?.is_some() {
+                    if let Err(e) = map.next_value_seed(Cell(&mut *value)) {
+                        return Err(A::Error::custom(blame("value", &e.to_string())));
+                    }
                 }
-                column.close_list(0)
+                self.0.close_list(0).map_err(A::Error::custom)
             }
-            _ => Err(column.wrong("an object")),
+            _ => Err(A::Error::custom(self.0.wrong("an object"))),
         }
+    }
+}
+
+/// A key of a map column, appended to its keys.
+struct MapKey<'a>(&'a mut Column);
+
+impl<'de> DeserializeSeed<'de> for MapKey<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for MapKey<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<(), E> {
+        self.0.push_field(key).map_err(E::custom)
     }
 }

@@ -2,7 +2,6 @@
 
 mod decode;
 mod encode;
-mod parse;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;

@@ -4,6 +4,7 @@
 //! which passes the input.
 
 mod arrays;
+mod excess;
 
 use arrays::{boolean, dictionary, int64, list_of_int64, utf8};
 
@@ -65,6 +66,9 @@ fn mode(config: &str) -> String {
 
 /// The computed columns of port `out` in a mode.
 fn columns(mode: &str) -> Vec<OutputColumn> {
+    if let Some(columns) = excess::columns(mode) {
+        return columns;
+    }
     let computed = |fields| vec![OutputColumn::Computed(fields)];
     match mode {
         "utf8"
@@ -113,6 +117,9 @@ fn columns(mode: &str) -> Vec<OutputColumn> {
 
 /// The array (or arrays) of the computed column, right or wrong as the mode says.
 fn computed(mode: &str, rows: u32) -> Vec<Array> {
+    if let Some(arrays) = excess::arrays(mode, rows) {
+        return arrays;
+    }
     let n = rows as usize;
     let mut a = int64(n);
     match mode {
@@ -239,6 +246,9 @@ impl Guest for Hostile {
             "bind-hoard" => hoard(),
             _ => {}
         }
+        if let Some(binding) = excess::binding(&mode) {
+            return Ok(binding);
+        }
         let passed = |index| OutputColumn::Passed(Passed { index, name: None });
         let mut out = Output { name: "out".into(), columns: columns(&mode) };
         let mut other = Output { name: "other".into(), columns: vec![passed(0)] };
@@ -302,7 +312,10 @@ impl Guest for Hostile {
                     rejections: (0..input.length).map(reject).collect(),
                 });
             }
-            mode => trap_on_value(mode, &input),
+            mode => match excess::process(mode, &input) {
+                Some(answer) => return answer,
+                None => trap_on_value(mode, &input),
+            },
         }
         let (rows, rejected) = rows(&mode, input.length);
         let first = Emission { output: 0, rows, computed: computed(&mode, input.length) };
@@ -314,11 +327,17 @@ impl Guest for Hostile {
     }
 }
 
-/// Mode `trap-on=N`: traps when any value of the first column is N, for the host's search for the bad row.
+/// Mode `trap-on=N`: traps when any value of the first column is N, for the host's search for the bad row; mode
+/// `trap-every=N`: when N divides any of them.
 fn trap_on_value(mode: &str, input: &RecordBatch) {
-    let Some(value) = mode.strip_prefix("trap-on=").and_then(|n| n.parse::<i64>().ok()) else { return };
+    let number = |name| mode.strip_prefix(name).and_then(|n: &str| n.parse::<i64>().ok());
+    let (on, every) = (number("trap-on="), number("trap-every="));
+    if on.is_none() && every.is_none() {
+        return;
+    }
     let (values, _) = input.arrays[0].buffers[1].as_chunks::<8>();
-    if values.iter().any(|word| i64::from_le_bytes(*word) == value) {
+    let bad = |value: i64| on == Some(value) || every.is_some_and(|n| value % n == 0);
+    if values.iter().any(|word| bad(i64::from_le_bytes(*word))) {
         core::arch::wasm32::unreachable();
     }
 }
