@@ -2,7 +2,7 @@
 # what to install.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka-demo test bench fuzz fmt lint deny
+.PHONY: help demo kafka-demo test bench fuzz release fmt lint deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: ## Everything: set-up, build, guests, unit, golden, hostile and real-Kafka
 
 bench: ## Micro-benchmarks and whole-pipeline benchmarks, printed with the machine they ran on
 	@scripts/bench.sh
+
+release: ## A tarball of the program and its stages for other machines, in target/packages (half an hour of building)
+	@scripts/release.sh
 
 fuzz: ## Fuzz everything that comes from outside, FUZZ_RUNS (10,000,000) executions a target
 	@scripts/fuzz.sh long

@@ -6,6 +6,8 @@ use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
 
+use crate::trace::Passages;
+
 /// The records of one partition as a source read them: columns, not message objects.
 #[derive(Debug)]
 pub struct SourceBatch {
@@ -27,6 +29,8 @@ pub struct SourceBatch {
     pub payload: Payload,
     /// Where reading goes on: at least the last offset + 1 (control records and gaps may lie between).
     pub next: i64,
+    /// The records that belong to a trace; `None` where none does, and where traces are not followed.
+    pub trace: Option<Box<Passages>>,
 }
 
 /// The values of a source batch.
@@ -136,11 +140,17 @@ impl Origins {
 
     /// The original of a row. Panics when the row is out of range, as indexing does.
     pub fn get(&self, row: usize) -> Origin {
+        let (batch, row) = self.locate(row);
+        Origin { batch: Arc::clone(batch), row }
+    }
+
+    /// The batch of a row's original and its row there. Panics when the row is out of range, as indexing does.
+    pub fn locate(&self, row: usize) -> (&Arc<SourceBatch>, usize) {
         assert!(row < self.len, "row {row} of {}", self.len);
         let mut at = self.rows.as_ref().map_or(row, |rows| rows[row] as usize);
         for batch in self.batches.iter() {
             if at < batch.len() {
-                return Origin { batch: Arc::clone(batch), row: at };
+                return (batch, at);
             }
             at -= batch.len();
         }

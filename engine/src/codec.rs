@@ -70,12 +70,15 @@ pub enum Layout {
 }
 
 /// Where the fields and the records of CSV end (RFC 4180): a quote within a quoted field is doubled, a quoted field
-/// may hold line ends, a quote elsewhere is an ordinary sign. Sources cut records with it, the format fields.
+/// may hold line ends, a quote elsewhere is an ordinary sign. A record ends with CRLF, LF or CR. Sources cut records
+/// with it, the format fields.
 #[derive(Debug, Clone)]
 pub struct CsvFields {
     delimiter: u8,
     quote: u8,
     state: CsvState,
+    /// Whether the last record ended with a CR, to which an LF may still belong.
+    after_cr: bool,
     /// The unquoted text of a field.
     text: Vec<u8>,
 }
@@ -95,7 +98,7 @@ enum CsvState {
 impl CsvFields {
     /// Fields with these signs.
     pub fn new(delimiter: u8, quote: u8) -> Self {
-        Self { delimiter, quote, state: CsvState::Start, text: Vec::new() }
+        Self { delimiter, quote, state: CsvState::Start, after_cr: false, text: Vec::new() }
     }
 
     fn step(&mut self, byte: u8) -> CsvState {
@@ -111,12 +114,18 @@ impl CsvFields {
         self.state
     }
 
+    /// How many bytes at the start of `bytes` still belong to the end of the last record: an LF after its CR.
+    pub fn rest_of_end(&mut self, bytes: &[u8]) -> usize {
+        usize::from(std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n'))
+    }
+
     /// Length of the part of `bytes` that belongs to the record under way, its line end included; `None`: all of
     /// it, and the record goes on. The state is kept for the next part.
     pub fn end_of_record(&mut self, bytes: &[u8]) -> Option<usize> {
         for (i, byte) in bytes.iter().enumerate() {
-            if *byte == b'\n' && self.state != CsvState::Quoted {
-                self.state = CsvState::Start;
+            if matches!(byte, b'\n' | b'\r') && self.state != CsvState::Quoted {
+                self.reset();
+                self.after_cr = *byte == b'\r';
                 return Some(i + 1);
             }
             self.step(*byte);
@@ -124,19 +133,35 @@ impl CsvFields {
         None
     }
 
+    /// As [`CsvFields::end_of_record`], with the quotes forgotten: a record that is too large ends with its line, so
+    /// that a quote that is never closed does not take the rest of a file with it.
+    pub fn end_of_line(&mut self, bytes: &[u8]) -> Option<usize> {
+        self.reset();
+        let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+        self.after_cr = bytes[end] == b'\r';
+        Some(end + 1)
+    }
+
     /// Forgets the record under way.
     pub fn reset(&mut self) {
         self.state = CsvState::Start;
+        self.after_cr = false;
     }
 
-    /// Calls `field` with the text of each field of a whole record and whether it was quoted. The error says what
-    /// is wrong with the quotes.
+    /// Calls `field` with the text of each field of a whole record and whether it was quoted; a line end after the
+    /// record is none of its text. The error says what is wrong with the quotes or the lines.
     pub fn split(&mut self, record: &[u8], mut field: impl FnMut(&[u8], bool)) -> Result<(), String> {
         self.reset();
         self.text.clear();
         let mut quoted = false;
-        for byte in record {
+        for (i, byte) in record.iter().enumerate() {
             let before = self.state;
+            if matches!(byte, b'\n' | b'\r') && before != CsvState::Quoted {
+                if matches!(&record[i..], b"\n" | b"\r" | b"\r\n") {
+                    break;
+                }
+                return Err("a line end outside quotes: a record is one line".to_owned());
+            }
             match self.step(*byte) {
                 CsvState::Start => {
                     field(&self.text, quoted);
@@ -152,7 +177,8 @@ impl CsvFields {
             }
         }
         if self.state == CsvState::Quoted {
-            return Err("a quote is never closed".to_owned());
+            let lines = record.iter().filter(|byte| **byte == b'\n').count() + 1;
+            return Err(format!("a quote is never closed; the record goes on for {lines} lines"));
         }
         field(&self.text, quoted);
         Ok(())

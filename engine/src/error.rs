@@ -73,6 +73,7 @@ codes! {
     P011 "a pipeline that reads what it writes"
     P012 "a grant that cannot be given"
     P013 "two pipelines of one name"
+    P017 "spans cannot go where they shall"
     S001 "a source cannot be opened"
     S002 "a source cannot be read"
     S003 "a topic does not exist"
@@ -103,6 +104,7 @@ codes! {
     X003 "the state folder cannot be used"
     X004 "the worker failed"
     X007 "the admin server cannot start"
+    X011 "spans are not delivered"
 }
 
 impl fmt::Display for Code {

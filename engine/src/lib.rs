@@ -12,6 +12,7 @@ pub mod clock;
 pub mod codec;
 pub mod metrics;
 pub mod progress;
+pub mod trace;
 // Rank 2
 pub mod channel;
 pub mod config;

@@ -245,3 +245,36 @@ pub const HISTOGRAM_NANOS: &[u64] = &[
 ];
 /// Characters below which a secret is not looked for in what is printed: it would be found in every other word.
 pub const SECRET_CHARS_MIN: usize = 4;
+/// Bytes of a `tracestate`: what the W3C asks everyone to pass on; longer ones are dropped whole.
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+
+/// Members of a `tracestate`, by the same specification.
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
+
+/// Sampled records a second that a worker makes spans for: at about 20 us each, delivery included, a tenth of a core.
+/// More are passed on as they came.
+pub const TRACE_RECORDS_PER_SECOND: u32 = 5_000;
+
+/// Spans a second below those of records (calls of stages, writes), for a stage may make many rows of one.
+pub const TRACE_SPANS_PER_SECOND: u32 = 20_000;
+
+/// Log lines a second about single records of traces: enough to follow one, not enough to drown the rest.
+pub const TRACE_LOG_LINES_PER_SECOND: u32 = 10;
+
+/// Finished spans that wait for the collector: a second's worth, at about 1 KiB each.
+pub const TRACE_QUEUE_SPANS: usize = 16_384;
+
+/// Other traces that the span of a stage's call names.
+pub const TRACE_LINKS_MAX: usize = 32;
+
+/// Failures that the span of a record tells of, on average over its batch: one record may be written to many places.
+pub const TRACE_EVENTS_MAX: usize = 16;
+
+/// Bytes of a failure's message in a span; the dead letter has more of it.
+pub const TRACE_MESSAGE_BYTES_MAX: usize = 256;
+
+/// At the end of a run spans are delivered for at most this long.
+pub const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A collector that is away is logged this often.
+pub const TRACE_LOG_INTERVAL: Duration = Duration::from_secs(60);

@@ -56,25 +56,32 @@ def ignored(path, rules):
 class Stage:
     def __init__(self, folder, base, options):
         self.folder, self.options = folder, options
-        self.env = {"PATH": "/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+        self.env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         self.args, self.work, self.user, self.entry, self.command = {}, "/", "0:0", [], []
         self.mounts = []
         bootstrap(folder, RUST_IMAGE if base.startswith("rust:") else None)
         if base.startswith("rust:"):
-            self.env |= {"RUSTUP_HOME": "/usr/local/rustup", "CARGO_HOME": "/usr/local/cargo"}
-            for name in ("rustup", "cargo"):
-                home = pathlib.Path(os.environ.get(f"{name.upper()}_HOME", pathlib.Path.home() / f".{name}"))
-                self.mount(home, f"usr/local/{name}")
+            # The toolchain itself and read-only, without rustup: what runs here must not change this machine.
+            sysroot = subprocess.run(["rustc", "--print", "sysroot"], cwd=ROOT, check=True, capture_output=True, text=True)
+            self.mount(sysroot.stdout.strip(), "usr/local/rust", read_only=True)
+            self.env |= {"CARGO_HOME": "/usr/local/cargo", "PATH": "/usr/local/rust/bin:" + self.env["PATH"]}
+            registry = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo")) / "registry"
+            if registry.exists() and not (folder / "usr/local/cargo/registry").exists():
+                shutil.copytree(registry, folder / "usr/local/cargo/registry", symlinks=True)
         self.mount("/proc", "proc")
         self.mount("/dev", "dev")
         shutil.copy("/etc/resolv.conf", folder / "etc/resolv.conf")
+        # This machine's sources, which may be a mirror, instead of debootstrap's.
+        (folder / "etc/apt/sources.list").unlink(missing_ok=True)
         for extra in ("/etc/apt/sources.list.d", "/etc/apt/apt.conf.d"):
             shutil.copytree(extra, folder / extra.lstrip("/"), dirs_exist_ok=True)
 
-    def mount(self, source, target):
+    def mount(self, source, target, read_only=False):
         target = self.folder / target
         target.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "--rbind", "--make-rslave", str(source), str(target)], check=True)
+        if read_only:
+            subprocess.run(["mount", "-o", "remount,bind,ro", str(target)], check=True)
         self.mounts.append(target)
 
     def close(self):

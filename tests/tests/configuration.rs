@@ -85,6 +85,9 @@ fn grants_in_vain_and_sockets_are_warned_of() {
     let identity = identity.replace("    config: { script: \"\" }\n", "");
     let ended = scratch(&identity).pipe(&["check"]);
     ended.says(0, &["warning W017", "an environment", "folders"]);
+    let plain = scratch(&granted("env", "{ env: { API_TOKEN: abcdef, REGION: eu } }")).pipe(&["check"]);
+    plain.says(0, &["warning P010: `API_TOKEN` is written into the file"]);
+    assert_eq!(plain.stderr.lines().count(), 1, "{}", plain.stderr);
     let noted = scratch(&granted("bind!env;bind!folders", "{}")).pipe(&["explain"]);
     noted.says(0, &[]);
     assert!(noted.stdout.contains("asked in bind for: environment, folders"), "{}", noted.stdout);

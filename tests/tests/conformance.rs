@@ -220,6 +220,7 @@ fn rows(range: std::ops::Range<i64>) -> Batch {
         headers: None,
         payload: Payload::Values(values),
         next: range.end,
+        trace: None,
     }));
     let records = RecordBatch::try_new(columns(), vec![Arc::new(numbers), Arc::new(text)]).unwrap();
     Batch::new(records, origins)
@@ -239,7 +240,7 @@ fn file_sink(format: &str, base: &Path) -> Box<dyn Sink> {
         schema: &columns(),
     };
     let prepared = (kind.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    prepared.open(&sink::Open { lanes: 1, worker: "w".into() }).unwrap().remove(0)
+    prepared.open(&sink::Open { lanes: 1, worker: "w".into(), traced: false }).unwrap().remove(0)
 }
 
 fn visible(base: &Path) -> Vec<i64> {
@@ -316,7 +317,7 @@ fn a_blackhole_counts_what_it_drops() {
     let settings =
         sink::Settings { pipeline: "p", name: "out", base, options: &options, format: None, schema: &schema };
     let prepared = (kind.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    let mut sinks = prepared.open(&sink::Open { lanes: 2, worker: "w".into() }).unwrap();
+    let mut sinks = prepared.open(&sink::Open { lanes: 2, worker: "w".into(), traced: false }).unwrap();
     assert_eq!(sinks.len(), 2, "one a lane");
     let mut refused = Vec::new();
     sinks[0].write(&rows(0..5), &mut refused).unwrap();

@@ -329,6 +329,8 @@ sinks: {{ out: {{ from: in, blackhole: }} }}
     };
     scratch.write("pipeline.yaml", topic("[other, round.dead-letters]"));
     scratch.pipe(&["check"]).says(2, &["P011", "pipeline.yaml:3:", "the dead letters write to", "replay"]);
+    scratch.write("pipeline.yaml", topic("[\"^round[.].*\"]"));
+    scratch.pipe(&["check"]).says(2, &["P011", "the dead letters write to", "narrow"]);
     scratch.write("pipeline.yaml", topic("[other.dead-letters]"));
     scratch.pipe(&["check"]).says(0, &[]);
 }

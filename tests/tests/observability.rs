@@ -56,11 +56,6 @@ impl Worker {
         fs::read_to_string(self.scratch.path("log")).unwrap()
     }
 
-    fn lines(&self) -> Vec<Value> {
-        let log = self.log();
-        log.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"))).collect()
-    }
-
     /// Where its admin server listens.
     fn address(&self) -> String {
         let said = |log: &str| {
@@ -245,7 +240,7 @@ stages:
     config: {{ mode: trap }}
 sinks:
   out:
-    from: [flood.other, fails.other]
+    from: [flood.out, flood.other, fails.out, fails.other]
     blackhole: {{}}
 ",
         guest.display(),

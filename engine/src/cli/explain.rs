@@ -155,6 +155,11 @@ pub fn text<B: Ports>(plan: &Plan<B>, details: impl Fn(&StageNode<B>) -> Vec<Str
     let interval = humantime::format_duration(plan.commit_interval);
     let _ = writeln!(out, "delivery: at least once, committed every {interval}; lanes: {}", plan.lanes);
     let _ = writeln!(out, "dead letters: {}", dead_letters(plan));
+    if let Some(tracing) = &plan.tracing {
+        let to = tracing.endpoint.as_deref().unwrap_or("nowhere, contexts are passed on");
+        let _ =
+            writeln!(out, "spans: to {to}; of records without a context {} begin a trace", tracing.sample);
+    }
     out
 }
 
@@ -168,7 +173,7 @@ pub fn runtime<B: Ports>(plan: &Plan<B>) -> String {
     let lanes = plan.lanes;
     let _ = writeln!(
         out,
-        "lanes: {lanes}, each with a thread and an instance of every node: {}",
+        "lanes: {lanes}, each with an instance of every node on a thread `<node>/<lane>`: {}",
         names.join(", ")
     );
     for source in &plan.sources {

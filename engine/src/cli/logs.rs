@@ -222,7 +222,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::error_span!("stage", pipeline = "p", stage = "s", lane = 3usize);
             span.in_scope(|| {
-                tracing::warn!(rows = 7, offset = -1, text = "a\"quokka-smile\"b", "it {}", "said\nso")
+                tracing::warn!(rows = 7, offset = -1, text = "a\"quokka-smile\"b", "it {}", "said\nso");
             });
         });
         let bytes = kept.0.lock().unwrap().clone();

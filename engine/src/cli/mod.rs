@@ -53,6 +53,10 @@ enum Command {
     #[command(hide = true)]
     Docs(docs::Args),
     /// Look at dead letters, and replay them.
+    ///
+    /// A record that fails goes to the dead letters with its cause, and the others go on. `list` says what failed,
+    /// where and why; `show` prints one letter whole; `replay` sends the records through the pipeline again, once
+    /// what made them fail is mended. All of them read the pipeline file to find the topic or the file.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Build stages.

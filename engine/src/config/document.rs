@@ -87,7 +87,8 @@ fn dotted(pointer: &str) -> String {
 /// Whether a value is written as this text: a password of digits must not lose its leading zero.
 fn is_written_so(value: &Value, text: &str) -> bool {
     match value {
-        Value::Number(_) | Value::Bool(_) => value.to_string() == text,
+        Value::Number(number) => format!("{number}").as_str() == text,
+        Value::Bool(value) => text == if *value { "true" } else { "false" },
         _ => true,
     }
 }

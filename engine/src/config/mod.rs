@@ -19,7 +19,7 @@ pub use expand::Variables;
 pub use spec::Spec;
 pub use suggest::{help as suggestion, nearest};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 use crate::codec::Problem;
 use crate::error::{Code, Result};
 use crate::units::CONFIG_BYTES_MAX;
-use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, SourceSpec, StageSpec};
+use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, SourceSpec, StageSpec, TracingSpec};
 
 /// A pipeline as far as it could be read: what had a mistake is `None`, and the names are all there.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +52,23 @@ pub struct Draft {
     pub batch: BatchSpec,
     /// Lanes.
     pub lanes: Option<usize>,
+    /// Traces.
+    pub tracing: Option<TracingSpec>,
+    /// Of the environment what OpenTelemetry gives a meaning to and planning needs, where traces are followed.
+    pub environment: BTreeMap<&'static str, String>,
 }
+
+/// Variables of the environment that planning looks at.
+const ENVIRONMENT: &[&str] = &[
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+];
 
 /// A file that was read, and its mistakes so far (not yet those of the plan).
 #[derive(Debug)]
@@ -147,6 +163,10 @@ pub fn load_checked(
             );
             problems.extend(check(&document.value)?.into_iter().filter(|p| !follows(&document, p)));
             draft = sift(&document, &mut problems);
+            if draft.tracing.is_some() {
+                let set = ENVIRONMENT.iter().filter_map(|name| Some((*name, (variables.get)(name)?)));
+                draft.environment = set.filter(|(_, value)| !value.is_empty()).collect();
+            }
         }
         Some(root) => {
             faults.push(yaml::Fault::new(
@@ -169,6 +189,12 @@ pub fn load_checked(
         help: fault.help,
     });
     Ok(Loaded { diagnostics: diagnostics.collect(), document, draft, problems })
+}
+
+/// The value of a piece of YAML, such as a kind's example; `None` where it is none.
+pub fn value_of(text: &str) -> Option<Value> {
+    let (root, faults) = yaml::parse(text);
+    root.filter(|_| faults.is_empty()).map(overrides::plain)
 }
 
 /// Whether a problem only says that a variable is missing, which was said already.
@@ -198,6 +224,8 @@ fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
         dead_letters: sieve.part(&value, "/dead_letters"),
         batch: sieve.part(&value, "/batch").unwrap_or_default(),
         lanes: sieve.part(&value, "/lanes"),
+        tracing: sieve.part(&value, "/tracing"),
+        environment: BTreeMap::new(),
     };
     for section in ["stages", "sinks"] {
         for (name, node) in value.get(section).and_then(Value::as_object).into_iter().flatten() {
@@ -222,7 +250,7 @@ fn is_optional(pointer: &str) -> bool {
     let mut parts = pointer.split('/').skip(1);
     matches!(
         (parts.next(), parts.next(), parts.next()),
-        (Some("delivery" | "batch"), Some(_), _)
+        (Some("delivery" | "batch" | "tracing"), Some(_), _)
             | (Some("stages"), _, Some("limits" | "on_failure" | "config"))
             | (Some("sources" | "sinks"), _, Some("on_failure"))
     )

@@ -62,7 +62,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn plain(node: Node) -> Value {
+pub(super) fn plain(node: Node) -> Value {
     match node.kind {
         Kind::Scalar { value, .. } => value,
         Kind::Sequence(items) => Value::Array(items.into_iter().map(plain).collect()),

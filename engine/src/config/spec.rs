@@ -39,6 +39,9 @@ pub struct Spec {
     #[serde(default)]
     #[schemars(range(min = 1, max = 256))]
     pub lanes: Option<usize>,
+    /// Follow traces: W3C trace context in Kafka headers, spans to a collector. Default: off, headers are left alone.
+    #[serde(default)]
+    pub tracing: Option<TracingSpec>,
 }
 
 /// A source: exactly one kind (`kafka`, `file`, `generate`), and how its records are read.
@@ -277,6 +280,22 @@ pub struct BatchSpec {
     /// A batch is handed over when its first record has waited this long. Default 20 ms.
     #[serde(default)]
     pub age: Option<Period>,
+}
+
+/// Traces: context from and into Kafka headers, and where spans go.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TracingSpec {
+    /// Address of a collector that takes OTLP over HTTP (`http://localhost:4318`). Default: that of
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT`; without any, contexts are passed on and
+    /// no span is made.
+    #[serde(default)]
+    pub otlp: Option<String>,
+    /// Share of the records without a context that begin a trace, from 0 to 1. Default: that of
+    /// `OTEL_TRACES_SAMPLER`, else 0.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: Option<f64>,
 }
 
 /// A number of bytes: `64MiB`, `1.5 GB`, or a bare number.

@@ -91,7 +91,7 @@ delivery: { guarantee: exactly_once, commit_interval: soon }
         &["lanes"],
         &expect![[r#"
             p.yaml:2:7: error C005: the text `Bad Name` is not valid here (Name of the pipeline: consumer group, prefix of transactional ids and of the dead-letter topic. It must match ^[a-z0-9][a-z0-9._-]{0,99}$)
-            p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes)
+            p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes, tracing)
             p.yaml:5:31: error C003: unknown key `colour` (keys: columns)
             p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
             p.yaml:7:3: error P003: nothing reads `bad` (add a stage or sink with `from: bad`; a sink `blackhole` drops rows on purpose)

@@ -1,7 +1,8 @@
 //! `csv`: fields between delimiters; files may begin with a header.
 //!
-//! Values are read by the columns that `json` uses too, so that one bad record never touches its neighbours; an
-//! empty field that is not quoted is a null. Files are written by arrow-csv.
+//! Values are read by the columns that `json` uses too, so that one bad record never touches its neighbours. An empty
+//! field is a null, an empty text is quoted: so they are read, and so they are written. arrow-csv is not used: it fails
+//! a batch for one value, and writes a null and an empty text as one.
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -10,13 +11,12 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::csv::{Writer, WriterBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::columns::{Columns, blame, sentence};
-use super::text::printable;
-use super::{Count, FormatKind, Good, Options, too_large, written};
+use super::write::Text;
+use super::{Count, FormatKind, Good, Options, too_large, write_failed};
 use crate::batch::Payload;
 use crate::codec::{BadRow, CsvFields, Decoded, Decoder, Encoder, Format, Layout, RowReader, RowWriter};
 use crate::config::types;
@@ -92,13 +92,15 @@ impl Csv {
         let file =
             File::open(path).map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")))?;
         let mut lines = super::sample::Lines::new(BufReader::new(file), INFER_BYTES_MAX);
+        let mut framing = self.splitter();
         let mut next = || {
-            let line =
-                lines.next().map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?;
+            let record = lines
+                .next_record(&mut framing)
+                .map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?;
             let mut fields = Vec::new();
-            let Some(line) = line else { return Ok(None) };
-            // A quote that stays open holds a line end: such a record says nothing about types.
-            let whole = self.splitter().split(line, |text, quoted| {
+            let Some(record) = record else { return Ok(None) };
+            // A record whose quotes are wrong says nothing about types.
+            let whole = self.splitter().split(record, |text, quoted| {
                 fields.push((String::from_utf8_lossy(text).into_owned(), quoted));
             });
             Ok::<_, Error>(Some(if whole.is_ok() { fields } else { Vec::new() }))
@@ -125,14 +127,16 @@ impl Csv {
     }
 }
 
-/// The type that holds what was seen and one field more.
+/// The type that holds what was seen and one field more. A number must be written as numbers are: `08123` and `+49` are
+/// codes of somebody, and more digits than 64 bits hold are not given up for a float.
 fn widen(so_far: &DataType, text: &str, quoted: bool) -> DataType {
     let found = match text {
         "" if !quoted => return so_far.clone(),
         "true" | "false" | "TRUE" | "FALSE" | "True" | "False" => DataType::Boolean,
-        _ if text.parse::<i64>().is_ok() => DataType::Int64,
-        _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
-            && text.parse::<f64>().is_ok() =>
+        _ if text.parse::<i64>().is_ok_and(|number| number.to_string() == text) => DataType::Int64,
+        _ if text.contains(['.', 'e', 'E'])
+            && serde_json::from_str::<f64>(text).is_ok()
+            && !text.contains(char::is_whitespace) =>
         {
             DataType::Float64
         }
@@ -195,7 +199,7 @@ impl Format for Csv {
 
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {
         flat(&schema)?;
-        Ok(Box::new(CsvEncoder { delimiter: self.delimiter, quote: self.quote }))
+        Ok(Box::new(CsvEncoder(Lines { delimiter: self.delimiter, quote: self.quote })))
     }
 
     fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
@@ -204,10 +208,20 @@ impl Format for Csv {
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {
         flat(&schema)?;
-        let mut writer = builder(self.delimiter, self.quote).with_header(self.header).build(Count::new(out));
-        // The header is there even when no row follows.
-        written(printable(&RecordBatch::new_empty(schema)).and_then(|empty| writer.write(&empty)))?;
-        Ok(Box::new(CsvLines { writer, bytes: 0 }))
+        let lines = Lines { delimiter: self.delimiter, quote: self.quote };
+        let mut writer = CsvLines { lines, out: Count::new(out), work: Vec::new() };
+        if self.header {
+            // It is there even when no row follows.
+            for (i, field) in schema.fields().iter().enumerate() {
+                if i > 0 {
+                    writer.work.push(self.delimiter);
+                }
+                lines.field(field.name().as_bytes(), &mut writer.work);
+            }
+            writer.work.push(b'\n');
+            writer.flush()?;
+        }
+        Ok(Box::new(writer))
     }
 
     fn extension(&self) -> &'static str {
@@ -215,15 +229,22 @@ impl Format for Csv {
     }
 }
 
+/// Refuses columns that a field cannot hold.
 fn flat(schema: &SchemaRef) -> Result<()> {
-    match schema.fields().iter().find(|field| field.data_type().is_nested()) {
-        None => Ok(()),
-        Some(field) => {
+    for field in schema.fields() {
+        let refused = |why: &str| {
+            let name = field.name();
             let message =
-                format!("column `{}`: CSV cannot hold {}", field.name(), types::print(field.data_type()));
-            Err(Error::user(Code::P009, message))
+                format!("column `{name}`: CSV cannot hold {}{why}", types::print(field.data_type()));
+            Error::user(Code::P009, message)
+        };
+        if field.data_type().is_nested() {
+            return Err(refused(""));
         }
+        let empty = arrow::array::new_empty_array(field.data_type());
+        Text::new(&empty).map_err(|e| refused(&format!(": {e}")))?;
     }
+    Ok(())
 }
 
 struct CsvDecoder {
@@ -245,6 +266,7 @@ impl CsvDecoder {
                 let column = &mut columns.columns[at];
                 let pushed = match std::str::from_utf8(text) {
                     Ok("") if !quoted => column.push_null(),
+                    Ok(text) if !column.is_text() && text.trim_ascii().is_empty() => column.push_null(),
                     Ok(text) => column.push_field(text),
                     Err(e) => Err(format!("not UTF-8: {e}")),
                 };
@@ -287,58 +309,110 @@ impl Decoder for CsvDecoder {
     }
 }
 
-/// A quoted empty text and a null are both written as an empty field: CSV has one spelling for them here.
-fn builder(delimiter: u8, quote: u8) -> WriterBuilder {
-    WriterBuilder::new().with_delimiter(delimiter).with_quote(quote).with_header(false)
-}
-
-struct CsvEncoder {
+/// Writes rows as lines.
+#[derive(Clone, Copy)]
+struct Lines {
     delimiter: u8,
     quote: u8,
 }
 
+impl Lines {
+    /// Appends the rows without line ends, and calls `end` after each.
+    fn rows(self, records: &RecordBatch, out: &mut Vec<u8>, mut end: impl FnMut(&mut Vec<u8>)) -> Result<()> {
+        let refused = |e: ArrowError| Error::user(Code::K002, format!("rows cannot be written as CSV: {e}"));
+        let columns = records
+            .columns()
+            .iter()
+            .map(|column| Ok((Text::new(column)?, column.logical_nulls())))
+            .collect::<Result<Vec<_>, ArrowError>>()
+            .map_err(refused)?;
+        let mut text = Vec::new();
+        for row in 0..records.num_rows() {
+            for (i, (values, nulls)) in columns.iter().enumerate() {
+                if i > 0 {
+                    out.push(self.delimiter);
+                }
+                if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+                    text.clear();
+                    if !values.write(row, &mut text) {
+                        text.extend_from_slice(values.number(row).to_string().as_bytes());
+                    }
+                    self.field(&text, out);
+                } else if columns.len() == 1 {
+                    // An empty line is no record.
+                    out.extend_from_slice(&[self.quote; 2]);
+                }
+            }
+            end(out);
+        }
+        Ok(())
+    }
+
+    /// Appends a field, in quotes where it would be read as anything but this text: empty, with a sign of the format,
+    /// with blanks at its ends, which many readers take away, or with a byte order mark.
+    fn field(self, text: &[u8], out: &mut Vec<u8>) {
+        let special =
+            |byte: &u8| *byte == self.delimiter || *byte == self.quote || matches!(byte, b'\n' | b'\r');
+        let blank = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
+        let mark = text.starts_with(b"\xef\xbb\xbf");
+        if !blank(text.first()) && !blank(text.last()) && !mark && !text.iter().any(special) {
+            out.extend_from_slice(text);
+            return;
+        }
+        out.push(self.quote);
+        for byte in text {
+            if *byte == self.quote {
+                out.push(self.quote);
+            }
+            out.push(*byte);
+        }
+        out.push(self.quote);
+    }
+}
+
+struct CsvEncoder(Lines);
+
 impl Encoder for CsvEncoder {
     fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
         let mut bytes = Vec::new();
-        let mut offsets = Vec::with_capacity(records.num_rows() + 1);
-        offsets.push(0i32);
-        let refused = |e: ArrowError| Error::user(Code::K002, format!("rows cannot be written as CSV: {e}"));
-        let records = printable(records).map_err(refused)?;
-        for row in 0..records.num_rows() {
-            // Quotes may hold line ends, so rows are written one by one rather than cut apart afterwards.
-            let mut writer = builder(self.delimiter, self.quote).build(&mut bytes);
-            writer.write(&records.slice(row, 1)).map_err(refused)?;
-            drop(writer);
-            while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-                bytes.pop();
-            }
-            offsets.push(
-                i32::try_from(bytes.len()).map_err(|_| Error::user(Code::K002, "a batch beyond 2 GiB"))?,
-            );
+        let mut ends = Vec::with_capacity(records.num_rows() + 1);
+        ends.push(0);
+        self.0.rows(records, &mut bytes, |bytes| ends.push(bytes.len()))?;
+        if i32::try_from(bytes.len()).is_err() {
+            return Err(Error::user(Code::K002, "a batch is larger than 2 GiB as CSV"));
         }
-        Ok(BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None))
+        let ends: Vec<i32> = ends.into_iter().map(|end| end as i32).collect();
+        Ok(BinaryArray::new(OffsetBuffer::new(ends.into()), Buffer::from_vec(bytes), None))
     }
 }
 
 struct CsvLines {
-    writer: Writer<Count>,
-    bytes: u64,
+    lines: Lines,
+    out: Count,
+    /// Lines that are not written yet.
+    work: Vec<u8>,
+}
+
+impl CsvLines {
+    fn flush(&mut self) -> Result<()> {
+        let done = self.out.write_all(&self.work);
+        self.work.clear();
+        done.map_err(|e| write_failed(&e))
+    }
 }
 
 impl RowWriter for CsvLines {
     fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        // arrow-csv does not show its output; memory of the batch is near enough for rolling by size.
-        self.bytes += records.get_array_memory_size() as u64;
-        written(printable(records).and_then(|records| self.writer.write(&records)))
+        self.lines.rows(records, &mut self.work, |line| line.push(b'\n'))?;
+        self.flush()
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.out.bytes()
     }
 
     fn finish(&mut self) -> Result<()> {
-        // The writer flushes after every batch.
-        Ok(())
+        self.out.flush().map_err(|e| write_failed(&e))
     }
 }
 
@@ -389,6 +463,11 @@ mod tests {
         let free = (KIND.prepare)(&serde_json::json!({})).unwrap().infer(&path).unwrap();
         let printed: Vec<String> = free.fields().iter().map(|f| types::print_field(f)).collect();
         assert_eq!(printed, ["int64", "utf8", "float64"]);
+        std::fs::write(&path, "zip,code,id,f,g\n08123,+49,18446744073709551615,-0.5e3,.5\n").unwrap();
+        let codes = (KIND.prepare)(&serde_json::json!({})).unwrap().infer(&path).unwrap();
+        let printed: Vec<String> = codes.fields().iter().map(|f| types::print_field(f)).collect();
+        assert_eq!(printed, ["utf8", "utf8", "utf8", "float64", "utf8"], "no digit is lost by a guess");
+
         let wrong = (KIND.prepare)(&serde_json::json!({"columns": {"z": "int32"}})).unwrap().infer(&path);
         assert_eq!(wrong.unwrap_err().code(), Code::P008);
     }

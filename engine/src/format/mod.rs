@@ -9,6 +9,8 @@ pub mod parquet;
 pub mod raw;
 mod sample;
 mod text;
+mod time;
+mod write;
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -213,4 +213,36 @@ mod tests {
             assert!(problems[0].message.contains(part), "{text}: {}", problems[0].message);
         }
     }
+
+    /// Which of these lines the C library's engine matches, by `grep -E`; `None` where it refuses the pattern.
+    fn posix(text: &str, lines: &[&str]) -> Option<Vec<bool>> {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        let mut grep = Command::new("grep")
+            .env("LC_ALL", "C")
+            .args(["-n", "-E", "-e", text])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        grep.stdin.take().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+        let ended = grep.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stdout).unwrap();
+        let found: Vec<usize> =
+            said.lines().map(|line| line.split(':').next().unwrap().parse().unwrap()).collect();
+        (ended.status.code() != Some(2)).then(|| (1..=lines.len()).map(|n| found.contains(&n)).collect())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn both_engines_make_the_same_of_what_is_taken(rest in "[ab1.^$|()\\[\\]*+?{},\\\\-]{0,9}") {
+            let lines = ["a", "b", "ab", "ba", "aab", "abab", "a.b", "a-b", "a1", "b11", "^a", "a$", "{1}", "[a]", "(", "-"];
+            let text = format!("^{rest}");
+            if let Ok(regex) = pattern(&text) {
+                let ours: Vec<bool> = lines.iter().map(|line| regex.is_match(line)).collect();
+                proptest::prop_assert_eq!(Some(ours), posix(&text, &lines), "{}", text);
+            }
+        }
+    }
 }

@@ -300,7 +300,8 @@ group! {
     Worker {
         Counter {
             dead_letters_received DeadLettersReceived, dead_letters_written DeadLettersWritten, commits Commits,
-            commit_failures CommitFailures, rewinds Rewinds,
+            commit_failures CommitFailures, rewinds Rewinds, trace_invalid_headers TraceInvalidHeaders,
+            trace_dropped_spans TraceDroppedSpans,
         }
         Gauge { last_commit_ms LastCommit, epochs_in_flight EpochsInFlight }
         Histogram { commit_ns CommitTime }

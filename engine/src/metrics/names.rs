@@ -142,6 +142,8 @@ names! {
         EpochsInFlight Gauge One "pipe_epochs_in_flight" "Epochs whose barrier has left the sources and that are not committed."
         EpochAge Gauge Nanos "pipe_epoch_oldest_age_seconds" "Age of the oldest of them: how long ago what is not committed was read at most."
         Rewinds Counter One "pipe_rewinds_total" "Rewinds to what is committed."
+        TraceInvalidHeaders Counter One "pipe_trace_invalid_headers_total" "Records whose `traceparent` is none; it was taken as absent."
+        TraceDroppedSpans Counter One "pipe_trace_dropped_spans_total" "Spans that were not made or not delivered: over a limit, or the collector is away, slow or refuses."
         DeadLettersReceived Counter One "pipe_dead_letters_received_total" "Failed rows that reached the dead-letter writer."
         DeadLettersWritten Counter One "pipe_dead_letters_written_total" "Dead letters made durable."
     }
@@ -197,7 +199,7 @@ names! {
         StageMemoryPeak Gauge One "pipe_stage_memory_peak_bytes" "Largest memory of an instance so far."
         StageMemoryLimit Gauge One "pipe_stage_memory_limit_bytes" "Memory that an instance may have (`limits.memory`)."
         StageBreakerOpen Gauge One "pipe_stage_breaker_open" "Lanes of a stage in which nothing but failures follows: fresh instances are tried after pauses."
-        StageLogSuppressed Counter One "pipe_stage_log_lines_suppressed_total" "Log lines of a stage that were left out because there were too many (`limits.log_lines_per_second`)."
+        StageLogSuppressed Counter One "pipe_stage_log_lines_suppressed_total" "Log lines of a stage that were left out because there were too many (`limits.log_lines`)."
     }
     Sink {
         SinkReceived Counter One "pipe_sink_received_rows_total" "Rows that a sink took."

@@ -8,7 +8,8 @@ use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
 use super::{
-    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, warnings,
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, traces,
+    warnings,
 };
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Period, Size, StageSpec};
@@ -74,6 +75,9 @@ pub fn plan<B: Ports>(
     let dead_letters = sinks::dead_letters(&tables, draft, folders.base, folders.working);
     let dead_letters = dead_letters.map_err(|all| builder.problems.extend(all)).ok();
     builder.guarantee();
+    let mut suspicious = Vec::new();
+    let tracing =
+        traces::plan(draft, &mut suspicious).map_err(|all| builder.problems.extend(all)).ok().flatten();
     let Some(dead_letters) = dead_letters.filter(|_| builder.problems.is_empty()) else {
         return Err(builder.problems);
     };
@@ -97,13 +101,14 @@ pub fn plan<B: Ports>(
             age: period(draft.batch.age, units::BATCH_AGE),
         },
         lanes: draft.lanes.unwrap_or(1),
-        warnings: Vec::new(),
+        tracing,
+        warnings: suspicious,
     };
     let (loops, named) = warnings::loops(&plan);
     if !loops.is_empty() {
         return Err(loops);
     }
-    plan.warnings = warnings::of_plan(draft, &plan);
+    plan.warnings.extend(warnings::of_plan(draft, &plan));
     plan.warnings.extend(named);
     Ok(plan)
 }

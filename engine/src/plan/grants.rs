@@ -6,6 +6,7 @@ use crate::codec::Problem;
 use crate::config::spec::GrantsSpec;
 use crate::config::step;
 use crate::error::Code;
+use crate::secret;
 use crate::stage::{Bound, Grants};
 
 /// Resolves grants; pointers of the mistakes are within the stage's entry.
@@ -13,6 +14,10 @@ pub(super) fn resolve(spec: &GrantsSpec, base: &Path) -> Result<Grants, Vec<Prob
     let mut grants = Grants::default();
     let mut problems = Vec::new();
     for (key, value) in &spec.env {
+        // A literal value; one that came from elsewhere was seen when the file was read.
+        if secret::is_named(key) {
+            secret::keep(&value.0);
+        }
         if let Err(message) = grants.env(key, &value.0) {
             let problem = Problem::new(Code::P012, step("/grants/env", key), message);
             problems

@@ -12,6 +12,7 @@ pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
+mod traces;
 pub mod warnings;
 
 pub use build::{Folders, Tables, plan};
@@ -54,8 +55,19 @@ pub struct Plan<B = Bound> {
     pub room: Room,
     /// Units of parallelism.
     pub lanes: usize,
+    /// How traces are followed; `None`: they are not.
+    pub tracing: Option<Tracing>,
     /// What is suspicious, by pointer into the file.
     pub warnings: Vec<Problem>,
+}
+
+/// How traces are followed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// Where spans go, whole (`http://localhost:4318/v1/traces`); `None`: none are made, contexts are passed on.
+    pub endpoint: Option<String>,
+    /// Share of the records without a context that begin a trace.
+    pub sample: f64,
 }
 
 /// What planning asks of a bound stage. [`Bound`] in a worker; tests of the planner bind without Wasm.

@@ -20,7 +20,10 @@ pub fn pipeline() -> Value {
 /// The same for other tables.
 pub(super) fn of(tables: &Tables) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let on_failure = generator.subschema_for::<OnFailure>().to_value();
+    let mut on_failure = generator.subschema_for::<OnFailure>().to_value();
+    if let Value::Object(map) = &mut on_failure {
+        map.insert("default".into(), json!("dead_letter"));
+    }
     let from = generator.subschema_for::<crate::config::spec::Inputs>().to_value();
     let options = |generator: &mut SchemaGenerator, make: fn(&mut SchemaGenerator) -> Schema| {
         make(generator).to_value()

@@ -59,6 +59,11 @@ impl Breaker {
         Some(Change::Opened)
     }
 
+    /// Whether failures follow each other.
+    pub fn is_open(&self) -> bool {
+        self.pauses.is_some()
+    }
+
     /// How long to rest before the next call; nothing while it is closed. A call that took long is followed by as
     /// long a rest, so that a stage that loops has half of a core at most.
     pub fn pause(&mut self) -> Duration {
@@ -92,6 +97,7 @@ mod tests {
         }
         assert_eq!(breaker.failed(CALL), Some(Change::Opened));
         assert_eq!(breaker.failed(CALL), None, "it opens once");
+        assert!(breaker.is_open());
         assert!(breaker.pause() >= STAGE_PAUSE_MIN);
         assert_eq!((breaker.succeeded(), breaker.pause()), (Some(Change::Closed), Duration::ZERO));
         assert_eq!(breaker.succeeded(), None);

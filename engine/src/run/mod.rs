@@ -2,9 +2,9 @@
 //! dead letters. This is the only module that starts threads for data.
 //!
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
-//! end), `state` (positions of sources without a group), `summary` (the sums), `health` (who moves and who does not),
-//! `replay` and `replayed` (dead letters as a source, and which have been).
+//! loops), `scribe` (failures to letters), `breaker` and `search` (what failures of a stage cost), `coordinator`
+//! (barriers, commits, rewinds, the end), `state` (positions of sources without a group), `summary` (the sums),
+//! `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have been).
 
 mod breaker;
 mod controls;
@@ -14,9 +14,11 @@ mod decode;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+mod otlp;
 pub mod replay;
 pub mod replayed;
 pub mod samples;
+mod scribe;
 mod search;
 mod sink;
 mod source;
@@ -40,7 +42,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
-pub use dead_letter::Attempts;
+pub use scribe::Attempts;
 pub use summary::Summary;
 
 /// How a worker runs.
@@ -71,6 +73,7 @@ pub struct Running {
     coordinator: std::thread::JoinHandle<Result<(), Error>>,
     nodes: Vec<Node>,
     controls: controls::Controls,
+    spans: Option<otlp::Exporter>,
 }
 
 struct Node {
@@ -113,6 +116,9 @@ impl Running {
             }
         }
         let closed = self.controls.close(&*self.stats.clock);
+        if let Some(spans) = self.spans {
+            spans.close();
+        }
         let summary = Summary::of(&self.stats, result.is_ok());
         let result = result.and(closed).and_then(|()| summary.check());
         (summary, result)

@@ -154,6 +154,7 @@ fn batch(
         headers: headers(letters),
         payload,
         next: letters[letters.len() - 1].line.offset + 1,
+        trace: None,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};
 use crate::source::{Partition, Polled, Positions, Reader};
+use crate::trace::Sampler;
 use crate::units::{Epoch, Generation};
 
 /// One lane of one source.
@@ -32,6 +33,8 @@ pub(super) struct Lane {
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Source>,
     pub pulse: Arc<Pulse>,
+    /// Finds the records that belong to a trace; `None`: traces are not followed.
+    pub sampler: Option<Sampler>,
     /// Positions read to since the last barrier.
     pub positions: Positions,
     /// The last epoch whose barrier was sent.
@@ -69,8 +72,9 @@ impl Lane {
                 continue;
             }
             match self.reader.poll(POLL_WAIT) {
-                Ok(Polled::Batch(batch)) => {
+                Ok(Polled::Batch(mut batch)) => {
                     self.pulse.now(Doing::Working);
+                    batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
                     self.batch(Arc::new(batch))?;
                 }
                 Ok(Polled::Idle) => self.pulse.now(Doing::Waiting),

@@ -17,6 +17,7 @@ use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::Doing;
 use crate::stage::{Bound, CallFailure, Instance, Outcome};
+use crate::trace::BatchSpan;
 use crate::units::STAGE_SEARCH_TIME_DIVISOR;
 
 /// One lane of one stage.
@@ -154,18 +155,30 @@ impl Lane {
             Ok(_) => self.breaker.succeeded(),
             Err(_) => self.breaker.failed(self.clock.now() - begin),
         };
-        let stage = &*self.name;
         match (change, &result) {
             (Some(Change::Opened), Err(failure)) => {
                 self.stats.breaker_open.step(true);
-                let (kind, message) = (failure.kind.as_str(), &*failure.message);
-                tracing::warn!(stage, kind, message, "nothing but failures: each call now waits a little");
+                let (kind, reason) = (failure.kind.as_str(), &*failure.message);
+                tracing::warn!(kind, reason, "nothing but failures: each call now waits a little");
             }
             (Some(Change::Closed), _) => {
                 self.stats.breaker_open.step(false);
-                tracing::info!(stage, "a call succeeded again: no more waiting");
+                tracing::info!("a call succeeded again: no more waiting");
             }
             _ => {}
+        }
+        if let (Err(failure), Some(pulse)) = (&result, self.inputs.pulse()) {
+            match self.breaker.is_open() {
+                true => pulse.retrying(&format_args!(
+                    "nothing but failures, now with {}: {}",
+                    failure.kind.as_str(),
+                    failure.message
+                )),
+                // Each call is a step: a search through many rows that fail is slow, not stuck.
+                false => pulse.now(Doing::Working),
+            }
+        } else if let (Some(Change::Closed), Some(pulse)) = (change, self.inputs.pulse()) {
+            pulse.now(Doing::Working);
         }
         result
     }
@@ -180,8 +193,12 @@ impl Lane {
         };
         self.stats.calls.add(1);
         instance.about((!batch.is_empty()).then(|| batch.origins.get(0)));
+        let span = BatchSpan::begin(&batch.origins, &self.name);
         let begin = self.clock.now();
         let result = instance.process_within(time, &batch.records);
+        if let Some(span) = span {
+            span.end(result.as_ref().err().map(|failure| (failure.kind.as_str(), &*failure.message)));
+        }
         self.stats.log_suppressed.add(instance.take_suppressed());
         self.stats.memory_peak.raise(instance.memory_peak() as u64);
         match &result {
@@ -198,10 +215,6 @@ impl Lane {
                 let time = (self.clock.now() - begin).as_nanos() as u64;
                 self.stats.guest_ns.add(time);
                 self.stats.call_ns.record(time);
-                // Each call is a step: a search through many rows that fail is slow, not stuck.
-                if let Some(pulse) = self.inputs.pulse() {
-                    pulse.now(Doing::Working);
-                }
                 self.stats.failed_calls.add(1);
                 self.instance = None;
             }

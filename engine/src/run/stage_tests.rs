@@ -47,6 +47,7 @@ fn batch(values: &[i64]) -> Batch {
         headers: None,
         payload: Payload::Values(BinaryArray::from_iter_values((0..rows).map(|n| n.to_string()))),
         next: rows,
+        trace: None,
     };
     let column = Arc::new(Int64Array::from(values.to_vec())) as _;
     let records = RecordBatch::try_from_iter([("a", column)]).unwrap();
@@ -61,7 +62,6 @@ struct Rig {
     stats: Arc<metrics::Stage>,
     signals: Arc<Signals>,
     clock: Arc<Held>,
-    limits: Limits,
     _sender: Sender<Batch>,
 }
 
@@ -72,7 +72,8 @@ impl Rig {
         let host = Host::new(HostOptions::default()).unwrap();
         let component = host.load(guest.as_ref()).unwrap();
         let mut limits = Limits::defaults_for(component.bytes());
-        limits.time = Duration::from_millis(160);
+        // Short where a loop is to be cut, else so long that no slow machine is taken for one.
+        limits.time = Duration::from_millis(if mode.contains("loop") { 800 } else { 30_000 });
         let bound = component.bind("bad", &batch(&[]).schema(), &json!({ "mode": mode }), &limits).unwrap();
         let (signals, clock) = (Arc::new(Signals::default()), Arc::new(Held { look, ..Held::default() }));
         let meter = Meter::new("p");
@@ -96,7 +97,7 @@ impl Rig {
             told: None,
         };
         let (out, letters) = (Inputs::new(vec![out], current()), Inputs::new(vec![letters], current()));
-        Self { lane, out, letters, stats, signals, clock, limits, _sender: sender }
+        Self { lane, out, letters, stats, signals, clock, _sender: sender }
     }
 
     /// Runs a batch; answers the values that went on and the failures, both in the order in which they were sent.
@@ -148,7 +149,6 @@ fn one_bad_row_costs_at_most_thirty_calls_and_its_neighbours_come_out_in_order()
         ("trap=13", FailureKind::Trap),
         ("hoard=13", FailureKind::OutOfMemory),
         ("invalid=13", FailureKind::InvalidOutput),
-        ("loop=13", FailureKind::Deadline),
     ];
     for (mode, kind) in kinds {
         let mut rig = Rig::new(mode, 0);
@@ -182,15 +182,14 @@ fn each_bad_row_costs_calls_by_the_logarithm_and_rejections_cost_none() {
     assert_eq!((rig.stats.calls.get(), failed.len(), passed.len()), (1, 8, BATCH_ROWS - 8));
 }
 
+/// How many calls that takes, and how many of them have the whole time, is what the tests of `search.rs` count.
 #[test]
-fn a_loop_is_found_in_a_few_deadlines() {
+fn a_row_on_which_the_stage_loops_is_found_and_its_neighbours_come_out_in_order() {
     let mut rig = Rig::new("loop=13", 0);
-    let clock = crate::clock::SystemClock::default();
-    let (_, failed) = rig.run(&with_bad(&[4_321]));
+    let values = with_bad(&[4_321]);
+    let (passed, failed) = rig.run(&values);
     assert_eq!(failed, [(13, FailureKind::Deadline)]);
-    // Not asserted as a time: how often the whole limit was spent is what the search's own tests count.
-    tracing::debug!(took = ?clock.now(), limit = ?rig.limits.time, "found");
-    assert!(rig.stats.failed_calls.get() <= 17, "{} calls failed", rig.stats.failed_calls.get());
+    assert!(passed.iter().eq(values.iter().filter(|v| **v != 13)));
 }
 
 #[test]
@@ -223,11 +222,11 @@ fn a_stage_that_only_fails_stops_the_worker_with_its_name() {
 #[test]
 fn a_trickle_of_bad_records_is_no_broken_stage() {
     let mut rig = Rig::new("trap=13", 0);
-    for _ in 0..200 {
+    for _ in 0..60 {
         assert_eq!(rig.run(&[13]), (vec![], vec![(13, FailureKind::Trap)]));
         rig.clock.advance(60);
     }
-    assert_eq!(rig.stats.dead_lettered.get(), 200);
+    assert_eq!(rig.stats.dead_lettered.get(), 60);
     // The breaker is open by then, which costs each a pause; the first good row closes it.
     assert_eq!(rig.stats.breaker_open.get(), 1);
     rig.run(&[1]);

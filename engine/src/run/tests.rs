@@ -188,6 +188,7 @@ impl Reader for MemoryReader {
             headers: None,
             payload: Payload::Values(BinaryArray::from_iter_values(values)),
             next: end,
+            trace: None,
         };
         self.next = end;
         self.world.polled.fetch_add(batch.len() as u64, Ordering::Relaxed);
@@ -356,6 +357,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
         shutdown_timeout: Duration::from_secs(10),
         room: Room { rows: script.rows, bytes: 1 << 20, age: Duration::from_millis(1) },
         lanes: script.lanes,
+        tracing: None,
         warnings: Vec::new(),
     }
 }

@@ -12,9 +12,10 @@ use super::controls::Controls;
 use super::coordinator::{Committed, Coordinator};
 use super::decode::Decode;
 use super::health::Vitals;
+use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
-    EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, sink, source, stage,
+    EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, otlp, sink, source, stage,
 };
 use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs, Receiver, Sender};
@@ -25,7 +26,8 @@ use crate::metrics::Meter;
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
-use crate::units::{Epoch, Generation};
+use crate::trace::{Export, Sampler, Tracer};
+use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
@@ -50,7 +52,8 @@ pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Res
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
     let worker = options.worker.clone().unwrap_or_else(random_name);
     let state = open_state(&plan, options)?;
-    let wiring = Wiring::new(&plan, clock, tell, Arc::clone(&options.attempts));
+    let mut wiring = Wiring::new(&plan, clock, tell, Arc::clone(&options.attempts));
+    wiring.follow_traces(&plan, &worker);
     // Sinks first: a worker that cannot write must not join a group.
     let sinks = open_sinks(&plan, &worker)?;
     let writer = open_dead_letters(&plan, &worker)?;
@@ -77,7 +80,7 @@ fn open_state(plan: &Plan, options: &Options) -> Result<Option<State>> {
 type LaneSinks = Vec<Box<dyn crate::sink::Sink>>;
 
 fn open_sinks(plan: &Plan, worker: &str) -> Result<Vec<LaneSinks>> {
-    let open = crate::sink::Open { lanes: plan.lanes, worker: worker.to_owned() };
+    let open = crate::sink::Open { lanes: plan.lanes, worker: worker.to_owned(), traced: true };
     plan.sinks
         .iter()
         .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
@@ -88,7 +91,7 @@ fn open_dead_letters(plan: &Plan, worker: &str) -> Result<dead_letter::Writer> {
     match &plan.dead_letters {
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
-            let open = crate::sink::Open { lanes: 1, worker: worker.to_owned() };
+            let open = crate::sink::Open { lanes: 1, worker: worker.to_owned(), traced: false };
             let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))
@@ -133,8 +136,11 @@ struct Wiring {
     /// Receiving ends by receiving node and lane, in the order of its inputs.
     inputs: HashMap<(Target, usize), Vec<Receiver<Batch>>>,
     letters: Vec<Receiver<Vec<Failure>>>,
-    attempts: Arc<dead_letter::Attempts>,
+    attempts: Arc<Attempts>,
     threads: Vec<Node>,
+    /// Where traces are followed.
+    tracer: Option<Arc<Tracer>>,
+    spans: Option<otlp::Exporter>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,12 +150,7 @@ enum Target {
 }
 
 impl Wiring {
-    fn new(
-        plan: &Plan,
-        clock: Arc<dyn Clock>,
-        tell: Tell<Event>,
-        attempts: Arc<dead_letter::Attempts>,
-    ) -> Self {
+    fn new(plan: &Plan, clock: Arc<dyn Clock>, tell: Tell<Event>, attempts: Arc<Attempts>) -> Self {
         let meter = Meter::new(&plan.name);
         let stats = Stats {
             pipeline: plan.name.clone(),
@@ -178,6 +179,8 @@ impl Wiring {
             letters: Vec::new(),
             attempts,
             threads: Vec::new(),
+            tracer: None,
+            spans: None,
         };
         for (i, node) in plan.stages.iter().enumerate() {
             wiring.connect(plan, &node.inputs, Target::Stage(i), &node.name);
@@ -186,6 +189,22 @@ impl Wiring {
             wiring.connect(plan, &node.inputs, Target::Sink(i), &node.name);
         }
         wiring
+    }
+
+    fn follow_traces(&mut self, plan: &Plan, worker: &str) {
+        let Some(tracing) = &plan.tracing else { return };
+        let stats = Arc::clone(&self.stats.worker);
+        if let Some(endpoint) = &tracing.endpoint {
+            self.spans = otlp::Exporter::start(endpoint, &plan.name, worker, &self.clock, &stats);
+        }
+        let export = self.spans.as_ref().map(|spans| Box::new(spans.queue()) as Box<dyn Export>);
+        self.tracer = Some(Tracer::new(&plan.name, worker, Arc::clone(&self.clock), stats, export));
+    }
+
+    /// What finds the records of a source that belong to a trace.
+    fn sampler(&self, plan: &Plan, node: &SourceNode) -> Option<Sampler> {
+        let (tracer, tracing) = (self.tracer.clone()?, plan.tracing.as_ref()?);
+        Some(Sampler::new(tracer, Arc::clone(&node.name), node.kind.name == "kafka", tracing.sample))
     }
 
     fn connect(&mut self, plan: &Plan, inputs: &[Output], target: Target, name: &Arc<str>) {
@@ -343,17 +362,19 @@ impl Wiring {
             .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
         let controls = self.serve(&plan, controls)?;
         for ((i, lane, reader, pulse), failures) in readers.into_iter().zip(letters) {
-            self.source(&plan.sources[i], i, lane, lanes, Feed { reader, failures, pulse })?;
+            self.source(&plan, i, lane, Feed { reader, failures, pulse })?;
         }
-        let Self { stats, tell, threads, .. } = self;
-        Ok(Running { stats: Arc::new(stats), events: tell, coordinator, nodes: threads, controls })
+        let Self { stats, tell, threads, spans, .. } = self;
+        Ok(Running { stats: Arc::new(stats), events: tell, coordinator, nodes: threads, controls, spans })
     }
 
     /// One thread a source serves its control queue.
     fn serve(&mut self, plan: &Plan, controls: Vec<Arc<dyn Control>>) -> Result<Controls> {
         let mut all = Controls::default();
         for (node, control) in plan.sources.iter().zip(controls) {
-            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None));
+            // A rebalance looks up offsets, or drains, within one turn.
+            let turn = KAFKA_ASSIGN_TIMEOUT + REVOKE_TIMEOUT;
+            let pulse = Arc::new(self.pulse(Role::Group, &node.name, None).patient(turn));
             let span = span(&self.stats.pipeline, &pulse);
             self.stats.vitals.watch(Arc::clone(&pulse));
             all.serve(control, self.tell.clone(), pulse, span)?;
@@ -361,15 +382,9 @@ impl Wiring {
         Ok(all)
     }
 
-    fn source(
-        &mut self,
-        node: &SourceNode,
-        index: usize,
-        lane: usize,
-        lanes: usize,
-        feed: Feed,
-    ) -> Result<()> {
+    fn source(&mut self, plan: &Plan, index: usize, lane: usize, feed: Feed) -> Result<()> {
         let Feed { reader, failures, pulse } = feed;
+        let (node, lanes) = (&plan.sources[index], plan.lanes);
         let decoder = match &node.format {
             Some(format) => {
                 let decoder = format.decoder(node.prepared.schema());
@@ -390,6 +405,7 @@ impl Wiring {
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.sources[index].1),
             pulse: Arc::clone(&pulse),
+            sampler: self.sampler(plan, node),
             positions: Positions::new(),
             injected: Epoch(0),
             generation: Generation(0),
@@ -451,7 +467,7 @@ impl Wiring {
         let letters = std::mem::take(&mut self.letters);
         let pulse = Arc::new(self.pulse(Role::DeadLetters, &"dead letters".into(), None));
         let body = dead_letter::Node {
-            scribe: dead_letter::Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
+            scribe: Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
             terminal,
             writer,
             inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)).watched(&pulse),

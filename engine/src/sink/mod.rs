@@ -90,6 +90,8 @@ pub struct Open {
     pub lanes: usize,
     /// Identity of this worker within the pipeline.
     pub worker: String,
+    /// Whether records go out as part of the trace of their origin; dead letters stay as they came.
+    pub traced: bool,
 }
 
 /// A record that a sink refuses for good. It goes to the dead letters.

@@ -226,6 +226,7 @@ impl Lane {
             headers: None,
             payload: Payload::Values(values.finish()),
             next: at,
+            trace: None,
         }
     }
 

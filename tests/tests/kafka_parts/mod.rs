@@ -80,7 +80,7 @@ pub(crate) fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result
         schema,
     };
     let prepared = (sink::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    prepared.open(&sink::Open { lanes, worker: "w".into() })
+    prepared.open(&sink::Open { lanes, worker: "w".into(), traced: false })
 }
 
 /// Drains by committing everything that was handed out, from another thread as the committer does.
@@ -328,6 +328,7 @@ pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>, originals: BinaryArray) -> B
         headers: None,
         payload: Payload::Values(originals),
         next: len as i64,
+        trace: None,
     };
     Batch::new(records, Origins::whole(Arc::new(origin)))
 }

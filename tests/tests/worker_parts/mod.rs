@@ -6,7 +6,9 @@ mod group;
 mod job;
 mod letters;
 mod outage;
+mod probes;
 mod tails;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -29,6 +31,8 @@ pub(crate) struct Pipeline {
     pub(crate) folder: tempfile::TempDir,
     file: PathBuf,
     brokers: String,
+    /// More variables of the worker's environment.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 impl Pipeline {
@@ -40,7 +44,7 @@ impl Pipeline {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pipeline.yaml");
         std::fs::write(&file, yaml).unwrap();
-        Self { folder, file, brokers }
+        Self { folder, file, brokers, variables: Vec::new() }
     }
 
     /// Starts a worker.
@@ -52,6 +56,7 @@ impl Pipeline {
         command.env("PIPE_STAGES", pipe_tests::stages()).env("OUT", self.folder.path());
         command.env("PIPE_CACHE", pipe_tests::root().join("target/test-stage-cache"));
         command.env_remove("RUST_LOG").stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         command.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
         Worker { child: command.spawn().unwrap(), log }
     }

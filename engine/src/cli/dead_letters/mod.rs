@@ -2,7 +2,9 @@
 
 mod list;
 mod replay;
+mod scan;
 mod show;
+mod stop;
 mod text;
 
 use std::io::IsTerminal;

@@ -1,15 +1,15 @@
 //! `pipe dead-letters replay`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::list::{Others, Sums};
+use super::scan::{Names, Scan, Tally};
+use super::stop::Stop;
 use super::text::{Out, line};
-use super::{Filter, Letters, Progress, Where, wrong};
+use super::{Filter, Letters, Where, wrong};
 use crate::cli::load::{Form, plan_loaded, rendered, stage_folders};
 use crate::cli::logs::{self, LogFormat};
 use crate::clock::{Clock, SystemClock};
@@ -19,8 +19,8 @@ use crate::plan::{DeadLetters, Plan, schema};
 use crate::run::replay::{Round, size};
 use crate::run::replayed::{Identity, Replayed};
 use crate::run::summary::grouped;
-use crate::run::{self, Options, Stopper};
-use crate::sink::dead_letter::{File, Found, Letter, Reader};
+use crate::run::{self, Options};
+use crate::sink::dead_letter::{File, Letter};
 use crate::stage::HostOptions;
 use crate::units::{REPLAY_ROUND_BYTES, REPLAY_ROUND_LETTERS};
 
@@ -44,7 +44,7 @@ pub struct Args {
     #[command(flatten)]
     at: Where,
     #[command(flatten)]
-    filter: Filter,
+    pub(super) filter: Filter,
     /// Do it
     #[arg(long)]
     execute: bool,
@@ -54,13 +54,13 @@ pub struct Args {
     /// Only through the source, stage or sink of this name, for the letters that failed there, and what is
     /// downstream of it; without a name: each letter from where it failed
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    from_stage: Option<String>,
+    pub(super) from_stage: Option<String>,
     /// Another component for a stage, for this replay: `--component late=late-mended.wasm`
     #[arg(long, value_name = "STAGE=FILE", value_parser = component)]
     component: Vec<(String, PathBuf)>,
     /// Also what has been replayed before
     #[arg(long)]
-    again: bool,
+    pub(super) again: bool,
     /// Folder that remembers what was replayed [default: .pipe beside the pipeline]
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
@@ -78,31 +78,20 @@ fn component(text: &str) -> Result<(String, PathBuf), String> {
 
 /// What of the plan a replay uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Whole,
     From(String),
 }
 
 /// A command under way.
-struct Command<'a> {
-    args: &'a Args,
+pub(super) struct Command<'a> {
+    pub args: &'a Args,
     host: HostOptions,
-    letters: Letters,
-    known: Replayed,
+    pub letters: Letters,
+    pub known: Replayed,
     /// What failed later is not of this replay.
     started: i64,
     stop: Stop,
-}
-
-/// What letters would be, or were, replayed.
-#[derive(Default)]
-struct Tally {
-    chosen: Sums,
-    others: Others,
-    before: u64,
-    repeats: u64,
-    homeless: u64,
-    failed_again: u64,
 }
 
 /// Replays, or says what would be.
@@ -140,31 +129,6 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Names of a plan's nodes.
-struct Names {
-    sources: Vec<String>,
-    all: Vec<String>,
-}
-
-impl Names {
-    fn of(plan: &Plan) -> Self {
-        let sources: Vec<String> = plan.sources.iter().map(|s| s.name.to_string()).collect();
-        let stages = plan.stages.iter().map(|s| s.name.to_string());
-        let sinks = plan.sinks.iter().map(|s| s.name.to_string());
-        Self { all: sources.iter().cloned().chain(stages).chain(sinks).collect(), sources }
-    }
-
-    /// The source that a letter's record came from. Letters of the first version do not say it.
-    fn source<'a>(&'a self, letter: &Letter) -> Option<&'a str> {
-        let by_name = |name: &str| self.sources.iter().find(|s| *s == name).map(String::as_str);
-        match (&letter.line.source, self.sources.as_slice()) {
-            (Some(name), _) => by_name(name),
-            (None, [only]) => Some(only),
-            (None, _) => by_name(&letter.line.stage),
-        }
-    }
-}
-
 impl Command<'_> {
     /// The plan, with the components that were named.
     fn plan(&self) -> Result<Option<Plan>> {
@@ -191,7 +155,7 @@ impl Command<'_> {
     }
 
     /// Whether a letter is one that the filters and `--from-stage` choose.
-    fn chooses(&self, way: Option<&Way>, letter: &Letter) -> bool {
+    pub fn chooses(&self, way: Option<&Way>, letter: &Letter) -> bool {
         let named = self.args.from_stage.as_deref().filter(|name| !name.is_empty());
         let of = match (way, named) {
             (Some(Way::From(name)), _) => letter.line.stage == *name,
@@ -202,7 +166,7 @@ impl Command<'_> {
     }
 
     /// Through the whole pipeline a record counts once, from a stage once for each stage.
-    fn identity(&self, letter: &Letter) -> Identity {
+    pub fn identity(&self, letter: &Letter) -> Identity {
         letter.line.identity(self.args.from_stage.is_some())
     }
 
@@ -319,116 +283,5 @@ impl Command<'_> {
         self.stop.watch(None);
         eprintln!("{summary}");
         result.map(|()| summary.dead_letters.1)
-    }
-}
-
-/// Reads the letters once and picks those that are to be replayed.
-struct Scan {
-    reader: Box<dyn Reader>,
-    progress: Progress,
-    tally: Tally,
-    /// Records that were picked, however often they have failed.
-    seen: HashSet<Identity>,
-    /// Letters of records that were picked by another letter: they are done with it.
-    repeats: Vec<Identity>,
-}
-
-impl Scan {
-    /// `None`: there are no letters yet.
-    fn new(letters: &Letters) -> Result<Option<Self>> {
-        Ok(letters.open(None)?.map(|reader| Self {
-            reader,
-            progress: Progress::new(),
-            tally: Tally::default(),
-            seen: HashSet::new(),
-            repeats: Vec::new(),
-        }))
-    }
-
-    /// The next letter to replay, and its source.
-    fn next<'a>(
-        &mut self,
-        command: &Command<'_>,
-        way: Option<&Way>,
-        names: &'a Names,
-    ) -> Result<Option<(&'a str, Letter)>> {
-        let tally = &mut self.tally;
-        while tally.chosen.all() < command.args.filter.limit.unwrap_or(u64::MAX) {
-            self.progress.tell(self.reader.as_ref());
-            let letter = match self.reader.next()? {
-                None => break,
-                Some(Found::Letter(letter)) => *letter,
-                Some(Found::Other(place, why)) => {
-                    tally.others.note_strange(&place, &why);
-                    continue;
-                }
-            };
-            if letter.line.pipeline != command.letters.pipeline {
-                tally.others.note_foreign();
-                continue;
-            }
-            if !command.chooses(way, &letter) {
-                continue;
-            }
-            let identity = command.identity(&letter);
-            if !command.args.again && command.known.contains(&identity) {
-                tally.before += 1;
-                continue;
-            }
-            let Some(source) = names.source(&letter) else {
-                tally.homeless += 1;
-                continue;
-            };
-            if !self.seen.insert(letter.line.record(command.args.from_stage.is_some())) {
-                tally.repeats += 1;
-                self.repeats.push(identity);
-                continue;
-            }
-            tally.chosen.add(&letter);
-            return Ok(Some((source, letter)));
-        }
-        self.progress.clear();
-        Ok(None)
-    }
-}
-
-/// Ends a replay in order on the first signal, at once on the second.
-#[derive(Clone, Default)]
-struct Stop {
-    asked: Arc<AtomicBool>,
-    running: Arc<Mutex<Option<Stopper>>>,
-}
-
-impl Stop {
-    fn asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
-    }
-
-    fn watch(&self, running: Option<Stopper>) {
-        if let (Some(stopper), true) = (&running, self.asked()) {
-            stopper.stop();
-        }
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
-    }
-
-    fn listen(&self) -> Result<()> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
-            .map_err(|e| Error::external(Code::X004, format!("signals cannot be handled: {e}")))?;
-        let stop = self.clone();
-        std::thread::spawn(move || {
-            let mut received = signals.forever();
-            if received.next().is_some() {
-                stop.asked.store(true, Ordering::Release);
-                if let Some(stopper) = &*stop.running.lock().unwrap_or_else(PoisonError::into_inner) {
-                    stopper.stop();
-                }
-            }
-            if let Some(signal) = received.next() {
-                #[expect(clippy::disallowed_methods, reason = "the second signal asks for it")]
-                std::process::exit(128 + signal);
-            }
-        });
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A JSON Schema as a table of keys: type, default, description.
+//! A JSON Schema as a table of keys: type, default, example, description.
 
 use std::fmt::Write;
 
@@ -8,17 +8,30 @@ use serde_json::{Map, Value};
 const DEPTH_MAX: usize = 3;
 
 /// The table of an object's keys; a sentence where it has none. `linked`: keys that have pages of their own, which are
-/// only named.
-pub(super) fn table(schema: &Value, root: &Value, linked: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut rows = Vec::new();
-    collect(schema, root, "", 1, linked, &mut rows);
+/// only named. `example`: a value of this schema, from which single examples are taken.
+pub(super) fn table(
+    schema: &Value,
+    root: &Value,
+    example: &Value,
+    linked: &dyn Fn(&str) -> Option<String>,
+) -> String {
+    let mut table = Table { root, linked, rows: Vec::new() };
+    table.collect(schema, example, "", 1);
+    let rows = table.rows;
     if rows.is_empty() {
         return "It has no options.\n".to_owned();
     }
-    let mut out = String::from("| key | type | default | |\n|---|---|---|---|\n");
-    for Row { key, ty, default, text } in rows {
+    let mut out = String::from("| key | type | default | example | |\n|---|---|---|---|---|\n");
+    for Row { key, ty, default, example, text } in rows {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "| `{key}` | {} | {} | {} |", cell(&ty), cell(&default), cell(&text));
+        let _ = writeln!(
+            out,
+            "| `{key}` | {} | {} | {} | {} |",
+            cell(&ty),
+            cell(&default),
+            cell(&example),
+            cell(&text)
+        );
     }
     out
 }
@@ -27,43 +40,82 @@ struct Row {
     key: String,
     ty: String,
     default: String,
+    example: String,
     text: String,
 }
 
-fn collect(
-    schema: &Value,
-    root: &Value,
-    prefix: &str,
-    depth: usize,
-    linked: &dyn Fn(&str) -> Option<String>,
-    rows: &mut Vec<Row>,
-) {
-    let schema = resolve(schema, root);
-    let empty = Map::new();
-    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let required = |key: &str| {
-        let all = schema.get("required").and_then(Value::as_array);
-        all.is_some_and(|all| all.iter().any(|name| name == key))
-    };
-    for (key, given) in properties {
-        let name = format!("{prefix}{key}");
-        if let Some(link) = linked(&name) {
-            let text = description(given, root);
-            rows.push(Row { key: name, ty: link, default: String::new(), text });
-            continue;
-        }
-        let inner = resolve(given, root);
-        let (default, text) = split_default(&description(given, root));
-        let default = match inner.get("default").or_else(|| given.get("default")) {
-            _ if required(key) => "required".to_owned(),
-            Some(value) if default.is_empty() && is_telling(value) => code(value),
-            _ => default,
+struct Table<'a> {
+    root: &'a Value,
+    linked: &'a dyn Fn(&str) -> Option<String>,
+    rows: Vec<Row>,
+}
+
+impl Table<'_> {
+    fn collect(&mut self, schema: &Value, example: &Value, prefix: &str, depth: usize) {
+        let root = self.root;
+        let schema = resolve(schema, root);
+        let empty = Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let required = |key: &str| {
+            let all = schema.get("required").and_then(Value::as_array);
+            all.is_some_and(|all| all.iter().any(|name| name == key))
         };
-        let ty = type_name(given, root);
-        rows.push(Row { key: name.clone(), ty, default, text });
-        if depth < DEPTH_MAX {
-            collect(inner, root, &format!("{name}."), depth + 1, linked, rows);
+        for (key, given) in properties {
+            let name = format!("{prefix}{key}");
+            if let Some(link) = (self.linked)(&name) {
+                let text = description(given, root);
+                let (default, example) = (String::new(), String::new());
+                self.rows.push(Row { key: name, ty: link, default, example, text });
+                continue;
+            }
+            let inner = resolve(given, root);
+            let (default, text) = split_default(&description(given, root));
+            let default = match inner.get("default").or_else(|| given.get("default")) {
+                _ if required(key) => "required".to_owned(),
+                Some(value) if default.is_empty() && is_telling(value) => code(value),
+                _ => default,
+            };
+            let ty = type_name(given, root);
+            let shown = example.get(key).unwrap_or(&Value::Null);
+            let single = single(shown, inner, &default);
+            self.rows.push(Row { key: name.clone(), ty, default, example: single, text });
+            if depth < DEPTH_MAX {
+                self.collect(inner, shown, &format!("{name}."), depth + 1);
+                if let Some(items) = inner.get("items") {
+                    let first = shown.get(0).unwrap_or(&Value::Null);
+                    self.collect(items, first, &format!("{name}[]."), depth + 1);
+                }
+            }
         }
+    }
+}
+
+/// What a key may be given: what the kind's example gives it, else what its type allows beside the default.
+fn single(shown: &Value, schema: &Value, default: &str) -> String {
+    match shown {
+        Value::Null => {}
+        Value::Object(map) if map.len() > 2 => {}
+        _ => return code(shown),
+    }
+    if let Some(words) = words(schema) {
+        return words.into_iter().find(|word| word != default).unwrap_or_default();
+    }
+    let word = match (own_type(schema), schema.get("type").and_then(Value::as_str)) {
+        (Some((_, example)), _) => example,
+        (None, Some("boolean")) if default.contains("true") => "`false`",
+        (None, Some("boolean")) => "`true`",
+        _ => "",
+    };
+    word.to_owned()
+}
+
+/// Our own two types of text, by what their descriptions begin with: name and example.
+fn own_type(schema: &Value) -> Option<(&'static str, &'static str)> {
+    let text = schema.get("description").and_then(Value::as_str)?;
+    match text {
+        _ if text.starts_with("A number of bytes") => Some(("size", "`64MiB`")),
+        _ if text.starts_with("A length of time") => Some(("duration", "`250ms`")),
+        _ => None,
     }
 }
 
@@ -137,13 +189,8 @@ fn type_name(given: &Value, root: &Value) -> String {
     if let Some(words) = words(schema) {
         return words.join(", ");
     }
-    let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-    // Our own two types of text, by what their descriptions begin with.
-    if text.starts_with("A number of bytes") {
-        return "size, such as `64MiB`".to_owned();
-    }
-    if text.starts_with("A length of time") {
-        return "duration, such as `250ms`".to_owned();
+    if let Some((name, _)) = own_type(schema) {
+        return name.to_owned();
     }
     if let Some(all) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array)
         && schema.get("properties").is_none()
@@ -214,23 +261,27 @@ mod tests {
                 "mode": { "oneOf": [{ "const": "a" }, { "const": "b|c" }], "default": "a" },
                 "all": { "type": "array", "items": { "type": "integer" }, "default": [] },
                 "inner": { "type": "object", "properties": { "on": { "type": "boolean" } } },
+                "each": { "type": "array", "items": { "type": "object", "properties": { "x": { "type": "string" } } } },
                 "kind": { "type": "object", "description": "Another page.", "properties": { "x": {} } },
             },
             "$defs": { "Size": { "type": "string", "description": "A number of bytes: `64MiB`." } },
         });
         let linked = |key: &str| (key == "kind").then(|| "[there](there.md)".to_owned());
         let lines = [
-            "| key | type | default | |",
-            "|---|---|---|---|",
-            "| `path` | text | required | Where it is. |",
-            "| `size` | size, such as `64MiB` | 1 MiB | Bytes at most. More is cut. |",
-            "| `mode` | `a`, `b\\|c` | `a` |  |",
-            "| `all` | list of whole number |  |  |",
-            "| `inner` | mapping |  |  |",
-            "| `inner.on` | `true` or `false` |  |  |",
-            "| `kind` | [there](there.md) |  | Another page. |",
+            "| key | type | default | example | |",
+            "|---|---|---|---|---|",
+            "| `path` | text | required | `a/b` | Where it is. |",
+            "| `size` | size | 1 MiB | `64MiB` | Bytes at most. More is cut. |",
+            "| `mode` | `a`, `b\\|c` | `a` | `b\\|c` |  |",
+            "| `all` | list of whole number |  | `[1]` |  |",
+            "| `inner` | mapping |  |  |  |",
+            "| `inner.on` | `true` or `false` |  | `true` |  |",
+            "| `each` | list of mapping |  |  |  |",
+            "| `each[].x` | text |  |  |  |",
+            "| `kind` | [there](there.md) |  |  | Another page. |",
         ];
-        assert_eq!(table(&schema, &schema, &linked).lines().collect::<Vec<_>>(), lines);
-        assert_eq!(table(&json!({}), &json!({}), &linked), "It has no options.\n");
+        let example = json!({ "path": "a/b", "all": [1] });
+        assert_eq!(table(&schema, &schema, &example, &linked).lines().collect::<Vec<_>>(), lines);
+        assert_eq!(table(&json!({}), &json!({}), &example, &linked), "It has no options.\n");
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::options::table;
+use crate::config::value_of;
 use crate::error::{Code, Error, Result};
 use crate::format::FORMATS;
 use crate::plan::schema;
@@ -47,15 +48,16 @@ fn unlinked(_: &str) -> Option<String> {
     None
 }
 
-/// The table of a kind's options, from what makes their schema.
-fn options(make: fn(&mut SchemaGenerator) -> Schema) -> String {
+/// The table of a kind's options, from what makes their schema and from its example.
+fn options(name: &str, make: fn(&mut SchemaGenerator) -> Schema, example: &str) -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = make(&mut generator).to_value();
     let definitions = generator.take_definitions(true);
     if let Value::Object(map) = &mut schema {
         map.insert("$defs".into(), Value::Object(definitions));
     }
-    table(&schema, &schema, &unlinked)
+    let example = value_of(example).unwrap_or_default();
+    table(&schema, &schema, example.get(name).unwrap_or(&Value::Null), &unlinked)
 }
 
 fn block(section: &str, name: &str, example: &str) -> String {
@@ -87,7 +89,7 @@ pub(super) fn kinds() -> Vec<Page> {
              {metadata}.\n- Committed positions are kept by {keeps}.\n",
             block("sources", "in", kind.example),
             kind.name,
-            options(kind.options),
+            options(kind.name, kind.options, kind.example),
         );
         pages.push(Page::new(
             format!("source-{}.md", kind.name),
@@ -112,7 +114,7 @@ pub(super) fn kinds() -> Vec<Page> {
             "{}\n## Options\n\nUnder `{}:`.\n\n{}\n## What holds\n\n- {format}{durable}\n",
             block("sinks", "out", &format!("from: in\n{}", kind.example)),
             kind.name,
-            options(kind.options),
+            options(kind.name, kind.options, kind.example),
         );
         pages.push(Page::new(
             format!("sink-{}.md", kind.name),
@@ -129,7 +131,7 @@ pub(super) fn kinds() -> Vec<Page> {
             "{endings}```yaml\nformat: {}\n```\n\n## Options\n\nUnder `format: {{ {}: .. }}`.\n\n{}",
             kind.name,
             kind.name,
-            options(kind.options)
+            options(kind.name, kind.options, "")
         );
         pages.push(Page::new(
             format!("format-{}.md", kind.name),
@@ -155,7 +157,7 @@ pub(super) fn pipeline() -> Page {
     let empty = Value::Null;
     let section =
         |name: &str| root.pointer(&format!("/properties/{name}/additionalProperties")).unwrap_or(&empty);
-    let whole = table(&root, &root, &|key: &str| {
+    let whole = table(&root, &root, &Value::Null, &|key: &str| {
         ["sources", "stages", "sinks"].contains(&key).then(|| format!("mapping, [below](#{key})"))
     });
     let mut body = String::from(
@@ -175,7 +177,8 @@ pub(super) fn pipeline() -> Page {
         ("sinks", "Each sink has a name and exactly one kind.", &linked_sinks),
     ] {
         // Writing to a string cannot fail.
-        let _ = write!(body, "\n## {name}\n\n{text}\n\n{}", table(section(name), &root, linked));
+        let _ =
+            write!(body, "\n## {name}\n\n{text}\n\n{}", table(section(name), &root, &Value::Null, linked));
     }
     body.push_str(GRANTS);
     Page::new("pipeline.md".into(), "The pipeline file".into(), "Every key of a pipeline file.", &body)
@@ -283,7 +286,7 @@ pub(super) fn stage(host: &Arc<Host>, manifest: &Path, components: &[PathBuf]) -
          meaning are in [its README](../../stages/{folder}/README.md).\n\n## Configuration\n\nUnder `config:`.\n\n{}\n## \
          What holds\n\n- It is written in {language}, and imports {imports}.\n- Limits that it is content with: \
          {bounds}.\n",
-        table(&schema, &schema, &unlinked),
+        table(&schema, &schema, &Value::Null, &unlinked),
         id = name.replace('-', "_"),
     );
     Ok(Page::new(format!("stage-{name}.md"), format!("Stage `{name}`"), &summary, &body))

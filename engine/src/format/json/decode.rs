@@ -1,14 +1,18 @@
 //! JSON records to columns: serde_json's streaming deserialiser drives the columns directly, no value tree between.
 //!
-//! What surprises: fields that are not declared are skipped without being parsed into anything, however deep they
-//! are and without recursion; their strings are not checked for UTF-8. Deep nesting where a column is declared is
-//! refused at its first wrong level. A key that occurs twice is refused only where its column is declared.
+//! What surprises: fields that are not declared must be JSON, and are skipped however deep they are, without
+//! recursion and without being parsed into anything. Deep nesting where a column is declared is refused at its first
+//! wrong level. A key that occurs twice is refused only where its column is declared. The value of a column of numbers
+//! is taken as text (`RawValue`): as a double, decimals, big integers and `float32` would lose digits on their way.
 
 use std::fmt;
 
 use arrow::array::{Array, BinaryArray, BooleanArray};
 use arrow::datatypes::SchemaRef;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
 
 use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder};
@@ -28,16 +32,17 @@ impl JsonDecoder {
     }
 
     /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
-    /// where they are known to be UTF-8; serde_json then checks no string again.
-    fn record(&mut self, record: Option<&[u8]>, text: Option<&str>, row: usize) -> Result<(), String> {
-        let Some(bytes) = record else { return self.columns.complete(row) };
-        too_large(bytes)?;
-        let fields = Fields { columns: &mut self.columns, row, what: "a JSON object" };
-        match text {
-            Some(text) => whole(&mut serde_json::Deserializer::from_str(text), fields),
-            None => whole(&mut serde_json::Deserializer::from_slice(bytes), fields),
-        }
-        .map_err(|e| e.to_string())?;
+    /// where they are known to be UTF-8.
+    fn record(&mut self, record: &[u8], text: Option<&str>, row: usize) -> Result<(), String> {
+        too_large(record)?;
+        let text = match text {
+            Some(text) => text,
+            None => std::str::from_utf8(record)
+                .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
+        };
+        let fields = Members { columns: &mut self.columns, row, what: "a JSON object" };
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
         self.columns.complete(row)
     }
 
@@ -46,15 +51,18 @@ impl JsonDecoder {
         let mut bad = Vec::new();
         let offsets = values.value_offsets();
         let (first, last) = (offsets[0] as usize, offsets[values.len()] as usize);
-        // One check for the batch is cheaper than one for each string. Where it fails, each record is looked at by
-        // itself: a bad string in a field that nobody declared is no fault.
+        // One check for the batch is cheaper than one for each record. Where it fails, each is looked at by itself.
         let text = std::str::from_utf8(&values.value_data()[first..last]).ok();
         for row in 0..values.len() {
             let record = values.is_valid(row).then(|| values.value(row));
             // `get`: a sign that is cut by the border of two records makes neither of them text.
             let within = (offsets[row] as usize - first)..(offsets[row + 1] as usize - first);
             let text = text.and_then(|text| text.get(within));
-            match self.record(record, text, good.count()) {
+            let done = match record {
+                Some(record) => self.record(record, text, good.count()),
+                None => self.columns.complete(good.count()),
+            };
+            match done {
                 Ok(()) => good.push(),
                 Err(fault) => {
                     self.columns.truncate(good.count());
@@ -78,23 +86,14 @@ impl Decoder for JsonDecoder {
     }
 }
 
-/// Reads one object and nothing after it.
-fn whole<'de, R: serde_json::de::Read<'de>>(
-    json: &mut serde_json::Deserializer<R>,
-    fields: Fields<'_>,
-) -> Result<(), serde_json::Error> {
-    json.deserialize_map(fields)?;
-    json.end()
-}
-
-/// The keys of an object, as row `row` of its columns.
-struct Fields<'a> {
+/// The members of an object, as row `row` of its columns.
+struct Members<'a> {
     columns: &'a mut Columns,
     row: usize,
     what: &'static str,
 }
 
-impl<'de> Visitor<'de> for Fields<'_> {
+impl<'de> Visitor<'de> for Members<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,14 +146,35 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
-/// One value of a column.
+/// One value of a column. It recurses as deep as the column's type is, no deeper.
 struct Cell<'a>(&'a mut Column);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        if !self.0.takes_numbers() {
+            return deserializer.deserialize_any(self);
+        }
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        let column = self.0;
+        // The text of one value of valid JSON: its first byte says which.
+        let pushed = match text.as_bytes().first() {
+            Some(b'"') => match serde_json::from_str::<&str>(text) {
+                Ok(plain) => column.push_str(plain),
+                // Escapes: the text cannot be borrowed.
+                Err(_) => match serde_json::from_str::<String>(text) {
+                    Ok(text) => column.push_str(&text),
+                    Err(e) => Err(e.to_string()),
+                },
+            },
+            Some(b'n') => column.push_null(),
+            Some(b't' | b'f') => column.push_bool(text == "true"),
+            Some(b'[') => Err(column.wrong("an array")),
+            Some(b'{') => Err(column.wrong("an object")),
+            _ => column.push_number(text, "the number "),
+        };
+        pushed.map_err(D::Error::custom)
     }
 }
 
@@ -169,16 +189,17 @@ impl<'de> Visitor<'de> for Cell<'_> {
         self.0.push_bool(value).map_err(E::custom)
     }
 
+    // Numbers come here only where none is wanted.
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.0.push_i64(value).map_err(E::custom)
+        Err(E::custom(self.0.wrong(&format!("the number `{value}`"))))
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        self.0.push_u64(value).map_err(E::custom)
+        Err(E::custom(self.0.wrong(&format!("the number `{value}`"))))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        self.0.push_f64(value).map_err(E::custom)
+        Err(E::custom(self.0.wrong(&format!("the number `{value}`"))))
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
@@ -208,7 +229,7 @@ impl<'de> Visitor<'de> for Cell<'_> {
         let row = self.0.len();
         match &mut self.0.values {
             Values::Struct(columns) => {
-                Fields { columns, row, what: "an object" }.visit_map(map)?;
+                Members { columns, row, what: "an object" }.visit_map(map)?;
                 self.0.close_struct().map_err(A::Error::custom)
             }
             Values::Map { key, value, .. } => {

@@ -1,29 +1,32 @@
 //! Columns to JSON records by arrow-json's writer, cut into rows afterwards.
 //!
-//! Two spellings differ from arrow-json's own: decimals are strings, because most readers of JSON take a number for
-//! a double and lose digits. Binary is hexadecimal digits. NaN and infinities, which JSON does not have, are nulls.
+//! What differs from arrow-json's own: decimals are strings, because most readers of JSON take a number for a double
+//! and lose digits. Times are written as they are read, the ends of their range too. Entries of a map are kept where
+//! their value is null, and its keys may be of any type that has a text; a null of a dictionary may be one of its
+//! words. Binary is hexadecimal digits. NaN and infinities, which JSON does not have, are nulls.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use arrow::array::{Array, BinaryArray, RecordBatch};
+use arrow::array::{Array, AsArray, BinaryArray, MapArray, RecordBatch};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::json::writer::{EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder};
+use arrow::json::writer::{
+    EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder, make_encoder,
+};
 use arrow::json::{Encoder as FieldEncoder, Writer};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::codec::{Encoder, RowWriter};
 use crate::error::{Code, Error, Result};
-use crate::format::text::printable;
+use crate::format::write::{Text, keys};
 use crate::format::{Count, written};
 
 fn builder(explicit_nulls: bool) -> WriterBuilder {
-    WriterBuilder::new().with_explicit_nulls(explicit_nulls).with_encoder_factory(Arc::new(ExactDecimals))
+    WriterBuilder::new().with_explicit_nulls(explicit_nulls).with_encoder_factory(Arc::new(Spellings))
 }
 
-/// Writes an empty batch, so that a type without a JSON spelling is refused before the first row.
+/// Writes a row of nulls, so that a type without a JSON spelling is refused before the first row.
 fn probe(schema: &SchemaRef) -> Result<()> {
     let mut writer = builder(true).build::<_, LineDelimited>(std::io::sink());
     let empty: Vec<_> =
@@ -32,37 +35,116 @@ fn probe(schema: &SchemaRef) -> Result<()> {
         schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
     );
     RecordBatch::try_new(Arc::new(nullable), empty)
-        .and_then(|batch| writer.write(&printable(&batch)?))
+        .and_then(|batch| writer.write(&batch))
         .map_err(|e| Error::user(Code::P009, format!("these columns cannot be written as JSON: {e}")))
 }
 
-/// Decimals as strings.
+/// The types that are not written as arrow-json does.
 #[derive(Debug)]
-struct ExactDecimals;
+struct Spellings;
 
-impl EncoderFactory for ExactDecimals {
+impl EncoderFactory for Spellings {
     fn make_default_encoder<'a>(
         &self,
-        _: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
-        _: &'a EncoderOptions,
+        options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
-        if !matches!(array.data_type(), DataType::Decimal128(..) | DataType::Decimal256(..)) {
-            return Ok(None);
-        }
-        let options = FormatOptions::new().with_display_error(true);
-        let text = Quoted(ArrayFormatter::try_new(array, &options)?);
-        Ok(Some(NullableEncoder::new(Box::new(text), array.nulls().cloned())))
+        let encoder: Box<dyn FieldEncoder + 'a> = match array.data_type() {
+            DataType::Decimal128(..) | DataType::Decimal256(..) => Box::new(Quoted(Text::new(array)?)),
+            data_type if Text::is_time(data_type) => Box::new(Quoted(Text::new(array)?)),
+            DataType::Map(..) => Box::new(Map::new(field, array.as_map(), options)?),
+            DataType::Dictionary(..) => Box::new(Words::new(field, array, options)?),
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.logical_nulls())))
     }
 }
 
-/// Values whose text needs no escapes, in quotes.
-struct Quoted<'a>(ArrayFormatter<'a>);
+/// Values whose text needs no escapes, in quotes; bare numbers where a value has no text.
+struct Quoted<'a>(Text<'a>);
 
 impl FieldEncoder for Quoted<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        // Writing to a vector cannot fail.
-        let _ = write!(out, "\"{}\"", self.0.value(row));
+        out.push(b'"');
+        if self.0.write(row, out) {
+            out.push(b'"');
+        } else {
+            let number = self.0.number(row);
+            out.pop();
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{number}");
+        }
+    }
+}
+
+/// The words of a dictionary by their keys.
+struct Words<'a> {
+    keys: Vec<usize>,
+    words: NullableEncoder<'a>,
+}
+impl<'a> Words<'a> {
+    fn new(
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Self, ArrowError> {
+        let words = make_encoder(field, array.as_any_dictionary().values().as_ref(), options)?;
+        Ok(Self { keys: keys(array), words })
+    }
+}
+
+impl FieldEncoder for Words<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        self.words.encode(self.keys[row], out);
+    }
+}
+
+/// The entries of maps, as objects.
+struct Map<'a> {
+    offsets: OffsetBuffer<i32>,
+    keys: Box<dyn FieldEncoder + 'a>,
+    values: NullableEncoder<'a>,
+}
+
+impl<'a> Map<'a> {
+    fn new(
+        field: &'a FieldRef,
+        array: &'a MapArray,
+        options: &'a EncoderOptions,
+    ) -> Result<Self, ArrowError> {
+        let keys = array.keys().as_ref();
+        let text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8);
+        let keys: Box<dyn FieldEncoder + 'a> = match keys.data_type() {
+            DataType::Dictionary(_, words) if !text(words) => {
+                return Err(ArrowError::JsonError(format!("{words} as words of keys of a map")));
+            }
+            DataType::Dictionary(..) => Box::new(make_encoder(field, keys, options)?),
+            other if text(other) => Box::new(make_encoder(field, keys, options)?),
+            _ => Box::new(Quoted(Text::new(keys)?)),
+        };
+        let values = make_encoder(field, array.values().as_ref(), options)?;
+        Ok(Self { offsets: array.offsets().clone(), keys, values })
+    }
+}
+
+impl FieldEncoder for Map<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
+        for entry in start..end {
+            if entry > start {
+                out.push(b',');
+            }
+            self.keys.encode(entry, out);
+            out.push(b':');
+            if self.values.is_null(entry) {
+                out.extend_from_slice(b"null");
+            } else {
+                self.values.encode(entry, out);
+            }
+        }
+        out.push(b'}');
     }
 }
 
@@ -84,8 +166,8 @@ impl Encoder for JsonEncoder {
     fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
         let mut lines = Vec::with_capacity(self.capacity);
         let mut writer = builder(self.explicit_nulls).build::<_, LineDelimited>(&mut lines);
-        printable(records)
-            .and_then(|records| writer.write(&records))
+        writer
+            .write(records)
             .and_then(|()| writer.finish())
             .map_err(|e| Error::user(Code::K002, format!("rows cannot be written as JSON: {e}")))?;
         drop(writer);
@@ -132,7 +214,7 @@ impl JsonLines {
 
 impl RowWriter for JsonLines {
     fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        written(printable(records).and_then(|records| self.writer.write(&records)))
+        written(self.writer.write(records))
     }
 
     fn bytes(&self) -> u64 {

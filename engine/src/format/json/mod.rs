@@ -147,6 +147,7 @@ fn merge(so_far: &DataType, value: &Value, depth: usize) -> DataType {
         Value::Null => return so_far.clone(),
         Value::Bool(_) => DataType::Boolean,
         Value::Number(n) if n.is_i64() => DataType::Int64,
+        Value::Number(n) if n.is_u64() => DataType::UInt64,
         Value::Number(_) => DataType::Float64,
         Value::String(_) => DataType::Utf8,
         // Deeper than any real record; text rejects it by its place.
@@ -169,7 +170,8 @@ fn merge(so_far: &DataType, value: &Value, depth: usize) -> DataType {
     };
     match (so_far, found) {
         (DataType::Null, found) => found,
-        (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => DataType::Float64,
+        (DataType::Int64 | DataType::UInt64, DataType::Float64)
+        | (DataType::Float64, DataType::Int64 | DataType::UInt64) => DataType::Float64,
         (DataType::List(_), found @ DataType::List(_))
         | (DataType::Struct(_), found @ DataType::Struct(_)) => found,
         (so_far, found) if *so_far == found => found,
@@ -204,6 +206,8 @@ mod tests {
         let printed: Vec<String> =
             schema.fields().iter().map(|f| format!("{}: {}", f.name(), types::print_field(f))).collect();
         assert_eq!(printed, ["a: float64", "b: struct(x: boolean)", "t: list(utf8)", "n: utf8"]);
+        std::fs::write(&path, "{\"u\":18446744073709551615}\n{\"u\":5}\n").unwrap();
+        assert_eq!(*format.infer(&path).unwrap().field(0).data_type(), DataType::UInt64);
         std::fs::write(&path, "[]\n").unwrap();
         assert_eq!(format.infer(&path).unwrap_err().code(), Code::S002);
         assert_eq!(format.infer(&dir.path().join("none")).unwrap_err().code(), Code::S001);

@@ -49,27 +49,30 @@ fn every_kind_of_bad_record_is_rejected_alone() {
     let columns = json!({"a": "int8", "s": "utf8", "t": "list(int64)", "g": {"x": "float32"}, "b": "binary"});
     let deep = |n: usize| [b"{\"t\":".to_vec(), vec![b'['; n], vec![b']'; n], b"}".to_vec()].concat();
     for (record, part) in [
-        (&b""[..], "EOF"),
-        (b"{", "EOF"),
-        (b"[]", "expected a JSON object"),
-        (b"null", "expected a JSON object"),
-        (b"3", "expected a JSON object"),
-        (b"{} x", "trailing"),
-        (b"{}{}", "trailing"),
+        (&b""[..], "EOF while parsing a value"),
+        (b"{", "EOF while parsing an object"),
+        (b"[]", "invalid type: sequence, expected a JSON object"),
+        (b"null", "invalid type: null, expected a JSON object"),
+        (b"3", "invalid type: integer `3`, expected a JSON object"),
+        (b"{} x", "trailing characters at line 1 column 4"),
+        (b"{}{}", "trailing characters"),
         (b"{\"a\":\"1\"}", "column `a`: int8 was expected, not the string `1`"),
-        (b"{\"a\":1.0}", "column `a`"),
+        (b"{\"a\":1.0}", "column `a`: int8 was expected, not the number `1.0`"),
+        (b"{\"a\":1e1}", "column `a`: int8 was expected, not the number `1e1`"),
         (b"{\"a\":128}", "column `a`: 128 is out of range for int8"),
-        (b"{\"a\":18446744073709551616}", "column `a`"),
+        (b"{\"a\":18446744073709551616}", "column `a`: 18446744073709551616 is out of range for int8"),
         (b"{\"a\":1,\"a\":1}", "column `a`: the key occurs twice"),
         (b"{\"a\":null,\"a\":1}", "column `a`: the key occurs twice"),
         (b"{\"g\":{\"x\":true}}", "column `g.x`"),
-        (b"{\"g\":{\"x\":1e39}}", "column `g.x`: 1"),
+        (b"{\"g\":{\"x\":1e39}}", "column `g.x`: 1e39 is out of range for float32"),
         (b"{\"g\":{\"x\":1e999}}", "column `g.x`"),
         (b"{\"g\":[]}", "column `g`: struct(x: float32) was expected, not an array"),
         (b"{\"t\":[1,2,\"x\"]}", "column `t[2]`"),
-        (b"{\"t\":[1,2", "column `t[2]`: EOF"),
+        (b"{\"t\":[1,2", "column `t`: EOF while parsing a list"),
         (b"{\"s\":{}}", "column `s`: utf8 was expected, not an object"),
-        (b"{\"s\":\"\xff\"}", "column `s`"),
+        (b"{\"s\":\"\xff\"}", "the record is not UTF-8 (byte 7)"),
+        (b"{\"u\":\"\xff\"}", "the record is not UTF-8 (byte 7)"),
+        (b"{\"u\":[1,]}", "at line 1 column 9"),
         (b"{\"s\":\"\\ud800\"}", "column `s`"),
         (b"{\"s\":\"a\nb\"}", "column `s`: control character"),
         (b"{\"b\":\"0\"}", "column `b`: an odd number"),
@@ -121,10 +124,24 @@ fn values_keep_their_meaning() {
     assert!(got["t"].as_str().unwrap().starts_with("01:02:03.5"));
     assert_eq!(accept(&json!({"x": "decimal128(5, 2)"}), "{\"x\":1.25}")["x"], "1.25");
     assert!(reject(&json!({"x": "decimal128(5, 2)"}), b"{\"x\":1.255}").contains("column `x`"));
-    assert!(
-        reject(&json!({"x": "decimal128(38, 0)"}), b"{\"x\":12345678901234567890123}")
-            .contains("as a string")
+    let wide = json!({"x": "decimal128(38, 2)"});
+    let digits = "-123456789012345678901234567890123456.78";
+    assert_eq!(
+        accept(&wide, &format!("{{\"x\":{digits}}}"))["x"],
+        digits,
+        "a number keeps all of its digits"
     );
+    assert_eq!(accept(&json!({"i": "int64", "u": "uint8"}), "{\"i\":-0,\"u\":-0}"), json!({"i": 0, "u": 0}));
+    // Between two floats: by way of a double it would be rounded twice.
+    let f = accept(&json!({"f": "float32"}), "{\"f\":1.00000005960464477539062501}");
+    assert_eq!(f["f"].as_f64().unwrap() as f32, 1.000_000_1);
+    assert_eq!(
+        reject(&json!({"m": "map(utf8, int8)"}), b"{\"m\":{\"a\":1,\"\\u0061\":2}}"),
+        "column `m`: a key occurs twice"
+    );
+    let m = json!({"m": "map(int8, utf8)", "n": "map(date32, int8)"});
+    let record = json!({"m": {"-1": "x", "2": null}, "n": {"2026-01-31": 1}});
+    assert_eq!(accept(&m, &record.to_string()), record, "a null value of a map is kept");
 }
 
 #[test]
@@ -150,6 +167,15 @@ fn a_full_dictionary_rejects_rows_and_the_next_batch_starts_anew() {
         assert_eq!(decoded.records.num_rows(), 128);
         assert!(decoded.bad[0].message.contains("more distinct words"));
     }
+    // The words of rows that are rejected take no room from their neighbours.
+    let format =
+        (super::KIND.prepare)(&json!({"columns": {"w": "dictionary(int8, utf8)", "n": "int8"}})).unwrap();
+    let mut decoder = format.decoder(format.schema().unwrap()).unwrap();
+    let bad = (0..300).map(|i| format!("{{\"w\":\"bad {i}\",\"n\":200}}"));
+    let good = (0..128).map(|i| format!("{{\"w\":\"{i}\",\"n\":0}}"));
+    let values = BinaryArray::from_iter_values(bad.chain(good));
+    let decoded = decoder.decode(&Payload::Values(values)).unwrap();
+    assert_eq!((decoded.bad.len(), decoded.records.num_rows()), (300, 128));
 }
 
 #[test]
@@ -172,7 +198,7 @@ fn bytes_that_are_no_text_spoil_only_their_own_record() {
         (decoded.bad.iter().map(|bad| bad.row).collect::<Vec<_>>(), decoded.records.num_rows())
     };
     assert_eq!(bad_rows(all.slice(1, 3)), (vec![1, 2], 1));
-    assert_eq!(bad_rows(all.slice(1, 6)), (vec![1, 2, 3], 3));
+    assert_eq!(bad_rows(all.slice(1, 6)), (vec![1, 2, 3, 4], 2));
     assert_eq!(bad_rows(all.slice(6, 1)), (vec![], 1));
     assert_eq!(bad_rows(all.slice(6, 0)), (vec![], 0));
 }

@@ -14,6 +14,7 @@ use crate::batch::{Origins, Payload};
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
 use crate::sink::dead_letter::{HEADERS, headers_type};
+use crate::trace::{Outgoing, TRACEPARENT, TRACESTATE};
 
 /// The parts of a row.
 pub(super) struct Columns {
@@ -102,15 +103,31 @@ impl Parts {
         self.timestamp.as_ref().filter(|t| t.is_valid(row)).map(|t| t.value(row)).filter(|&t| t > 0)
     }
 
-    pub(super) fn headers(&self, row: usize) -> Option<OwnedHeaders> {
+    /// The headers of a row; those of its trace take the place of the row's own of these names.
+    pub(super) fn headers(&self, row: usize, trace: Option<&Outgoing>) -> Option<OwnedHeaders> {
+        let headers = self.own_headers(row, trace.is_some());
+        let Some(trace) = trace else { return headers };
+        let headers = headers.unwrap_or_default();
+        let headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.parent()) });
+        Some(match &trace.state {
+            Some(state) => headers.insert(Header { key: TRACESTATE, value: Some(&**state) }),
+            None => headers,
+        })
+    }
+
+    fn own_headers(&self, row: usize, traced: bool) -> Option<OwnedHeaders> {
         let list = self.headers.as_ref().filter(|h| h.is_valid(row))?.value(row);
         let entries = list.as_struct_opt().filter(|e| !e.is_empty())?;
         let names = entries.column(0).as_string_opt::<i32>()?;
         let values = entries.column(1).as_binary_opt::<i32>()?;
         let mut headers = OwnedHeaders::new_with_capacity(entries.len());
         for at in 0..entries.len() {
+            let name = names.value(at);
+            if traced && [TRACEPARENT, TRACESTATE].contains(&name) {
+                continue;
+            }
             let value = values.is_valid(at).then(|| values.value(at));
-            headers = headers.insert(Header { key: names.value(at), value });
+            headers = headers.insert(Header { key: name, value });
         }
         Some(headers)
     }

@@ -22,6 +22,7 @@ use crate::codec::Encoder;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::sink::{Prepare, Refused, Sink};
+use crate::trace::Writes;
 use crate::units::{Epoch, KAFKA_BLOCK};
 
 /// A batch whose reports are not all in.
@@ -29,6 +30,8 @@ struct Sent {
     origins: Origins,
     parts: Parts,
     values: BinaryArray,
+    /// Headers of the rows that belong to a trace.
+    writes: Option<Writes>,
     number: u64,
     /// Rows that were given to the producer or refused.
     done: usize,
@@ -41,6 +44,19 @@ impl Sent {
         (!null).then(|| self.values.value(row))
     }
 
+    /// Where the rows from here on end that are key and value only: such rows go in one call.
+    fn bare_until(&self, row: usize) -> usize {
+        let next = || self.writes.as_ref().and_then(|writes| writes.next_from(row));
+        if self.parts.is_bare() { next().unwrap_or(self.values.len()) } else { row }
+    }
+
+    /// Where the rows from here on end that are more.
+    fn headed_until(&self, row: usize) -> usize {
+        let has_headers = |row: &usize| self.writes.as_ref().is_some_and(|writes| writes.get(*row).is_some());
+        let rows = row..self.values.len();
+        if self.parts.is_bare() { row + rows.take_while(has_headers).count() } else { rows.end }
+    }
+
     /// Bytes of key and value.
     fn bytes(&self, row: usize) -> u64 {
         let value = if self.values.is_null(row) { 0 } else { self.values.value(row).len() };
@@ -51,6 +67,9 @@ impl Sent {
 /// The sink of one lane.
 pub(super) struct KafkaSink {
     pub(super) lane: usize,
+    /// Whether records go out as part of the trace of their origin.
+    pub(super) traced: bool,
+    pub(super) name: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) brokers: Arc<str>,
     pub(super) columns: Arc<Columns>,
@@ -111,7 +130,9 @@ impl KafkaSink {
         let values = self.encoder.encode(&parts.value)?;
         assert_eq!(values.len(), batch.len(), "an encoder gives one value a row");
         let number = self.ledger.open();
-        self.state.sent.push_back(Sent { origins: batch.origins.clone(), parts, values, number, done: 0 });
+        let origins = batch.origins.clone();
+        let writes = self.traced.then(|| Writes::begin(&origins, &self.name, &self.topic)).flatten();
+        self.state.sent.push_back(Sent { origins, parts, values, writes, number, done: 0 });
         self.state.partial = true;
         Ok(())
     }
@@ -119,11 +140,26 @@ impl KafkaSink {
     /// Gives the rest of the newest batch to the producer; returns whether all of it was taken.
     fn give_rest(&mut self) -> Result<bool> {
         let Some(at) = self.state.sent.len().checked_sub(1) else { return Ok(true) };
-        if self.state.sent[at].parts.is_bare() {
-            return self.give_batch(at);
+        loop {
+            let sent = &self.state.sent[at];
+            if sent.done == sent.values.len() {
+                return Ok(true);
+            }
+            let bare = sent.bare_until(sent.done);
+            let taken = if bare > sent.done {
+                self.give_batch(at, bare)?
+            } else {
+                self.give_singly(at, sent.headed_until(sent.done))?
+            };
+            if !taken {
+                return Ok(false);
+            }
         }
-        let (number, len) = (self.state.sent[at].number, self.state.sent[at].values.len());
-        let from = self.state.sent[at].done;
+    }
+
+    /// Gives the rows up to this one, each by itself; returns whether all of them were taken.
+    fn give_singly(&mut self, at: usize, len: usize) -> Result<bool> {
+        let (number, from) = (self.state.sent[at].number, self.state.sent[at].done);
         self.ledger.expect(number, len - from);
         let mut row = from;
         let outcome = loop {
@@ -147,9 +183,9 @@ impl KafkaSink {
     }
 
     /// The same in one call, where records are key and value only.
-    fn give_batch(&mut self, at: usize) -> Result<bool> {
+    fn give_batch(&mut self, at: usize, len: usize) -> Result<bool> {
         let sent = &self.state.sent[at];
-        let (number, from, len) = (sent.number, sent.done, sent.values.len());
+        let (number, from) = (sent.number, sent.done);
         let (lane, tombstones) = (self.lane, self.tombstones);
         self.ledger.expect(number, len - from);
         let mut outcomes = Vec::with_capacity(len - from);
@@ -196,7 +232,8 @@ impl KafkaSink {
         record.key = key;
         record.payload = value;
         record.timestamp = sent.parts.timestamp(row);
-        record.headers = sent.parts.headers(row);
+        let trace = sent.writes.as_ref().and_then(|writes| writes.get(row));
+        record.headers = sent.parts.headers(row, trace);
         let bytes = sent.bytes(row);
         let error = match self.producer.client.send(record) {
             Ok(()) => {
@@ -214,9 +251,12 @@ impl KafkaSink {
     }
 
     fn refuse(&mut self, at: usize, row: usize, code: RDKafkaErrorCode) {
-        let sent = &self.state.sent[at];
+        let sent = &mut self.state.sent[at];
         let bytes = sent.values.value(row).len();
         let reason = format!("topic `{}` refused a record of {bytes} bytes: {code}", self.topic);
+        if let Some(writes) = &mut sent.writes {
+            writes.refused(row, &reason);
+        }
         self.state.refused.push(Refused { origin: sent.origins.get(row), reason });
     }
 

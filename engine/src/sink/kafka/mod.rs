@@ -175,12 +175,13 @@ impl Prepared for Target {
     }
 
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
-        self.open_lanes(open.lanes).map_err(|e| e.context(format!("sink `{}`", self.name)))
+        self.open_lanes(open).map_err(|e| e.context(format!("sink `{}`", self.name)))
     }
 }
 
 impl Target {
-    fn open_lanes(&self, lanes: usize) -> Result<Vec<Box<dyn Sink>>> {
+    fn open_lanes(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
+        let lanes = open.lanes;
         assert!(lanes <= LANES_MAX, "{lanes} lanes");
         self.look()?;
         let ledgers: Vec<Arc<Ledger>> = (0..lanes).map(|_| Arc::default()).collect();
@@ -192,6 +193,8 @@ impl Target {
         for (lane, ledger) in ledgers.into_iter().enumerate() {
             sinks.push(Box::new(KafkaSink {
                 lane,
+                traced: open.traced,
+                name: self.name.as_str().into(),
                 topic: Arc::clone(&topic),
                 brokers: Arc::clone(&brokers),
                 columns: Arc::clone(&self.columns),

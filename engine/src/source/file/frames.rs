@@ -1,4 +1,4 @@
-//! Cuts records out of bytes: lines, or CSV records whose quotes may hold line ends.
+//! Cuts records out of bytes: lines, or CSV records whose quotes may hold line ends and which may end with CR too.
 
 use std::io::{self, BufRead};
 
@@ -67,8 +67,16 @@ impl Frames {
                 self.input.consume(3);
                 continue;
             }
+            if let Some(csv) = &mut self.csv {
+                let rest = csv.rest_of_end(bytes);
+                if rest > 0 {
+                    self.input.consume(rest);
+                    continue;
+                }
+            }
             any = true;
             let end = match &mut self.csv {
+                Some(csv) if out.len() - start > RECORD_BYTES_MAX => csv.end_of_line(bytes),
                 Some(csv) => csv.end_of_record(bytes),
                 None => memchr(b'\n', bytes).map(|at| at + 1),
             };
@@ -86,7 +94,9 @@ impl Frames {
             }
         }
         out.truncate(start + RECORD_BYTES_MAX + 1);
-        Ok(if out[start..].trim_ascii().is_empty() {
+        // To CSV blanks are text, and a delimiter may be a blank: only what is empty is no record.
+        let record = if self.csv.is_some() { &out[start..] } else { out[start..].trim_ascii() };
+        Ok(if record.is_empty() {
             out.truncate(start);
             Frame::Blank
         } else {
@@ -141,6 +151,32 @@ mod tests {
             let text = b"a,\"b\r\n\"\"c\"\r\nd\"x,e\n\"open\n";
             assert_eq!(all(text, layout, buffer), [&b"a,\"b\r\n\"\"c\""[..], b"d\"x,e", b"\"open"]);
         }
+    }
+
+    #[test]
+    fn records_of_csv_end_with_any_line_end() {
+        let layout = Layout::Csv { header: false, delimiter: b'\t', quote: b'"' };
+        for buffer in [1, 2, 3, 64] {
+            let text = b"a\tb\r\nc\td\r\r\ne\t\"f\r\"\n\n\r\n\t\n  \ng";
+            let expected = [&b"a\tb"[..], b"c\td", b"e\t\"f\r\"", b"\t", b"  ", b"g"];
+            assert_eq!(all(text, layout, buffer), expected, "{buffer}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_takes_no_more_than_a_record() {
+        let layout = Layout::Csv { header: false, delimiter: b',', quote: b'"' };
+        let mut text = b"1,a\n2,\"b\n".to_vec();
+        while text.len() <= RECORD_BYTES_MAX + (1 << 17) {
+            text.extend_from_slice(b"3,swallowed\n");
+        }
+        text.extend_from_slice(b"4,c\n5,d\n");
+        let records = all(&text, layout, 1 << 16);
+        assert_eq!(records[0], b"1,a");
+        assert_eq!(records[1].len(), RECORD_BYTES_MAX + 1);
+        assert!(records.len() > 1_000, "the lines after it are records again");
+        assert!(records[2..].iter().all(|record| record.len() <= 11), "whole lines");
+        assert_eq!(records[records.len() - 1], b"5,d");
     }
 
     #[test]

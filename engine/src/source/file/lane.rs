@@ -222,6 +222,7 @@ impl Lane {
             headers: None,
             payload,
             next: current.next,
+            trace: None,
         }))
     }
 }

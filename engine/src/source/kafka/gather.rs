@@ -99,6 +99,7 @@ impl Gather {
             headers,
             payload: Payload::Values(done.values.finish()),
             next,
+            trace: None,
         }
     }
 }

@@ -14,7 +14,8 @@ pub(super) struct Options {
     /// Topics to read. One that begins with `^` is a pattern, a POSIX extended regular expression: all topics that
     /// match are read, and those that are made later are found within 10 s (`topic.metadata.refresh.interval.ms`
     /// under `properties`) and read from their first record. Kafka's own topics (`__..`) match only a pattern that
-    /// begins with `^__`.
+    /// begins with `^__`. `metadata: [topic]` tells them apart. A topic that is deleted while it is read stops the
+    /// worker.
     #[schemars(extend("minItems" = 1))]
     pub(super) topics: Vec<String>,
     /// Where a consumer group without committed offsets starts. Default: `earliest`.

@@ -6,20 +6,24 @@
 //!
 //! * [`Columns`]: the fields of a record or of a struct.
 //! * [`Column`]: one column; [`Values`]: its values by type.
+//! * `finish` makes Arrow arrays of them.
 
-use std::collections::HashMap;
+mod finish;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::str::FromStr;
 
 use arrow::array::{
-    ArrayData, ArrayRef, ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch,
-    RecordBatchOptions, make_array,
+    ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch, RecordBatchOptions,
 };
-use arrow::buffer::Buffer;
 use arrow::datatypes::{
     DataType, Decimal128Type, Decimal256Type, Field, Fields, Float16Type, SchemaRef, i256,
 };
 use arrow::error::ArrowError;
 
 use super::text;
+use super::time::Temporal;
 use crate::config::types;
 use crate::error::{Code, Error, Result};
 
@@ -29,8 +33,8 @@ type Half = <Float16Type as ArrowPrimitiveType>::Native;
 /// What went wrong with a value, without its column.
 pub(super) type Fault = String;
 
-/// Up to this many columns are searched one by one.
-const FEW_COLUMNS: usize = 16;
+/// Up to this many names are compared one by one.
+const FEW: usize = 16;
 
 /// The fields of a record or of a struct.
 pub(super) struct Columns {
@@ -64,7 +68,7 @@ pub(super) enum Values {
     Float32(Vec<f32>),
     Float64(Vec<f64>),
     /// Dates, times, timestamps and durations in their unit, also those of 32 bits.
-    Temporal(Vec<i64>, text::Temporal),
+    Temporal(Vec<i64>, Temporal),
     Decimal128(Vec<i128>, u8, i8),
     Decimal256(Vec<i256>, u8, i8),
     /// UTF-8 as it is, or binary from hexadecimal digits.
@@ -88,12 +92,14 @@ pub(super) enum Values {
         key: Box<Column>,
         value: Box<Column>,
     },
-    /// Keys into `words`, which may hold words of rows that were taken back.
+    /// Keys into `words`.
     Dictionary {
         keys: Vec<i64>,
         max: i64,
         index: HashMap<Box<str>, i64>,
         words: Box<Column>,
+        /// For each word the rows before the one that brought it: it goes with that row.
+        since: Vec<usize>,
     },
 }
 
@@ -119,35 +125,31 @@ macro_rules! numeric {
         }
     };
 }
+use numeric;
 
-/// Calls a macro with each variant of integers; the value is converted with a check.
-macro_rules! push_integer {
-    ($self:expr, $value:expr) => {{
-        let value = $value;
-        let fits = match &mut $self.values {
-            Values::Int8(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::Int16(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::Int32(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::Int64(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::UInt8(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::UInt16(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::UInt32(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::UInt64(v) => value.try_into().map(|x| v.push(x)).is_ok(),
-            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => {
-                return $self.push_f64(value as f64);
-            }
-            Values::Temporal(v, temporal) => {
-                i64::try_from(value).ok().filter(|x| temporal.holds(*x)).map(|x| v.push(x)).is_some()
-            }
-            Values::Decimal128(..) | Values::Decimal256(..) => return $self.push_decimal(&value.to_string()),
-            _ => return Err($self.wrong(&format!("the number {value}"))),
-        };
-        if !fits {
-            return Err(format!("{value} is out of range for {}", types::print(&$self.data_type)));
-        }
-        $self.nulls.append_non_null();
-        Ok(())
-    }};
+/// Why a number is not one of a column's.
+enum Miss {
+    /// The column holds something else.
+    Kind,
+    /// The column holds smaller ones.
+    Range,
+}
+
+/// A whole number that is written as one: not `1.0`, not `1e3`.
+fn whole<T: FromStr>(text: &str) -> Result<T, Miss> {
+    // Unsigned types do not read a sign; minus zero is zero.
+    let digits = if text == "-0" { "0" } else { text };
+    digits.parse().map_err(|_| {
+        let plain = digits.strip_prefix(['-', '+']).unwrap_or(digits);
+        let all = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
+        if all { Miss::Range } else { Miss::Kind }
+    })
+}
+
+/// The nearest float. Digits that make an infinity are beyond the range; the word for it is not.
+fn float<T: FromStr>(text: &str, finite: impl Fn(&T) -> bool) -> Result<T, Miss> {
+    let value = text.parse().map_err(|_| Miss::Kind)?;
+    if finite(&value) || !text.bytes().any(|b| b.is_ascii_digit()) { Ok(value) } else { Err(Miss::Range) }
 }
 
 impl Columns {
@@ -164,7 +166,7 @@ impl Columns {
         match self.columns.get(hint) {
             Some(column) if column.name == name => Some(hint),
             // A key that nobody declared comes with every record; few lengths to compare are cheaper than a hash.
-            _ if self.columns.len() <= FEW_COLUMNS => self.columns.iter().position(|c| c.name == name),
+            _ if self.columns.len() <= FEW => self.columns.iter().position(|c| c.name == name),
             _ => self.index.get(name).copied(),
         }
     }
@@ -227,6 +229,11 @@ impl Column {
         self.nulls.len()
     }
 
+    /// Whether its values may be numbers, so that their text must be kept.
+    pub(super) fn takes_numbers(&self) -> bool {
+        numeric!(&self.values, _v => true, _ => false)
+    }
+
     /// The fault of a value of another type.
     pub(super) fn wrong(&self, found: &str) -> Fault {
         format!("{} was expected, not {found}", types::print(&self.data_type))
@@ -266,36 +273,45 @@ impl Column {
         Ok(())
     }
 
-    pub(super) fn push_i64(&mut self, value: i64) -> Result<(), Fault> {
-        push_integer!(self, value)
-    }
-
-    pub(super) fn push_u64(&mut self, value: u64) -> Result<(), Fault> {
-        push_integer!(self, value)
-    }
-
-    pub(super) fn push_f64(&mut self, value: f64) -> Result<(), Fault> {
-        match &mut self.values {
-            Values::Float64(v) => v.push(value),
-            Values::Float32(v) if (value as f32).is_finite() || !value.is_finite() => v.push(value as f32),
-            Values::Float16(v) if Half::from_f64(value).is_finite() || !value.is_finite() => {
-                v.push(Half::from_f64(value));
+    /// A number by its text, so that no digit is lost on the way to the column's type. `what` it is called where it
+    /// is of another type.
+    #[inline]
+    pub(super) fn push_number(&mut self, text: &str, what: &str) -> Result<(), Fault> {
+        let pushed = match &mut self.values {
+            Values::Int8(v) => whole(text).map(|x| v.push(x)),
+            Values::Int16(v) => whole(text).map(|x| v.push(x)),
+            Values::Int32(v) => whole(text).map(|x| v.push(x)),
+            Values::Int64(v) => whole(text).map(|x| v.push(x)),
+            Values::UInt8(v) => whole(text).map(|x| v.push(x)),
+            Values::UInt16(v) => whole(text).map(|x| v.push(x)),
+            Values::UInt32(v) => whole(text).map(|x| v.push(x)),
+            Values::UInt64(v) => whole(text).map(|x| v.push(x)),
+            Values::Float16(v) => {
+                float(text, |x: &f64| Half::from_f64(*x).is_finite()).map(|x| v.push(Half::from_f64(x)))
             }
-            Values::Float32(_) | Values::Float16(_) => {
-                return Err(format!("{value} is out of range for {}", types::print(&self.data_type)));
-            }
-            Values::Decimal128(..) | Values::Decimal256(..) => {
-                let text = value.to_string();
-                // A double holds 15 decimal digits exactly; what has more was perhaps rounded on the way here.
-                if text.bytes().filter(u8::is_ascii_digit).skip_while(|d| *d == b'0').count() > 15 {
-                    return Err(format!("the number {value} may have lost digits: write it as a string"));
+            Values::Float32(v) => float(text, |x: &f32| x.is_finite()).map(|x| v.push(x)),
+            Values::Float64(v) => float(text, |x: &f64| x.is_finite()).map(|x| v.push(x)),
+            Values::Temporal(v, temporal) => match whole(text) {
+                Ok(x) if temporal.holds(x) => {
+                    v.push(x);
+                    Ok(())
                 }
-                return self.push_decimal(&text);
+                Ok(_) => Err(Miss::Range),
+                Err(miss) => Err(miss),
+            },
+            Values::Decimal128(..) | Values::Decimal256(..) => return self.push_decimal(text),
+            _ => Err(Miss::Kind),
+        };
+        match pushed {
+            Ok(()) => {
+                self.nulls.append_non_null();
+                Ok(())
             }
-            _ => return Err(self.wrong(&format!("the number {value}"))),
+            Err(Miss::Kind) => Err(self.wrong(&format!("{what}`{}`", text::short(text)))),
+            Err(Miss::Range) => {
+                Err(format!("{} is out of range for {}", text::short(text), types::print(&self.data_type)))
+            }
         }
-        self.nulls.append_non_null();
-        Ok(())
     }
 
     fn push_decimal(&mut self, value: &str) -> Result<(), Fault> {
@@ -346,7 +362,7 @@ impl Column {
                 None => return Err(self.wrong(&format!("`{}`", text::short(value)))),
             },
             Values::Decimal128(..) | Values::Decimal256(..) => return self.push_decimal(value),
-            Values::Dictionary { keys, max, index, words } => {
+            Values::Dictionary { keys, max, index, words, since } => {
                 let key = match index.get(value) {
                     Some(key) => *key,
                     None if index.len() as i64 > *max => {
@@ -359,6 +375,7 @@ impl Column {
                         words.push_str(value)?;
                         let key = index.len() as i64;
                         index.insert(value.into(), key);
+                        since.push(keys.len());
                         key
                     }
                 };
@@ -370,52 +387,75 @@ impl Column {
         Ok(())
     }
 
-    /// A field of a format that has only text (CSV, keys of a map): numbers and booleans are read out of it.
+    /// A field of a format that has only text (CSV, keys of a map): numbers and booleans are read out of it, and the
+    /// blanks around anything that is no text itself do not count.
     pub(super) fn push_field(&mut self, value: &str) -> Result<(), Fault> {
-        let wrong = |column: &Self| Err(column.wrong(&format!("`{}`", text::short(value))));
+        if self.is_text() {
+            return self.push_str(value);
+        }
+        let value = value.trim_ascii();
         match &self.values {
             Values::Boolean(_) => match value {
                 "true" | "TRUE" | "True" => self.push_bool(true),
                 "false" | "FALSE" | "False" => self.push_bool(false),
-                _ => wrong(self),
+                _ => Err(self.wrong(&format!("`{}`", text::short(value)))),
             },
-            Values::Int8(_) | Values::Int16(_) | Values::Int32(_) | Values::Int64(_) => {
-                match value.parse::<i64>() {
-                    Ok(number) => self.push_i64(number),
-                    Err(_) => wrong(self),
+            Values::Temporal(_, temporal) => {
+                let digits = value.strip_prefix('-').unwrap_or(value);
+                let number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                if number && temporal.has_numbers() {
+                    self.push_number(value, "")
+                } else {
+                    self.push_str(value)
                 }
             }
-            Values::UInt8(_) | Values::UInt16(_) | Values::UInt32(_) | Values::UInt64(_) => {
-                match value.parse::<u64>() {
-                    Ok(number) => self.push_u64(number),
-                    Err(_) => wrong(self),
-                }
-            }
-            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => match value.parse::<f64>() {
-                Ok(number) => self.push_f64(number),
-                Err(_) => wrong(self),
-            },
-            Values::Temporal(..) => match self.push_str(value) {
-                Err(fault) => {
-                    value.parse::<i64>().map_err(|_| fault).and_then(|number| self.push_i64(number))
-                }
-                done => done,
-            },
-            _ => self.push_str(value),
+            Values::Decimal128(..) | Values::Decimal256(..) | Values::Null => self.push_str(value),
+            _ => self.push_number(value, ""),
         }
+    }
+
+    /// Whether any text is a value, the empty one too.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.values, Values::Bytes { .. } | Values::FixedBinary(..) | Values::Dictionary { .. })
     }
 
     /// Closes a list whose items were pushed to it.
     pub(super) fn close_list(&mut self, items: usize) -> Result<(), Fault> {
         match &mut self.values {
             Values::List { offsets, item } => offsets.push(end(item.len())?),
-            Values::Map { offsets, key, .. } => offsets.push(end(key.len())?),
+            Values::Map { offsets, key, .. } => {
+                if key.repeats(offsets[offsets.len() - 1] as usize) {
+                    return Err("a key occurs twice".to_owned());
+                }
+                offsets.push(end(key.len())?);
+            }
             Values::FixedList { size, .. } if *size == items => {}
             Values::FixedList { size, .. } => return Err(format!("{size} items were expected, not {items}")),
             _ => return Err(self.wrong("a list")),
         }
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    /// The bytes of a value of variable length.
+    fn bytes(&self, row: usize) -> &[u8] {
+        match &self.values {
+            Values::Bytes { offsets, data, .. } => &data[offsets[row] as usize..offsets[row + 1] as usize],
+            _ => &[],
+        }
+    }
+
+    /// Whether a value from row `from` on is there twice.
+    fn repeats(&self, from: usize) -> bool {
+        let rows = from..self.len();
+        if rows.len() < 2 {
+            return false;
+        }
+        numeric!(&self.values, v => repeated(v[rows].iter().map(|value| format!("{value:?}")).collect()),
+            Values::Bytes { .. } => repeated(rows.map(|row| self.bytes(row)).collect()),
+            Values::Boolean(bits) => repeated(rows.map(|row| bits.get_bit(row)).collect()),
+            _ => false,
+        )
     }
 
     /// Closes a struct whose fields were pushed to it.
@@ -451,60 +491,18 @@ impl Column {
                 key.truncate(offsets[len] as usize);
                 value.truncate(offsets[len] as usize);
             }
-            Values::Dictionary { keys, .. } => keys.truncate(len),
+            Values::Dictionary { keys, index, words, since, .. } => {
+                keys.truncate(len);
+                let kept = since.partition_point(|rows| *rows < len);
+                for word in kept..since.len() {
+                    if let Ok(word) = std::str::from_utf8(words.bytes(word)) {
+                        index.remove(word);
+                    }
+                }
+                since.truncate(kept);
+                words.truncate(kept);
+            }
         );
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        Ok(make_array(self.data()?))
-    }
-
-    /// The column as Arrow data; it is empty again.
-    fn data(&mut self) -> Result<ArrayData, ArrowError> {
-        let len = self.nulls.len();
-        let nulls = self.nulls.finish();
-        let mut data = ArrayData::builder(self.data_type.clone()).len(len);
-        if !matches!(self.values, Values::Null) {
-            data = data.nulls(nulls);
-        }
-        data = match &mut self.values {
-            Values::Null => data,
-            Values::Boolean(bits) => data.add_buffer(bits.finish().into_inner()),
-            Values::Temporal(v, _) if self.data_type.primitive_width() == Some(4) => {
-                data.add_buffer(Buffer::from_vec(renew(v).into_iter().map(|x| x as i32).collect::<Vec<_>>()))
-            }
-            Values::Bytes { offsets, data: bytes, .. } => {
-                let large = matches!(self.data_type, DataType::LargeUtf8 | DataType::LargeBinary);
-                data.add_buffer(starts(offsets, large)).add_buffer(Buffer::from_vec(renew(bytes)))
-            }
-            Values::FixedBinary(bytes, _) => data.add_buffer(Buffer::from_vec(renew(bytes))),
-            Values::List { offsets, item } => {
-                let large = matches!(self.data_type, DataType::LargeList(_));
-                data.add_buffer(starts(offsets, large)).add_child_data(item.data()?)
-            }
-            Values::FixedList { item, .. } => data.add_child_data(item.data()?),
-            Values::Struct(fields) => {
-                let children = fields.columns.iter_mut().map(Self::data).collect::<Result<_, _>>()?;
-                data.child_data(children)
-            }
-            Values::Map { offsets, key, value } => {
-                let DataType::Map(entries, _) = &self.data_type else {
-                    return Err(ArrowError::SchemaError("a map that is none".to_owned()));
-                };
-                let entries = ArrayData::builder(entries.data_type().clone()).len(key.len());
-                let entries = entries.add_child_data(key.data()?).add_child_data(value.data()?).build()?;
-                data.add_buffer(starts(offsets, false)).add_child_data(entries)
-            }
-            Values::Dictionary { keys, index, words, .. } => {
-                index.clear();
-                let DataType::Dictionary(key, _) = &self.data_type else {
-                    return Err(ArrowError::SchemaError("a dictionary that is none".to_owned()));
-                };
-                data.add_buffer(narrow(&renew(keys), key)).add_child_data(words.data()?)
-            }
-            values => numeric!(values, v => data.add_buffer(Buffer::from_vec(renew(v))), _ => data),
-        };
-        data.build()
     }
 }
 
@@ -554,9 +552,9 @@ impl Values {
                     _ => i64::from(i32::MAX),
                 };
                 let words = item(&Field::new("words", (**words).clone(), false))?;
-                Self::Dictionary { keys: Vec::new(), max, index: HashMap::new(), words }
+                Self::Dictionary { keys: Vec::new(), max, index: HashMap::new(), words, since: Vec::new() }
             }
-            other => match text::Temporal::new(other) {
+            other => match Temporal::new(other) {
                 Some(temporal) => Self::Temporal(Vec::new(), temporal?),
                 None => return Err(unsupported(other)),
             },
@@ -568,33 +566,16 @@ fn unsupported(data_type: &DataType) -> Error {
     Error::user(Code::C009, format!("a record of text cannot be decoded to {}", types::print(data_type)))
 }
 
+/// Whether something is there twice.
+fn repeated<T: Eq + Hash>(items: Vec<T>) -> bool {
+    if items.len() <= FEW {
+        return items.iter().enumerate().any(|(i, item)| items[..i].contains(item));
+    }
+    let mut seen = HashSet::with_capacity(items.len());
+    !items.into_iter().all(|item| seen.insert(item))
+}
+
 /// An end of variable-length values; Arrow's offsets have 32 bits.
 fn end(len: usize) -> Result<i32, Fault> {
     i32::try_from(len).map_err(|_| "the values of a batch are larger than 2 GiB".to_owned())
-}
-
-/// Takes a vector and leaves one of the same capacity: batches of a stream resemble each other.
-fn renew<T>(vec: &mut Vec<T>) -> Vec<T> {
-    let capacity = vec.len();
-    std::mem::replace(vec, Vec::with_capacity(capacity))
-}
-
-/// Offsets as Arrow has them, of 64 bits for large types.
-fn starts(offsets: &mut Vec<i32>, large: bool) -> Buffer {
-    let taken = renew(offsets);
-    offsets.push(0);
-    if large {
-        return Buffer::from_vec(taken.into_iter().map(i64::from).collect::<Vec<_>>());
-    }
-    Buffer::from_vec(taken)
-}
-
-/// Keys of a dictionary in the width of their type; they were checked to fit.
-fn narrow(keys: &[i64], key: &DataType) -> Buffer {
-    match key.primitive_width() {
-        Some(1) => Buffer::from_vec(keys.iter().map(|k| *k as u8).collect::<Vec<_>>()),
-        Some(2) => Buffer::from_vec(keys.iter().map(|k| *k as u16).collect::<Vec<_>>()),
-        Some(4) => Buffer::from_vec(keys.iter().map(|k| *k as u32).collect::<Vec<_>>()),
-        _ => Buffer::from_vec(keys.to_vec()),
-    }
 }

@@ -1,0 +1,107 @@
+//! What probes and metrics say of a worker of a group: partitions that come and go, a broker that freezes.
+
+use pipe_tests::http::get;
+use pipe_tests::kafka::{self, Broker, unique};
+use serde_json::Value;
+
+use super::{LONG, Pipeline, Worker, Writer, copy, patiently};
+
+/// Where the admin server of a worker listens.
+fn address(worker: &mut Worker) -> String {
+    worker.says("\"admin server\"");
+    let log = worker.log();
+    let line = log.lines().find(|line| line.contains("\"admin server\"")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    line["address"].as_str().unwrap().to_owned()
+}
+
+fn ready(address: &str) -> (u16, Value) {
+    let answer = get(address, "/readyz").unwrap();
+    (answer.status, serde_json::from_str(&answer.body).unwrap())
+}
+
+/// Values of a metric, one a series.
+fn values(address: &str, metric: &str) -> Vec<f64> {
+    let text = get(address, "/metrics").unwrap().body;
+    let lines =
+        text.lines().filter(|l| l.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    lines.map(|l| l.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
+}
+
+const ARGS: &[&str] = &["--admin", "127.0.0.1:0", "--stuck-after", "2s"];
+
+#[test]
+fn partitions_that_leave_disappear_and_a_worker_without_any_is_ready() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["probes", "from", "to"].map(unique);
+    broker.topic(&from, 2);
+    broker.topic(&to, 2);
+    Writer::new(broker).numbers(&from, 2, 0..500);
+    let pipeline = Pipeline::new(broker, &copy(&name, &from, &to));
+    let mut first = pipeline.start(ARGS);
+    let at = address(&mut first);
+    patiently(LONG, "it has read all", || {
+        values(&at, "pipe_source_partition_position") == [500.0; 2]
+            && values(&at, "pipe_source_partition_lag_records") == [0.0; 2]
+    });
+    assert_eq!(values(&at, "pipe_source_partition_end"), [500.0; 2]);
+    patiently(LONG, "it is ready", || ready(&at).0 == 200);
+    let source = &ready(&at).1["sources"][0];
+    assert_eq!((&source["partitions"], &source["caught_up"]), (&2.into(), &2.into()), "{source}");
+    let mut others = [pipeline.start(ARGS), pipeline.start(ARGS)];
+    let all = [at.clone(), address(&mut others[0]), address(&mut others[1])];
+    patiently(LONG, "two share the partitions, and the third is ready as well", || {
+        let mut owned: Vec<f64> =
+            all.iter().flat_map(|at| values(at, "pipe_source_assigned_partitions")).collect();
+        owned.sort_by(f64::total_cmp);
+        owned == [0.0, 1.0, 1.0] && all.iter().all(|at| ready(at).0 == 200)
+    });
+    patiently(LONG, "what left has no series any more", || {
+        values(&at, "pipe_source_partition_lag_records").len() < 2
+    });
+    assert!(values(&at, "pipe_source_partitions_revoked_total")[0] >= 1.0);
+    assert_eq!(values(&at, "pipe_source_partitions_lost_total"), [0.0]);
+    assert!(values(&at, "pipe_source_rebalances_total")[0] >= 2.0);
+    for worker in others.into_iter().chain([first]) {
+        worker.stop();
+    }
+}
+
+#[test]
+fn a_broker_that_freezes_makes_it_unready_and_it_stays_alive() {
+    let broker = Broker::start();
+    let [name, to] = ["frozen", "to"].map(unique);
+    broker.topic(&to, 1);
+    let yaml = format!(
+        r#"
+name: {name}
+sources:
+  made:
+    generate: {{ rate: 2000 }}
+sinks:
+  out:
+    from: made
+    kafka: {{ brokers: "${{KAFKA_BROKERS}}", topic: {to} }}
+    format: json
+"#
+    );
+    let pipeline = Pipeline::new(&broker, &yaml);
+    let mut worker = pipeline.start(ARGS);
+    let at = address(&mut worker);
+    let commits = || values(&at, "pipe_commits_total")[0];
+    patiently(LONG, "it is ready and has committed", || ready(&at).0 == 200 && commits() > 0.0);
+    broker.freeze();
+    patiently(LONG, "it says that the sink tries again", || {
+        assert_eq!(get(&at, "/livez").unwrap().status, 200, "a restart would not help");
+        let (status, said) = ready(&at);
+        let reasons = said["reasons"].as_array().unwrap().clone();
+        let sink = |r: &Value| r["state"] == "retrying" && r["place"] == "sink `out`, lane 0";
+        status == 503 && reasons.iter().any(sink)
+    });
+    assert!(values(&at, "pipe_epoch_oldest_age_seconds")[0] > 1.0);
+    assert_eq!(values(&at, "pipe_ready"), [0.0]);
+    let before = commits();
+    broker.thaw();
+    patiently(LONG, "it is ready again and commits", || ready(&at).0 == 200 && commits() > before);
+    worker.stop();
+}
