@@ -77,9 +77,11 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
             Ok((event, span)) => builder.event(event, at(&span)),
             Err(error) => {
                 let marker = error.marker();
+                // At the end of a text with wide characters the parser has counted too far.
+                let last = text.chars().count();
                 let at = At {
-                    start: marker.index(),
-                    end: marker.index() + 1,
+                    start: marker.index().min(last),
+                    end: marker.index().min(last) + 1,
                     line: marker.line(),
                     column: marker.col() + 1,
                 };
