@@ -68,7 +68,7 @@ fn every_kind_of_bad_record_is_rejected_alone() {
         (b"{\"g\":{\"x\":1e999}}", "column `g.x`"),
         (b"{\"g\":[]}", "column `g`: struct(x: float32) was expected, not an array"),
         (b"{\"t\":[1,2,\"x\"]}", "column `t[2]`"),
-        (b"{\"t\":[1,2", "column `t`: EOF while parsing a list"),
+        (b"{\"t\":[1,2", "column `t[2]`: EOF while parsing a list"),
         (b"{\"s\":{}}", "column `s`: utf8 was expected, not an object"),
         (b"{\"s\":\"\xff\"}", "the record is not UTF-8 (byte 7)"),
         (b"{\"u\":\"\xff\"}", "the record is not UTF-8 (byte 7)"),
@@ -135,10 +135,8 @@ fn values_keep_their_meaning() {
     // Between two floats: by way of a double it would be rounded twice.
     let f = accept(&json!({"f": "float32"}), "{\"f\":1.00000005960464477539062501}");
     assert_eq!(f["f"].as_f64().unwrap() as f32, 1.000_000_1);
-    assert_eq!(
-        reject(&json!({"m": "map(utf8, int8)"}), b"{\"m\":{\"a\":1,\"\\u0061\":2}}"),
-        "column `m`: a key occurs twice"
-    );
+    let twice = reject(&json!({"m": "map(utf8, int8)"}), b"{\"m\":{\"a\":1,\"\\u0061\":2}}");
+    assert!(twice.starts_with("column `m`: a key occurs twice"), "{twice}");
     let m = json!({"m": "map(int8, utf8)", "n": "map(date32, int8)"});
     let record = json!({"m": {"-1": "x", "2": null}, "n": {"2026-01-31": 1}});
     assert_eq!(accept(&m, &record.to_string()), record, "a null value of a map is kept");
