@@ -237,7 +237,7 @@ fn a_cluster_that_fails_does_not_show_them() {
                 let said = String::from_utf8_lossy(&output.stderr);
                 assert_eq!(output.status.code(), Some(1), "{said}");
                 // The dead letters are opened before the source.
-                assert!(said.contains("K001"), "{said}");
+                assert!(said.contains("K004"), "{said}");
                 if pipeline == CLUSTER {
                     assert!(said.lines().count() > 20, "librdkafka's own lines are there: {said}");
                 }

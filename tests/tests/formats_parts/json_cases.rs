@@ -148,10 +148,8 @@ fn nested() {
     takes("map(int64, boolean)", &[("{\"-1\":true,\"2\":null}", "{\"-1\":true,\"2\":null}")]);
     refuses("map(int64, boolean)", &["{\"x\":true}", "{\"1\":true,\"01\":false}", "[]"]);
     refuses("map(utf8, int8)", &["{\"a\":1,\"a\":1}", "{\"a\":\"1\"}"]);
-    assert_eq!(
-        value("list(struct(a: map(utf8, list(int8))))", "[{\"a\":{\"k\":[1,300]}}]").unwrap_err(),
-        "column `x[0].a.value[1]`: 300 is out of range for int8",
-    );
+    let fault = value("list(struct(a: map(utf8, list(int8))))", "[{\"a\":{\"k\":[1,300]}}]").unwrap_err();
+    assert!(fault.starts_with("column `x[0].a.value[1]`: 300 is out of range for int8"), "{fault}");
 }
 
 #[test]
