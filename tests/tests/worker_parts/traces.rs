@@ -103,8 +103,8 @@ fn digits(bytes: &[u8]) -> String {
 
 /// The line about spans at the end of a worker's log.
 fn spans_line(end: &End) -> Value {
-    let lines = end.log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == "spans").last().unwrap_or_else(|| panic!("{}", end.log))
+    let mut lines = end.log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.rfind(|line| line["message"] == "spans").unwrap_or_else(|| panic!("{}", end.log))
 }
 
 type Headers = Vec<(String, Option<Vec<u8>>)>;
