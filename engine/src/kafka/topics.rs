@@ -107,6 +107,16 @@ fn pattern(text: &str) -> Result<Regex, (String, String)> {
                 return wrong(at, "there is a group with `?`", "write a plain group, `(..)`");
             }
             '[' => at = class(&chars, at).map_err(|(at, why, help)| place(at, why, help))?,
+            '^' if at > 0 && !matches!(chars[at - 1], '(' | '|') => {
+                return wrong(
+                    at,
+                    "there is a `^` that is no beginning",
+                    "write `\\^` for the sign, or remove it",
+                );
+            }
+            '$' if !matches!(next, None | Some(')' | '|')) => {
+                return wrong(at, "there is a `$` that is no end", "write `\\$` for the sign, or remove it");
+            }
             _ if repeats && repeated => {
                 let help = "write it with a group, such as `(a+)?`";
                 return wrong(at, "a repetition follows a repetition", help);
@@ -206,6 +216,8 @@ mod tests {
             ("^*", "nothing before"),
             ("^(a|+)", "nothing before"),
             ("^b\u{fc}cher", "no topic has"),
+            ("^$a$", "a `$` that is no end"),
+            ("^a^b", "a `^` that is no beginning"),
         ] {
             let problems = topics(&[text]).err().unwrap_or_else(|| panic!("{text}"));
             assert_eq!((problems.len(), problems[0].code), (1, Code::C011), "{text}");
