@@ -51,8 +51,8 @@ impl EncoderFactory for Spellings {
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let encoder: Box<dyn FieldEncoder + 'a> = match array.data_type() {
-            DataType::Decimal128(..) | DataType::Decimal256(..) => Box::new(Quoted(Text::new(array)?)),
-            data_type if Text::is_time(data_type) => Box::new(Quoted(Text::new(array)?)),
+            DataType::Decimal128(..) | DataType::Decimal256(..) => Box::new(Quoted::value(array)?),
+            data_type if Text::is_time(data_type) => Box::new(Quoted::value(array)?),
             DataType::Map(..) => Box::new(Map::new(field, array.as_map(), options)?),
             DataType::Dictionary(..) => Box::new(Words::new(field, array, options)?),
             _ => return Ok(None),
@@ -61,18 +61,36 @@ impl EncoderFactory for Spellings {
     }
 }
 
-/// Values whose text needs no escapes, in quotes; bare numbers where a value has no text.
-struct Quoted<'a>(Text<'a>);
+/// Values whose text needs no escapes, in quotes. A value without a text is a number: bare, but in quotes where it is
+/// a key.
+struct Quoted<'a> {
+    text: Text<'a>,
+    key: bool,
+}
+
+impl<'a> Quoted<'a> {
+    fn value(array: &'a dyn Array) -> Result<Self, ArrowError> {
+        Ok(Self { text: Text::new(array)?, key: false })
+    }
+
+    fn key(array: &'a dyn Array) -> Result<Self, ArrowError> {
+        Ok(Self { text: Text::new(array)?, key: true })
+    }
+}
 
 impl FieldEncoder for Quoted<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         out.push(b'"');
-        if self.0.write(row, out) {
+        if self.text.write(row, out) {
             out.push(b'"');
+            return;
+        }
+        let number = self.text.number(row);
+        // Writing to a vector cannot fail.
+        if self.key {
+            let _ = write!(out, "{number}\"");
         } else {
-            let number = self.0.number(row);
             out.pop();
-            // Writing to a vector cannot fail.
             let _ = write!(out, "{number}");
         }
     }
@@ -121,7 +139,7 @@ impl<'a> Map<'a> {
             }
             DataType::Dictionary(..) => Box::new(make_encoder(field, keys, options)?),
             other if text(other) => Box::new(make_encoder(field, keys, options)?),
-            _ => Box::new(Quoted(Text::new(keys)?)),
+            _ => Box::new(Quoted::key(keys)?),
         };
         let values = make_encoder(field, array.values().as_ref(), options)?;
         Ok(Self { offsets: array.offsets().clone(), keys, values })
