@@ -168,6 +168,11 @@ impl<P: Positions> Machine<P> {
         Some((front.epoch, positions))
     }
 
+    /// The positions of the epoch that [`Machine::ready`] answers alone: what it read itself.
+    pub fn front(&self) -> Option<&P> {
+        self.in_flight.front().filter(|f| f.is_complete()).map(|f| &f.positions)
+    }
+
     /// The epoch that [`Machine::ready`] answered is committed.
     pub fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let Some((ready, positions)) = self.ready().filter(|(ready, _)| *ready == epoch) else {

@@ -20,6 +20,8 @@ pub enum Retry {
     No,
     /// Passing: try again, later and later.
     Backoff,
+    /// What is in flight is void: the worker goes back to what is committed and does it again.
+    Rewind,
 }
 
 macro_rules! codes {
@@ -105,6 +107,8 @@ codes! {
     X004 "the worker failed"
     X007 "the admin server cannot start"
     X011 "spans are not delivered"
+    X012 "a transaction did not commit"
+    X013 "another worker has the same identity"
 }
 
 impl fmt::Display for Code {
@@ -156,6 +160,12 @@ impl Error {
         Self::new(code, Domain::External, Retry::Backoff, message)
     }
 
+    /// Something outside made what is in flight void; from what is committed it can be done again.
+    #[cold]
+    pub fn stale(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Domain::External, Retry::Rewind, message)
+    }
+
     /// An invariant of ours did not hold.
     #[cold]
     pub fn internal(message: impl Into<String>) -> Self {
@@ -196,6 +206,11 @@ impl Error {
     /// Whether trying again can help.
     pub fn is_passing(&self) -> bool {
         self.0.retry == Retry::Backoff
+    }
+
+    /// Whether what is in flight is void and the worker must go back to what is committed.
+    pub fn is_stale(&self) -> bool {
+        self.0.retry == Retry::Rewind
     }
 
     /// The message without code, context and help.

@@ -204,6 +204,16 @@ pub const KAFKA_QUEUE_RECORDS: usize = 200_000;
 /// Bytes that a worker's producer holds.
 pub const KAFKA_QUEUE_BYTES: usize = 64 << 20;
 
+/// A transaction may take at least this long: it holds back readers of what is committed when a worker dies, and is
+/// given up by the broker when a commit hangs.
+pub const KAFKA_TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(10);
+
+/// And at most this long: the usual `transaction.max.timeout.ms` of brokers.
+pub const KAFKA_TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+
+/// A worker that ends aborts its open transaction within this, or leaves it to its time-out.
+pub const KAFKA_ABORT_WAIT: Duration = Duration::from_secs(2);
+
 /// Where the admin server listens if nobody says where: this machine only, on the port that OpenTelemetry's exporters
 /// for Prometheus use.
 pub const ADMIN_ADDRESS: &str = "127.0.0.1:9464";

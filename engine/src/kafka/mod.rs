@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
@@ -84,6 +85,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("transactional.id", "transactional ids belong to the engine"),
 ];
 
+const MESSAGE_BYTES: &str = "message.max.bytes";
+/// librdkafka's own value for it.
+const MESSAGE_BYTES_DEFAULT: usize = 1_000_000;
+
 /// Parts of a property's name that mark its value as a secret.
 const SECRET: &[&str] =
     &["password", "secret", "sasl.username", "key.pem", "oauthbearer", "sasl.jaas", "assertion"];
@@ -91,6 +96,15 @@ const SECRET: &[&str] =
 /// Whether the value of a property is not to be shown.
 pub fn is_secret(property: &str) -> bool {
     SECRET.iter().any(|part| property.contains(part))
+}
+
+/// Positions of a consumer group on their way into a transaction, with the member and the generation that read them:
+/// the group's coordinator takes them only from a member that it still knows.
+pub struct GroupOffsets {
+    /// Group, member and generation.
+    pub group: ConsumerGroupMetadata,
+    /// For each partition the offset of the next record.
+    pub offsets: TopicPartitionList,
 }
 
 /// How a cluster is reached. Its secrets are shown by nothing.
@@ -144,9 +158,49 @@ impl Cluster {
         &self.brokers
     }
 
-    /// A property that the pipeline gives, as a whole number.
+    /// A property that the pipeline gives.
+    pub fn text(&self, property: &str) -> Option<&str> {
+        self.properties.get(property).map(String::as_str)
+    }
+
+    /// The same as a whole number.
     pub fn number(&self, property: &str) -> Option<u64> {
-        self.properties.get(property)?.parse().ok()
+        self.text(property)?.parse().ok()
+    }
+
+    /// One client for several that reach the same brokers. The error names the properties on which they do not agree.
+    pub fn merge<'a>(clients: impl IntoIterator<Item = &'a Self>) -> Result<Option<Self>, Vec<String>> {
+        let mut merged: Option<Self> = None;
+        let mut torn = Vec::new();
+        for client in clients {
+            let Some(all) = &mut merged else {
+                merged = Some(client.clone());
+                continue;
+            };
+            for (name, value) in &client.properties {
+                match all.properties.get_mut(name) {
+                    None => {
+                        all.properties.insert(name.clone(), value.clone());
+                    }
+                    // Each sink keeps to its own; the client takes the largest.
+                    Some(known) if name == MESSAGE_BYTES => {
+                        let larger = |a: &str, b: &str| a.parse::<u64>().ok() < b.parse::<u64>().ok();
+                        if larger(known, value) {
+                            known.clone_from(value);
+                        }
+                    }
+                    Some(known) if known != value && !torn.contains(name) => torn.push(name.clone()),
+                    Some(_) => {}
+                }
+            }
+        }
+        if torn.is_empty() { Ok(merged) } else { Err(torn) }
+    }
+
+    /// Bytes of key and value above which librdkafka does not take a record.
+    pub fn message_bytes(&self) -> usize {
+        let given = self.number(MESSAGE_BYTES).and_then(|bytes| usize::try_from(bytes).ok());
+        given.unwrap_or(MESSAGE_BYTES_DEFAULT)
     }
 
     /// A client's configuration with `defaults` below the pipeline's properties.
@@ -319,7 +373,8 @@ pub fn meaning(code: RDKafkaErrorCode) -> Meaning {
         | E::SaslAuthenticationFailed
         | E::TopicAuthorizationFailed
         | E::GroupAuthorizationFailed
-        | E::ClusterAuthorizationFailed => Meaning::Denied,
+        | E::ClusterAuthorizationFailed
+        | E::TransactionalIdAuthorizationFailed => Meaning::Denied,
         _ => Meaning::Final,
     }
 }

@@ -8,11 +8,11 @@ use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
 use super::{
-    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, sinks, sources, traces,
-    warnings,
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
+    traces, warnings,
 };
 use crate::codec::Problem;
-use crate::config::spec::{Guarantee, Period, Size, StageSpec};
+use crate::config::spec::{Period, Size, StageSpec};
 use crate::config::{Draft, step, suggestion, types};
 use crate::error::Code;
 use crate::format::{FORMATS, FormatKind};
@@ -74,7 +74,6 @@ pub fn plan<B: Ports>(
     let sinks = builder.sinks();
     let dead_letters = sinks::dead_letters(&tables, draft, folders.base, folders.working);
     let dead_letters = dead_letters.map_err(|all| builder.problems.extend(all)).ok();
-    builder.guarantee();
     let mut suspicious = Vec::new();
     let tracing =
         traces::plan(draft, &mut suspicious).map_err(|all| builder.problems.extend(all)).ok().flatten();
@@ -104,6 +103,10 @@ pub fn plan<B: Ports>(
         tracing,
         warnings: suspicious,
     };
+    let unkept = guarantee::check(&plan);
+    if !unkept.is_empty() {
+        return Err(unkept);
+    }
     let (loops, named) = warnings::loops(&plan);
     if !loops.is_empty() {
         return Err(loops);
@@ -226,14 +229,6 @@ impl Builder<'_> {
                     self.problems.push(Problem::new(Code::P003, pointer("stages", node), message).help(help));
                 }
             }
-        }
-    }
-
-    fn guarantee(&mut self) {
-        if self.draft.delivery.guarantee == Guarantee::ExactlyOnce {
-            let message = "`exactly_once` is not available yet: this version commits at least once";
-            let help = "use `at_least_once`, and let readers drop repeats by topic, partition and offset (`metadata:`)";
-            self.problems.push(Problem::new(Code::P007, "/delivery/guarantee", message).help(help));
         }
     }
 }

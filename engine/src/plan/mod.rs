@@ -7,6 +7,7 @@ pub mod cost;
 pub(crate) mod fake;
 mod grants;
 mod graph;
+mod guarantee;
 mod prune;
 pub mod schema;
 mod sinks;
@@ -26,6 +27,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::{Format, Problem};
 use crate::config::spec::{Guarantee, OnFailure, StageSpec};
+use crate::kafka::Cluster;
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
 use crate::stage::{Bound, Limits, Port};
@@ -59,6 +61,19 @@ pub struct Plan<B = Bound> {
     pub tracing: Option<Tracing>,
     /// What is suspicious, by pointer into the file.
     pub warnings: Vec<Problem>,
+}
+
+impl<B> Plan<B> {
+    /// The client of all sinks and of the dead letters, where one transaction is to hold what they write. The error
+    /// names the properties on which they do not agree.
+    pub fn client(&self) -> Result<Option<Cluster>, Vec<String>> {
+        let letters = match &self.dead_letters {
+            DeadLetters::Kafka(prepared, _) => Some(prepared),
+            DeadLetters::File(_) => None,
+        };
+        let all = self.sinks.iter().map(|sink| &sink.prepared).chain(letters);
+        Cluster::merge(all.filter_map(|prepared| prepared.client()))
+    }
 }
 
 /// How traces are followed.

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::committer::{Committer, Ready};
 use super::health::{Phase, Vitals};
-use super::state::State;
 use super::{Event, Signals};
 use crate::clock::Clock;
 use crate::epoch::{self, Machine};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};
-use crate::source::{self, Control, Replay};
+use crate::source;
 use crate::units::Epoch;
 
 /// Positions of every source, by its index in the plan.
@@ -33,21 +33,13 @@ impl epoch::Positions for Positions {
     }
 }
 
-/// A source, as far as commits are concerned.
-pub(super) struct Committed {
-    pub name: Arc<str>,
-    pub control: Arc<dyn Control>,
-    pub replay: Replay,
-    pub stats: Arc<metrics::Source>,
-}
-
 pub(super) struct Coordinator {
     pub machine: Machine<Positions>,
     pub signals: Arc<Signals>,
     pub events: Receiver<Event>,
-    pub sources: Vec<Committed>,
-    /// Where sources without a group keep their positions.
-    pub state: Option<State>,
+    pub committer: Box<dyn Committer>,
+    /// What each source has read, for the decision whether there is anything to commit.
+    pub read: Vec<Arc<metrics::Source>>,
     pub interval: Duration,
     pub shutdown_timeout: Duration,
     pub clock: Arc<dyn Clock>,
@@ -63,16 +55,23 @@ pub(super) struct Coordinator {
     pub stopping: bool,
     /// Who waits for an epoch to commit.
     pub drains: Vec<(Epoch, Sender<()>)>,
+    /// What is in flight is void, and the sources have not been told yet where they go on.
+    pub void: bool,
+    /// Times that the worker went back since the last commit.
+    pub setbacks: u32,
 }
 
 /// A commit that failed for a passing reason is tried again after this.
 const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause before the worker goes back once more without having committed in between.
+const SETBACK_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// It turns at least this often, so that one that no longer turns is noticed.
 const TURN_MAX: Duration = Duration::from_secs(1);
 
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
         let result = self.serve();
+        self.committer.close();
         let end = if result.is_ok() { &self.signals.over } else { &self.signals.down };
         end.store(true, Ordering::Release);
         self.vitals.enter(if result.is_ok() { Phase::Ended } else { Phase::Failed });
@@ -82,11 +81,17 @@ impl Coordinator {
 
     fn serve(&mut self) -> Result<()> {
         let (mut injected_at, mut read) = (self.clock.now(), 0);
-        let mut commit_after = Duration::ZERO;
+        let (mut commit_after, mut revive_after) = (Duration::ZERO, Duration::ZERO);
         let mut deadline: Option<Duration> = None;
         while !self.machine.is_finished() {
             let now = self.clock.now();
-            let next = if self.is_committable() { commit_after } else { injected_at + self.interval };
+            let next = if self.void {
+                revive_after
+            } else if self.is_committable() {
+                commit_after
+            } else {
+                injected_at + self.interval
+            };
             let wait = next.saturating_sub(now).min(self.interval).clamp(Duration::from_millis(1), TURN_MAX);
             if self.pulse.get().0 != Doing::Retrying {
                 self.pulse.now(Doing::Waiting);
@@ -103,7 +108,10 @@ impl Coordinator {
             if now >= commit_after && self.commit_ready()?.is_break() {
                 commit_after = now + COMMIT_PAUSE;
             }
-            let total = self.sources.iter().map(|s| s.stats.read.get()).sum();
+            if self.void && now >= revive_after {
+                revive_after = now + self.revive()?;
+            }
+            let total = self.read.iter().map(|s| s.read.get()).sum();
             if now >= injected_at + self.interval && total != read && self.inject(false).is_some() {
                 (injected_at, read) = (now, total);
             }
@@ -121,7 +129,7 @@ impl Coordinator {
     fn handle(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Barrier { generation, lane, epoch, source, positions } => {
-                let mut all = Positions(vec![source::Positions::new(); self.sources.len()]);
+                let mut all = Positions(vec![source::Positions::new(); self.read.len()]);
                 all.0[source] = positions;
                 self.machine.barrier(generation, lane, epoch, &all)
             }
@@ -142,8 +150,11 @@ impl Coordinator {
                 self.drains.push((epoch, done));
                 Ok(())
             }
-            Event::Rewind { reason } => {
-                self.rewind(&reason);
+            Event::Rewind { of, reason } => {
+                // Several lanes may report what one rewind has mended.
+                if of.is_none_or(|generation| generation == self.machine.generation()) {
+                    self.rewind(&reason);
+                }
                 Ok(())
             }
             Event::Stop => {
@@ -157,6 +168,9 @@ impl Coordinator {
     }
 
     fn inject(&mut self, forced: bool) -> Option<Epoch> {
+        if self.void {
+            return None;
+        }
         let epoch = self.machine.inject(forced)?;
         self.began(epoch);
         self.signals.target.store(epoch.0, Ordering::Release);
@@ -176,6 +190,9 @@ impl Coordinator {
     }
 
     fn finish(&mut self) {
+        if self.void {
+            return;
+        }
         let last = self.machine.finish();
         self.began(last);
         // In this order: a lane that sees the barrier asked for must know that it is the last.
@@ -189,10 +206,17 @@ impl Coordinator {
 
     /// Commits what is ready; `Break` when a commit failed for a passing reason.
     fn commit_ready(&mut self) -> Result<std::ops::ControlFlow<()>> {
-        while let Some((epoch, positions)) = self.machine.ready() {
+        while let Some((epoch, all)) = self.machine.ready() {
             let begin = self.clock.now();
-            match self.commit(&positions) {
+            let own = self.machine.front().unwrap_or(&all);
+            let ready = Ready { generation: self.machine.generation(), epoch, own, all: &all };
+            match self.committer.commit(&ready) {
                 Ok(()) => self.pulse.now(Doing::Working),
+                Err(error) if error.is_stale() => {
+                    self.stats.commit_failures.add(1);
+                    self.rewind(&error.to_string());
+                    return Ok(std::ops::ControlFlow::Continue(()));
+                }
                 Err(error) if error.is_passing() => {
                     tracing::warn!(%error, %epoch, "the commit failed; trying again");
                     self.pulse.retrying(&error);
@@ -202,6 +226,7 @@ impl Coordinator {
                 Err(error) => return Err(error),
             }
             self.machine.commit(epoch)?;
+            self.setbacks = 0;
             self.stats.commits.add(1);
             self.stats.commit_ns.record((self.clock.now() - begin).as_nanos() as u64);
             self.stats.last_commit_ms.set(u64::try_from(self.clock.unix_ms()).unwrap_or(0));
@@ -218,31 +243,38 @@ impl Coordinator {
         Ok(std::ops::ControlFlow::Continue(()))
     }
 
-    /// Everything below these positions is durable in the sinks: the group, or the state folder, may know.
-    fn commit(&mut self, positions: &Positions) -> Result<()> {
-        for (source, positions) in self.sources.iter().zip(&positions.0) {
-            if !positions.is_empty() {
-                source
-                    .control
-                    .commit(positions)
-                    .map_err(|e| e.context(format!("source `{}`", source.name)))?;
-            }
-        }
-        let Some(state) = &mut self.state else { return Ok(()) };
-        let kept = self.sources.iter().zip(&positions.0).filter(|(s, _)| s.replay == Replay::State);
-        state.save(kept.map(|(source, positions)| (source.name.as_ref(), positions)))
-    }
-
+    /// Everything in flight is void from here on; [`Coordinator::revive`] goes on.
     fn rewind(&mut self, reason: &str) {
         tracing::warn!(reason, "going back to what is committed");
         let generation = self.machine.rewind();
+        self.committer.void(generation);
         self.stats.rewinds.add(1);
         self.begun.clear();
         self.tell_epochs();
         self.at_end.clear();
-        let positions = self.machine.committed().1.0.clone();
+        self.void = true;
+    }
+
+    /// Tells the sources where they go on. Answers how long to wait before the next time that it must.
+    fn revive(&mut self) -> Result<Duration> {
+        let (generation, injected) = (self.machine.generation(), self.machine.injected());
+        let pause =
+            Duration::from_millis(50).saturating_mul(1 << self.setbacks.min(10)).min(SETBACK_PAUSE_MAX);
+        self.setbacks += 1;
+        let positions = match self.committer.revive(generation, injected.next()) {
+            Ok(Some(found)) => found.0,
+            Ok(None) => self.machine.committed().1.0.clone(),
+            Err(error) if error.is_passing() || error.is_stale() => {
+                tracing::warn!(%error, "going back is not possible yet; trying again");
+                self.pulse.retrying(&error);
+                return Ok(pause);
+            }
+            Err(error) => return Err(error),
+        };
+        self.void = false;
+        self.pulse.now(Doing::Working);
         *self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            (generation, self.machine.injected(), positions);
+            (generation, injected, positions);
         self.signals.last.store(0, Ordering::Release);
         self.signals.generation.raise(generation);
         // An end that was asked for stays asked for. One that came because all was read is forgotten: what was not
@@ -254,5 +286,6 @@ impl Coordinator {
             let epoch = self.inject(true).unwrap_or(self.machine.injected());
             self.drains.iter_mut().for_each(|(drained, _)| *drained = epoch);
         }
+        Ok(pause)
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gate::Entry;
 use super::scribe::Scribe;
+use super::sink::{Turn, VOID_WAIT};
 use super::{Event, Halt, Signals};
 use crate::batch::Failure;
 use crate::channel::{self, Inputs};
@@ -37,6 +39,7 @@ pub(super) struct Node {
     pub causes: Arc<metrics::Letters>,
     /// Letters taken since the last prepare, by node and kind of failure.
     pub pending: BTreeMap<(Arc<str>, &'static str), u64>,
+    pub turn: Turn,
 }
 
 const IDLE: Duration = Duration::from_millis(100);
@@ -57,6 +60,7 @@ impl Node {
                 channel::Event::Barrier(epoch) => self.prepare(epoch)?,
                 channel::Event::Rewound(_) => {
                     self.pending.clear();
+                    self.turn.rewound(&self.signals);
                     match &mut self.writer {
                         Writer::Kafka(sink) => sink.abort()?,
                         Writer::File(file) => file.abort()?,
@@ -108,6 +112,7 @@ impl Node {
         for ((node, kind), letters) in causes {
             self.causes.add(&node, kind, letters);
         }
+        self.turn.next(epoch);
         let event = Event::Prepared { generation, terminal: self.terminal, epoch };
         self.events.send(event).map_err(|_| Halt::Disconnected)
     }
@@ -121,9 +126,16 @@ impl Node {
         let Writer::Kafka(sink) = &mut self.writer else {
             return Err(Error::internal("a file is not tried again").into());
         };
+        let generation = self.inputs.generation();
         for paused in 0u64.. {
             let mut refused = Vec::new();
-            let result = call(sink.as_mut(), &mut refused);
+            let result = match self.turn.enter(generation) {
+                Some(Entry::Void) => return Ok(None),
+                Some(Entry::Wait) if self.signals.is_down() => return Err(Halt::Disconnected),
+                Some(Entry::Wait) => continue,
+                // While it is inside nothing is committed or given up.
+                Some(Entry::Inside(_)) | None => call(sink.as_mut(), &mut refused),
+            };
             if let Some(first) = refused.first() {
                 let (batch, offset) = (&first.origin.batch, first.origin.offset());
                 let place = format!("{}/{} at {offset}", batch.topic, batch.partition);
@@ -137,6 +149,14 @@ impl Node {
             }
             match result {
                 Ok(done) => return Ok(Some(done)),
+                Err(error) if error.is_stale() => {
+                    let event = Event::Rewind { of: Some(generation), reason: error.to_string() };
+                    self.events.send(event).map_err(|_| Halt::Disconnected)?;
+                    while self.signals.generation.get() <= generation && !self.signals.is_down() {
+                        std::thread::sleep(VOID_WAIT);
+                    }
+                    return Ok(None);
+                }
                 Err(error) if !error.is_passing() => {
                     return Err(error.coded(Code::K004).context("dead letters").into());
                 }

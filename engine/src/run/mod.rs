@@ -7,10 +7,12 @@
 //! `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have been).
 
 mod breaker;
+mod committer;
 mod controls;
 mod coordinator;
 mod dead_letter;
 mod decode;
+mod gate;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
@@ -171,8 +173,8 @@ enum Event {
     AtEnd { generation: Generation, lane: usize },
     /// Commit what has been read so far, then answer.
     Drain { done: Sender<()> },
-    /// Go back to what is committed.
-    Rewind { reason: String },
+    /// Go back to what is committed; of which generation it is known that it cannot commit, where that is known.
+    Rewind { of: Option<Generation>, reason: String },
     /// Stop reading, drain, commit.
     Stop,
     /// A node has failed for good.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 
+use super::gate::{Entry, Gate};
 use super::{Event, Halt, Signals};
 use crate::batch::{Batch, Failure, FailureKind};
 use crate::channel::{self, Inputs, Message, Sender};
@@ -15,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::Doing;
 use crate::sink::{Refused, Sink};
-use crate::units::Epoch;
+use crate::units::{Epoch, Generation};
 
 /// One lane of one sink.
 pub(super) struct Lane {
@@ -33,7 +34,44 @@ pub(super) struct Lane {
     pub clock: Arc<dyn Clock>,
     /// Rows taken since the last prepare, and what became of some of them.
     pub pending: Pending,
+    pub turn: Turn,
 }
+
+/// Whose turn it is to write, where all terminals share a transaction.
+pub(super) struct Turn {
+    /// `None`: each sink writes for itself, at any time.
+    pub gate: Option<Arc<Gate>>,
+    /// The epoch of the rows that come now.
+    pub epoch: Epoch,
+}
+
+impl Turn {
+    /// Before the first epoch.
+    pub fn new(gate: Option<Arc<Gate>>) -> Self {
+        Self { gate, epoch: Epoch(1) }
+    }
+
+    /// A barrier was prepared: what comes now is of the next epoch.
+    pub fn next(&mut self, prepared: Epoch) {
+        self.epoch = prepared.next();
+    }
+
+    /// The worker went back: which epoch comes now.
+    pub fn rewound(&mut self, signals: &Signals) {
+        let rewind = signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.epoch = rewind.1.next();
+    }
+
+    /// Asks to write a row of this generation; waits a moment for the turn.
+    pub fn enter(&self, generation: Generation) -> Option<Entry<'_>> {
+        Some(self.gate.as_ref()?.enter(generation, self.epoch, TURN_WAIT))
+    }
+}
+
+/// Whoever waits for its turn looks up this often whether the worker is coming down.
+const TURN_WAIT: Duration = Duration::from_millis(50);
+/// And whoever found out that its work is void this often whether the worker has gone back.
+pub(super) const VOID_WAIT: Duration = Duration::from_millis(5);
 
 /// Rows taken since the last prepare.
 #[derive(Default)]
@@ -68,6 +106,7 @@ impl Lane {
                 channel::Event::Barrier(epoch) => self.prepare(epoch)?,
                 channel::Event::Rewound(_) => {
                     self.pending = Pending::default();
+                    self.turn.rewound(&self.signals);
                     self.sink.abort().map_err(|e| self.place(e))?;
                 }
                 channel::Event::End => {
@@ -101,6 +140,7 @@ impl Lane {
         self.stats.written.add(done.rows);
         self.stats.bytes.add(done.bytes);
         self.failures.send(generation, Message::Barrier(epoch))?;
+        self.turn.next(epoch);
         let event = Event::Prepared { generation, terminal: self.terminal, epoch };
         self.events.send(event).map_err(|_| Halt::Disconnected)
     }
@@ -154,7 +194,21 @@ impl Lane {
             .build();
         let mut paused = 0u32;
         loop {
-            let error = match call(self.sink.as_mut(), &mut self.pending.letters) {
+            let result = match self.turn.enter(self.inputs.generation()) {
+                Some(Entry::Void) => return Ok(None),
+                Some(Entry::Wait) => {
+                    if self.signals.is_down() {
+                        return Err(Halt::Disconnected);
+                    }
+                    if let Some(pulse) = self.inputs.pulse() {
+                        pulse.now(Doing::Blocked);
+                    }
+                    continue;
+                }
+                // While it is inside nothing is committed or given up.
+                Some(Entry::Inside(_)) | None => call(self.sink.as_mut(), &mut self.pending.letters),
+            };
+            let error = match result {
                 Ok(done) => {
                     if let (Some(pulse), true) = (self.inputs.pulse(), paused > 0) {
                         pulse.now(Doing::Working);
@@ -163,6 +217,9 @@ impl Lane {
                 }
                 Err(error) => self.place(error),
             };
+            if error.is_stale() {
+                return self.await_rewind(&error);
+            }
             if !error.is_passing() {
                 return Err(error.context(what.to_owned()).into());
             }
@@ -182,5 +239,19 @@ impl Lane {
             self.stats.retries.add(1);
             std::thread::sleep(pauses.next().unwrap_or(PAUSE_MAX));
         }
+    }
+
+    /// The transaction is void: the worker is to go back, and this lane's work with it.
+    fn await_rewind<T>(&self, error: &Error) -> Result<Option<T>, Halt> {
+        let generation = self.inputs.generation();
+        let event = Event::Rewind { of: Some(generation), reason: error.to_string() };
+        self.events.send(event).map_err(|_| Halt::Disconnected)?;
+        while self.signals.generation.get() <= generation {
+            if self.signals.is_down() {
+                return Err(Halt::Disconnected);
+            }
+            std::thread::sleep(VOID_WAIT);
+        }
+        Ok(None)
     }
 }

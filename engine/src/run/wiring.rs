@@ -8,9 +8,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver as Events, Sender as Tell};
 
 use super::breaker::Breaker;
+use super::committer::{AtLeastOnce, Committed, Committer, ExactlyOnce};
 use super::controls::Controls;
-use super::coordinator::{Committed, Coordinator};
+use super::coordinator::Coordinator;
 use super::decode::Decode;
+use super::gate::Gate;
 use super::health::Vitals;
 use super::scribe::{Attempts, Scribe};
 use super::state::State;
@@ -20,11 +22,14 @@ use super::{
 use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
+use crate::config::spec::Guarantee;
 use crate::epoch::Machine;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Meter;
 use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
+use crate::sink::Transaction as _;
+use crate::sink::kafka::Transaction;
 use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
 use crate::trace::{Export, Sampler, Tracer};
 use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
@@ -44,21 +49,71 @@ impl Runtime for Link {
 
     fn rewind(&self, reason: &str) {
         // A worker that is gone has nothing to go back to.
-        let _ = self.events.send(Event::Rewind { reason: reason.to_owned() });
+        let _ = self.events.send(Event::Rewind { of: None, reason: reason.to_owned() });
     }
 }
 
 pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Result<Running> {
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
-    let worker = options.worker.clone().unwrap_or_else(random_name);
+    // A static member of the group has a name already.
+    let instance = || plan.sources.iter().find_map(|source| source.prepared.instance());
+    let worker = options.worker.clone().or_else(instance).unwrap_or_else(random_name);
     let state = open_state(&plan, options)?;
     let mut wiring = Wiring::new(&plan, clock, tell, Arc::clone(&options.attempts));
     wiring.follow_traces(&plan, &worker);
     // Sinks first: a worker that cannot write must not join a group.
-    let sinks = open_sinks(&plan, &worker)?;
-    let writer = open_dead_letters(&plan, &worker)?;
+    let transaction = transaction(&plan, &worker)?;
+    let sinks = open_sinks(&plan, &worker, transaction.as_ref())?;
+    let writer = open_dead_letters(&plan, &worker, transaction.as_ref())?;
+    if let Some(transaction) = &transaction {
+        // Ends what an earlier worker of this name left open, before it is asked where to go on.
+        patiently(&*wiring.clock, || transaction.begin())?;
+        wiring.gate = Some(Arc::new(Gate::default()));
+    }
     let opened = open_sources(&plan, options, &worker, state.as_ref(), &wiring.tell)?;
-    wiring.nodes(plan, opened, sinks, writer, events, state)
+    let finality = match transaction {
+        Some(transaction) => Finality::Transaction(transaction),
+        None => Finality::State(state),
+    };
+    wiring.nodes(plan, opened, sinks, writer, events, finality)
+}
+
+/// What makes an epoch final.
+enum Finality {
+    /// Sinks by themselves, then the groups and the state folder.
+    State(Option<State>),
+    /// One transaction.
+    Transaction(Arc<Transaction>),
+}
+
+/// The transaction that all sinks and the dead letters share, where the delivery is exactly once.
+fn transaction(plan: &Plan, worker: &str) -> Result<Option<Arc<Transaction>>> {
+    if plan.guarantee != Guarantee::ExactlyOnce {
+        return Ok(None);
+    }
+    let torn = |names: Vec<String>| Error::internal(format!("sinks do not agree on {}", names.join(", ")));
+    let cluster = plan.client().map_err(torn)?;
+    let cluster = cluster.ok_or_else(|| Error::internal("no sink writes to a cluster"))?;
+    let id = format!("{}.{worker}.0", plan.name);
+    Ok(Some(Arc::new(Transaction::new(cluster, id, plan.commit_interval))))
+}
+
+/// Starting takes at most this long: a broker that elects a coordinator needs some seconds.
+const START_WAIT: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// Tries again while the error is a passing one.
+fn patiently(clock: &dyn Clock, mut call: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = clock.now() + START_WAIT;
+    loop {
+        match call() {
+            Err(error) if error.is_passing() && clock.now() < deadline => {
+                tracing::warn!(%error, "trying again");
+                std::thread::sleep(START_PAUSE);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Eight random hexadecimal digits: the standard library's hash seeds come from the system's generator.
@@ -79,19 +134,25 @@ fn open_state(plan: &Plan, options: &Options) -> Result<Option<State>> {
 
 type LaneSinks = Vec<Box<dyn crate::sink::Sink>>;
 
-fn open_sinks(plan: &Plan, worker: &str) -> Result<Vec<LaneSinks>> {
-    let open = crate::sink::Open { lanes: plan.lanes, worker: worker.to_owned(), traced: true };
+fn open_sinks(plan: &Plan, worker: &str, transaction: Option<&Arc<Transaction>>) -> Result<Vec<LaneSinks>> {
+    let (lanes, worker, transaction) = (plan.lanes, worker.to_owned(), transaction.cloned());
+    let open = crate::sink::Open { lanes, worker, transaction, traced: true };
     plan.sinks
         .iter()
         .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
         .collect()
 }
 
-fn open_dead_letters(plan: &Plan, worker: &str) -> Result<dead_letter::Writer> {
+fn open_dead_letters(
+    plan: &Plan,
+    worker: &str,
+    transaction: Option<&Arc<Transaction>>,
+) -> Result<dead_letter::Writer> {
     match &plan.dead_letters {
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
-            let open = crate::sink::Open { lanes: 1, worker: worker.to_owned(), traced: false };
+            let (worker, transaction) = (worker.to_owned(), transaction.cloned());
+            let open = crate::sink::Open { lanes: 1, worker, transaction, traced: false };
             let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))
@@ -141,6 +202,8 @@ struct Wiring {
     /// Where traces are followed.
     tracer: Option<Arc<Tracer>>,
     spans: Option<otlp::Exporter>,
+    /// Where all terminals share a transaction: whose turn it is.
+    gate: Option<Arc<Gate>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -181,6 +244,7 @@ impl Wiring {
             threads: Vec::new(),
             tracer: None,
             spans: None,
+            gate: None,
         };
         for (i, node) in plan.stages.iter().enumerate() {
             wiring.connect(plan, &node.inputs, Target::Stage(i), &node.name);
@@ -290,7 +354,7 @@ impl Wiring {
         sinks: Vec<LaneSinks>,
         writer: dead_letter::Writer,
         events: Events<Event>,
-        state: Option<State>,
+        finality: Finality,
     ) -> Result<Running> {
         let lanes = plan.lanes;
         let source_lanes = plan.sources.len() * lanes;
@@ -335,14 +399,26 @@ impl Wiring {
         }
         let letters: Vec<_> = readers.iter().map(|(.., pulse)| self.letters(pulse)).collect();
         self.dead_letters(&plan, writer, terminal)?;
-        let pulse = Arc::new(self.pulse(Role::Coordinator, &"coordinator".into(), None));
+        let pulse = self.pulse(Role::Coordinator, &"coordinator".into(), None);
+        let read = committed.iter().map(|source| Arc::clone(&source.stats)).collect();
+        let (committer, pulse): (Box<dyn Committer>, Pulse) = match (finality, &self.gate) {
+            (Finality::Transaction(transaction), Some(gate)) => {
+                // A commit waits until it is certain: the positions, then the end.
+                let pulse = pulse.patient(transaction.timeout() * 2);
+                gate.open(Generation(0), Epoch(1));
+                (Box::new(ExactlyOnce { sources: committed, transaction, gate: Arc::clone(gate) }), pulse)
+            }
+            (Finality::State(state), _) => (Box::new(AtLeastOnce { sources: committed, state }), pulse),
+            (Finality::Transaction(_), None) => return Err(Error::internal("a transaction without a gate")),
+        };
+        let pulse = Arc::new(pulse);
         self.stats.vitals.watch(Arc::clone(&pulse));
         let coordinator = Coordinator {
             machine: Machine::new(source_lanes, terminals),
             signals: Arc::clone(&self.signals),
             events,
-            sources: committed,
-            state,
+            committer,
+            read,
             interval,
             shutdown_timeout,
             clock: Arc::clone(&self.clock),
@@ -354,6 +430,8 @@ impl Wiring {
             lanes: source_lanes,
             stopping: false,
             drains: Vec::new(),
+            void: false,
+            setbacks: 0,
         };
         let span = span(&self.stats.pipeline, &coordinator.pulse);
         let coordinator = std::thread::Builder::new()
@@ -459,6 +537,7 @@ impl Wiring {
             stats: Arc::clone(&self.stats.sinks[index].1),
             clock: Arc::clone(&self.clock),
             pending: sink::Pending::default(),
+            turn: sink::Turn::new(self.gate.clone()),
         };
         self.spawn(format!("{}/{lane}", node.name), pulse, || body.run())
     }
@@ -477,6 +556,7 @@ impl Wiring {
             clock: Arc::clone(&self.clock),
             causes: Arc::clone(&self.stats.causes),
             pending: BTreeMap::new(),
+            turn: sink::Turn::new(self.gate.clone()),
         };
         self.spawn("dead-letters".to_owned(), pulse, || body.run())
     }

@@ -15,7 +15,7 @@ pub static KIND: SinkKind = SinkKind {
     summary: "Takes rows, counts them and forgets them.",
     example: "from: requests\nblackhole: {}\n",
     options: |generator| generator.subschema_for::<Options>(),
-    delivery: Delivery::AtLeastOnce,
+    delivery: Delivery::Nothing,
     default_format: None,
     needs_format: false,
     durable_on_close: false,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::batch::{Batch, Origin};
 use crate::codec::{Format, Problem};
 use crate::error::Result;
+use crate::kafka::{Cluster, GroupOffsets};
 use crate::units::Epoch;
 
 /// Every sink, in alphabetical order.
@@ -26,6 +27,8 @@ pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &kafka::KIND, 
 pub enum Delivery {
     /// A crash may write some records again.
     AtLeastOnce,
+    /// It writes nothing that anyone could read.
+    Nothing,
     /// Part of a Kafka transaction.
     Transactional,
 }
@@ -76,6 +79,10 @@ pub trait Prepared: Send + Sync {
     fn cluster(&self) -> Option<String> {
         None
     }
+    /// The same with its properties, where it can write as part of a Kafka transaction.
+    fn client(&self) -> Option<&Cluster> {
+        None
+    }
     /// Topic of that cluster, where it writes to one.
     fn topic(&self) -> Option<&str> {
         None
@@ -90,6 +97,8 @@ pub struct Open {
     pub lanes: usize,
     /// Identity of this worker within the pipeline.
     pub worker: String,
+    /// The transaction that it writes into; `None`: each prepare makes durable what was written.
+    pub transaction: Option<Arc<kafka::Transaction>>,
     /// Whether records go out as part of the trace of their origin; dead letters stay as they came.
     pub traced: bool,
 }
@@ -110,6 +119,19 @@ pub struct Prepare {
     pub rows: u64,
     /// Their bytes, as written.
     pub bytes: u64,
+}
+
+/// What all sinks and the dead letters of a worker write between two commits, with the positions of its sources:
+/// readers see all of it or none of it. Used by the committer alone.
+pub trait Transaction: Send + Sync {
+    /// Ends what is open, or what an earlier worker of this identity left open: it is aborted, unless its commit was
+    /// under way, which is then complete. Begins the first transaction. Blocks for about the transaction's time-out.
+    fn begin(&self) -> Result<()>;
+    /// Commits what was written with these positions, and begins the next transaction. After a stale error all or none
+    /// of it is committed: the group's offsets tell which, after [`Transaction::begin`].
+    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()>;
+    /// Nothing follows; what is open is aborted, so that no reader waits for it.
+    fn close(&self);
 }
 
 /// Writes the rows of one lane, on the lane's own thread.

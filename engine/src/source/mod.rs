@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::batch::SourceBatch;
 use crate::codec::{Format, Problem};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kafka::GroupOffsets;
 
 /// Every source, in alphabetical order.
 pub static SOURCES: &[&SourceKind] = &[&file::KIND, &generate::KIND, &kafka::KIND];
@@ -73,6 +74,10 @@ pub trait Prepared: Send + Sync {
     fn describe(&self) -> String;
     /// Cluster it reads from (`bootstrap.servers`, sorted), where it is one.
     fn cluster(&self) -> Option<String> {
+        None
+    }
+    /// The identity of this worker in the group that its properties give, if they do.
+    fn instance(&self) -> Option<String> {
         None
     }
     /// The name or the pattern by which it reads this topic of its cluster, if it does.
@@ -151,6 +156,16 @@ pub trait Control: Send + Sync {
     /// Everything below these positions is durable. Called from the committer's thread, also while `poll` is inside
     /// [`Runtime::drain`]. Positions of partitions that this worker no longer owns are left out silently.
     fn commit(&self, positions: &Positions) -> Result<()>;
+    /// The same as a part of a Kafka transaction: what the group must be told of. A stale error says that a partition
+    /// is no longer this worker's.
+    fn claim(&self, _positions: &Positions) -> Result<GroupOffsets> {
+        Err(Error::internal("this source has no group whose offsets a transaction could hold"))
+    }
+    /// What the group has committed of the partitions that this worker owns, when no transaction holds it open any
+    /// more; a partition of which nothing is committed is left out.
+    fn committed(&self) -> Result<Positions> {
+        Err(Error::internal("this source has no group that could be asked"))
+    }
     /// How far it is; asked about once a second. Must neither wait for the network nor hold a lock that a reader
     /// needs for more than a moment.
     fn progress(&self) -> Progress {

@@ -34,13 +34,31 @@ pub(super) struct Record<'a> {
 }
 
 impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> Topic<C> {
-    /// The handle of a topic; `None` when librdkafka refuses the name.
-    pub(super) fn new(producer: &Arc<BaseProducer<C>>, name: &str) -> Option<Self> {
-        let name = CString::new(name).ok()?;
-        // SAFETY: the client is alive as `producer` is, the name is copied, and a null configuration stands for the
-        // producer's own.
-        let topic =
-            unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+    /// The handle of a topic, written with this compression; `None` when librdkafka refuses one of the two. Records
+    /// that are produced by the topic's name are written so too, while the handle lives.
+    pub(super) fn new(producer: &Arc<BaseProducer<C>>, name: &str, compression: &str) -> Option<Self> {
+        let (name, compression) = (CString::new(name).ok()?, CString::new(compression).ok()?);
+        let client = producer.client().native_ptr();
+        // SAFETY: the client is alive as `producer` is; the configuration is a copy of its own for topics.
+        let config = unsafe { rd::rd_kafka_default_topic_conf_dup(client) };
+        // SAFETY: `config` was made above; key and value are NUL-terminated and copied; without room for a message
+        // none is written.
+        let set = unsafe {
+            rd::rd_kafka_topic_conf_set(
+                config,
+                c"compression.codec".as_ptr(),
+                compression.as_ptr(),
+                ptr::null_mut(),
+                0,
+            )
+        };
+        if set != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            // SAFETY: `config` was made above and given to nobody.
+            unsafe { rd::rd_kafka_topic_conf_destroy(config) };
+            return None;
+        }
+        // SAFETY: the client is alive, the name is copied, and `config` is given away.
+        let topic = unsafe { rd::rd_kafka_topic_new(client, name.as_ptr(), config) };
         Some(Self { topic: ptr::NonNull::new(topic)?, _producer: Arc::clone(producer) })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A batch stays here until its reports are in: a record that the cluster refused is named by its origin. A broker
 //! answers for a whole request, so one bad record fails its neighbours; those that failed for a reason that lies in
-//! a record are sent again one by one, and only the one that fails alone is refused.
+//! a record are sent again one by one, and only the one that fails alone is refused. Within a transaction a failure
+//! makes all of it void: they are sent alone when they come again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +11,13 @@ use std::time::Duration;
 
 use arrow::array::{Array, BinaryArray};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseRecord, Producer as _};
 
 use super::columns::{Columns, Parts};
 use super::ffi::{self, Topic};
 use super::ledger::{BATCH_ROWS_MAX, Ledger, Ticket};
 use super::producer::{Producer, Reports};
+use super::transaction::{Transaction, Verdict};
 use crate::batch::{Batch, Origins};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Encoder;
@@ -35,6 +37,9 @@ struct Sent {
     number: u64,
     /// Rows that were given to the producer or refused.
     done: usize,
+    /// Rows that need care, in order, and how many of them are done.
+    apart: Vec<(usize, Verdict)>,
+    apart_done: usize,
 }
 
 impl Sent {
@@ -75,12 +80,36 @@ pub(super) struct KafkaSink {
     pub(super) columns: Arc<Columns>,
     pub(super) tombstones: bool,
     pub(super) encoder: Box<dyn Encoder>,
-    /// Declared before `producer`: its handle is given back first.
-    pub(super) batches: Topic<Reports>,
-    pub(super) producer: Arc<Producer>,
+    pub(super) compression: &'static str,
+    /// Bytes of key and value that a record may have; librdkafka sees to it where the client is the sink's own.
+    pub(super) record_bytes: usize,
+    pub(super) writer: Writer,
     pub(super) ledger: Arc<Ledger>,
     pub(super) state: State,
     pub(super) clock: SystemClock,
+}
+
+/// A client, and the topic in it.
+pub(super) struct Client {
+    /// Declared before `producer`: its handle is given back first.
+    batches: Topic<Reports>,
+    producer: Arc<Producer>,
+}
+
+impl Client {
+    pub(super) fn new(producer: Arc<Producer>, topic: &str, compression: &str) -> Result<Self> {
+        let batches = Topic::new(&producer.client, topic, compression)
+            .ok_or_else(|| Error::external(Code::K001, format!("topic `{topic}` is not taken")))?;
+        Ok(Self { batches, producer })
+    }
+}
+
+/// By which client a sink writes.
+pub(super) enum Writer {
+    /// The sink's own: what was delivered is final.
+    Own(Client),
+    /// The one of the worker's transaction, with its number; made anew when the transaction was given up.
+    Shared(Arc<Transaction>, Option<(u64, Client)>),
 }
 
 /// What changes.
@@ -120,6 +149,18 @@ fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Whether a failure would come again, whatever is done anew.
+fn stays(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    let missing =
+        matches!(code, E::UnknownTopicOrPartition | E::UnknownTopic | E::UnknownPartition | E::InvalidTopic);
+    missing || meaning(code) == Meaning::Denied
+}
+
+fn refusal(topic: &str, bytes: usize, code: RDKafkaErrorCode) -> String {
+    format!("topic `{topic}` refused a record of {bytes} bytes: {code}")
+}
+
 impl KafkaSink {
     /// Encodes a batch and opens it in the ledger.
     fn begin(&mut self, batch: &Batch) -> Result<()> {
@@ -132,9 +173,57 @@ impl KafkaSink {
         let number = self.ledger.open();
         let origins = batch.origins.clone();
         let writes = self.traced.then(|| Writes::begin(&origins, &self.name, &self.topic)).flatten();
-        self.state.sent.push_back(Sent { origins, parts, values, writes, number, done: 0 });
+        let (done, apart, apart_done) = (0, Vec::new(), 0);
+        let mut sent = Sent { origins, parts, values, writes, number, done, apart, apart_done };
+        if let Writer::Shared(transaction, _) = &self.writer {
+            sent.apart = self.find_apart(&sent, transaction);
+        }
+        self.state.sent.push_back(sent);
         self.state.partial = true;
         Ok(())
+    }
+
+    /// Rows that would make a transaction void, or did.
+    fn find_apart(&self, sent: &Sent, transaction: &Transaction) -> Vec<(usize, Verdict)> {
+        let suspects = transaction.suspects();
+        let look = suspects.any();
+        let verdict = |row: usize| {
+            if sent.bytes(row) > self.record_bytes as u64 {
+                let bytes = sent.values.value(row).len();
+                let code = RDKafkaErrorCode::MessageSizeTooLarge;
+                return Some(Verdict::Refused(refusal(&self.topic, bytes, code)));
+            }
+            if look { suspects.verdict(&self.name, &sent.origins.get(row)) } else { None }
+        };
+        (0..sent.values.len()).filter_map(|row| Some((row, verdict(row)?))).collect()
+    }
+
+    /// The client that is to be used now.
+    fn refresh(&mut self) -> Result<()> {
+        let Writer::Shared(transaction, current) = &mut self.writer else { return Ok(()) };
+        let (producer, version) = transaction.client()?;
+        if current.as_ref().is_some_and(|(known, _)| *known == version) {
+            return Ok(());
+        }
+        if !self.state.sent.is_empty() {
+            return Err(Error::stale(Code::K002, "records of a transaction that was given up"));
+        }
+        *current = Some((version, Client::new(producer, &self.topic, self.compression)?));
+        Ok(())
+    }
+
+    fn client(&self) -> Result<&Client> {
+        match &self.writer {
+            Writer::Own(client) | Writer::Shared(_, Some((_, client))) => Ok(client),
+            Writer::Shared(_, None) => Err(Error::internal("a sink prepares before it has written")),
+        }
+    }
+
+    fn transaction(&self) -> Option<&Arc<Transaction>> {
+        match &self.writer {
+            Writer::Own(_) => None,
+            Writer::Shared(transaction, _) => Some(transaction),
+        }
     }
 
     /// Gives the rest of the newest batch to the producer; returns whether all of it was taken.
@@ -145,11 +234,14 @@ impl KafkaSink {
             if sent.done == sent.values.len() {
                 return Ok(true);
             }
-            let bare = sent.bare_until(sent.done);
-            let taken = if bare > sent.done {
+            let apart = sent.apart.get(sent.apart_done).map_or(sent.values.len(), |(row, _)| *row);
+            let bare = sent.bare_until(sent.done).min(apart);
+            let taken = if apart == sent.done {
+                self.give_apart(at)?
+            } else if bare > sent.done {
                 self.give_batch(at, bare)?
             } else {
-                self.give_singly(at, sent.headed_until(sent.done))?
+                self.give_singly(at, sent.headed_until(sent.done).min(apart))?
             };
             if !taken {
                 return Ok(false);
@@ -157,9 +249,83 @@ impl KafkaSink {
         }
     }
 
+    /// Deals with the next row that needs care; returns whether that was possible now.
+    fn give_apart(&mut self, at: usize) -> Result<bool> {
+        let sent = &self.state.sent[at];
+        let (row, verdict) = sent.apart[sent.apart_done].clone();
+        match verdict {
+            Verdict::Refused(reason) => self.refuse_for(at, row, reason),
+            Verdict::Alone if !self.give_alone(at, row)? => return Ok(false),
+            Verdict::Alone => {}
+        }
+        let sent = &mut self.state.sent[at];
+        (sent.done, sent.apart_done) = (row + 1, sent.apart_done + 1);
+        Ok(true)
+    }
+
+    /// Gives one record with nothing else on its way, so that its report is about it and nothing else.
+    fn give_alone(&mut self, at: usize, row: usize) -> Result<bool> {
+        let Some(transaction) = self.transaction().map(Arc::clone) else {
+            return Err(Error::internal("only a transaction is made void by a record"));
+        };
+        let _alone = transaction.alone();
+        let producer = Arc::clone(&self.client()?.producer);
+        if producer.client.flush(KAFKA_BLOCK).is_err() {
+            return Ok(false);
+        }
+        self.check_reports(None)?;
+        let number = self.state.sent[at].number;
+        self.ledger.expect(number, 1);
+        match self.give(at, row) {
+            Ok(Given::Taken) => {}
+            other => {
+                self.ledger.unexpect(number, 1);
+                if let Given::Refused(code) = other? {
+                    self.refuse(at, row, code);
+                }
+                return Ok(true);
+            }
+        }
+        let delivered = producer.client.flush(transaction.timeout());
+        self.check_reports(Some((number, row)))?;
+        delivered.map_err(|e| Error::stale(Code::K002, format!("a record was not confirmed: {e}")))?;
+        Ok(true)
+    }
+
+    /// Within a transaction a report of a failure makes all of it void. What it says is kept: the cluster refused a
+    /// record, this one if it was `alone`.
+    fn check_reports(&mut self, alone: Option<(u64, usize)>) -> Result<()> {
+        let Some(transaction) = self.transaction().map(Arc::clone) else { return Ok(()) };
+        let mut failed = None;
+        for (number, row, code) in self.ledger.failures() {
+            let sent = &self.state.sent[self.find(number)];
+            if is_about_the_record(code) {
+                let reason = || refusal(&self.topic, sent.values.value(row).len(), code);
+                let verdict =
+                    if alone == Some((number, row)) { Verdict::Refused(reason()) } else { Verdict::Alone };
+                transaction.suspects().add(&self.name, &sent.origins.get(row), verdict);
+            } else if stays(code) {
+                return Err(self.failed(&KafkaError::MessageProduction(code)));
+            }
+            // The first says why; what follows was given up because of it.
+            failed = failed.or(Some(code));
+        }
+        match failed {
+            None => Ok(()),
+            Some(code) => Err(self.void(code)),
+        }
+    }
+
+    fn void(&self, code: RDKafkaErrorCode) -> Error {
+        let message = format!("topic `{}` on {} was not written: {code}", self.topic, self.brokers);
+        Error::stale(Code::K002, message)
+    }
+
     /// Gives the rows up to this one, each by itself; returns whether all of them were taken.
     fn give_singly(&mut self, at: usize, len: usize) -> Result<bool> {
         let (number, from) = (self.state.sent[at].number, self.state.sent[at].done);
+        let transaction = self.transaction().map(Arc::clone);
+        let _together = transaction.as_ref().map(|transaction| transaction.together());
         self.ledger.expect(number, len - from);
         let mut row = from;
         let outcome = loop {
@@ -184,6 +350,9 @@ impl KafkaSink {
 
     /// The same in one call, where records are key and value only.
     fn give_batch(&mut self, at: usize, len: usize) -> Result<bool> {
+        let transaction = self.transaction().map(Arc::clone);
+        let _together = transaction.as_ref().map(|transaction| transaction.together());
+        let client = self.client()?;
         let sent = &self.state.sent[at];
         let (number, from) = (sent.number, sent.done);
         let (lane, tombstones) = (self.lane, self.tombstones);
@@ -194,7 +363,7 @@ impl KafkaSink {
             value: sent.value(row, tombstones),
             opaque: Ticket { lane, batch: number, row }.pack(),
         });
-        self.batches.produce(records, |outcome| outcomes.push(outcome));
+        client.batches.produce(records, |outcome| outcomes.push(outcome));
         let (mut full, mut failed) = (None, None);
         for (row, outcome) in (from..).zip(outcomes) {
             match outcome {
@@ -213,10 +382,7 @@ impl KafkaSink {
         self.state.sent[at].done = full.unwrap_or(len);
         match failed {
             // Final whatever the code: records after it may have been taken, so this batch cannot be given again.
-            Some(code) => {
-                let message = format!("topic `{}` on {} cannot be written: {code}", self.topic, self.brokers);
-                Err(self.producer.fatal().unwrap_or_else(|| Error::external(Code::K002, message)))
-            }
+            Some(code) => Err(self.failed(&KafkaError::MessageProduction(code))),
             None => Ok(full.is_none()),
         }
     }
@@ -235,7 +401,7 @@ impl KafkaSink {
         let trace = sent.writes.as_ref().and_then(|writes| writes.get(row));
         record.headers = sent.parts.headers(row, trace);
         let bytes = sent.bytes(row);
-        let error = match self.producer.client.send(record) {
+        let error = match self.client()?.producer.client.send(record) {
             Ok(()) => {
                 self.state.rows += 1;
                 self.state.bytes += bytes;
@@ -251,26 +417,42 @@ impl KafkaSink {
     }
 
     fn refuse(&mut self, at: usize, row: usize, code: RDKafkaErrorCode) {
+        let bytes = self.state.sent[at].values.value(row).len();
+        self.refuse_for(at, row, refusal(&self.topic, bytes, code));
+    }
+
+    fn refuse_for(&mut self, at: usize, row: usize, reason: String) {
         let sent = &mut self.state.sent[at];
-        let bytes = sent.values.value(row).len();
-        let reason = format!("topic `{}` refused a record of {bytes} bytes: {code}", self.topic);
         if let Some(writes) = &mut sent.writes {
             writes.refused(row, &reason);
         }
         self.state.refused.push(Refused { origin: sent.origins.get(row), reason });
     }
 
+    /// What a failure to write means that is not about a record.
     fn failed(&self, error: &KafkaError) -> Error {
         let what = format!("topic `{}` on {} cannot be written", self.topic, self.brokers);
-        self.producer.fatal().unwrap_or_else(|| crate::kafka::error(Code::K002, &what, error))
+        let code = error.rdkafka_error_code();
+        match (self.transaction(), code) {
+            (Some(_), Some(code)) if !stays(code) => self.void(code),
+            (Some(_), _) => crate::kafka::error(Code::K002, &what, error),
+            (None, _) => self.fatal().unwrap_or_else(|| crate::kafka::error(Code::K002, &what, error)),
+        }
+    }
+
+    /// The error after which the client takes nothing any more, if there was one.
+    fn fatal(&self) -> Option<Error> {
+        let fatal = self.client().ok()?.producer.fatal()?;
+        Some(if self.transaction().is_some() { Error::stale(fatal.code(), fatal.message()) } else { fatal })
     }
 
     /// The error that says: not yet.
     fn not_yet(&self, what: &str) -> Error {
-        if let Some(fatal) = self.producer.fatal() {
+        if let Some(fatal) = self.fatal() {
             return fatal;
         }
-        let why = self.producer.last_error().map_or(String::new(), |e| format!(": {e}"));
+        let last = self.client().ok().and_then(|client| client.producer.last_error());
+        let why = last.map_or(String::new(), |e| format!(": {e}"));
         Error::passing(Code::K002, format!("topic `{}` on {} {what}{why}", self.topic, self.brokers))
     }
 
@@ -305,6 +487,7 @@ impl KafkaSink {
                 return Ok(false);
             }
             // What was sent again is delivered, or among the failures.
+            self.check_reports(None)?;
             let alone = std::mem::take(&mut self.state.alone_flying);
             if alone {
                 self.state.alone.pop_front();
@@ -332,6 +515,7 @@ impl KafkaSink {
 
 impl Sink for KafkaSink {
     fn write(&mut self, batch: &Batch, refused: &mut Vec<Refused>) -> Result<()> {
+        self.refresh()?;
         if !self.state.partial {
             self.begin(batch)?;
         }
@@ -364,6 +548,8 @@ impl Sink for KafkaSink {
     }
 
     fn abort(&mut self) -> Result<()> {
+        // What the reports say of records is worth knowing when they come again; that they failed is known.
+        let _ = self.check_reports(None);
         self.ledger.forget();
         self.state = State::default();
         Ok(())

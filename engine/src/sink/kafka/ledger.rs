@@ -10,7 +10,10 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode;
 
 const ROW_BITS: u32 = 21;
-const LANE_BITS: u32 = 9;
+/// Room for the lanes of many sinks: in a transaction they share one client.
+const LANE_BITS: u32 = 14;
+/// Lanes that one client may serve.
+pub(super) const LEDGERS_MAX: usize = 1 << LANE_BITS;
 
 /// Names a record: the lane, the number of its batch (wrapping), the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,15 @@
 //! The Kafka sink: rows to records of one topic.
 //!
 //! `columns` says what of a row is key, headers, timestamp and value; `producer` is the client that the lanes of a
-//! worker share, `ffi` its batch interface; `ledger` counts its reports; `lane` writes the rows of one lane.
+//! worker share, `ffi` its batch interface; `ledger` counts its reports; `lane` writes the rows of one lane;
+//! `transaction` is what they share where the delivery is exactly once.
 
 mod columns;
 mod ffi;
 mod lane;
 mod ledger;
 mod producer;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -21,9 +23,10 @@ use crate::kafka::{self, Cluster, Probe, Properties, create_topic};
 use crate::sink::{Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::units::LANES_MAX;
 use columns::Columns;
-use lane::{KafkaSink, State};
+use lane::{Client, KafkaSink, State, Writer};
 use ledger::Ledger;
 use producer::Producer;
+pub use transaction::Transaction;
 
 /// The kind.
 pub static KIND: SinkKind = SinkKind {
@@ -31,8 +34,7 @@ pub static KIND: SinkKind = SinkKind {
     summary: "Writes records to a topic of a Kafka cluster.",
     example: "kafka: { brokers: \"localhost:9092\", topic: slow-requests }\nformat: json\n",
     options: kafka::options_schema::<Options>,
-    // Transactions come with exactly-once delivery; until then nothing more is promised.
-    delivery: Delivery::AtLeastOnce,
+    delivery: Delivery::Transactional,
     default_format: Some("json"),
     needs_format: true,
     durable_on_close: false,
@@ -170,6 +172,10 @@ impl Prepared for Target {
         Some(self.cluster.brokers().to_owned())
     }
 
+    fn client(&self) -> Option<&Cluster> {
+        Some(&self.cluster)
+    }
+
     fn topic(&self) -> Option<&str> {
         Some(&self.options.topic)
     }
@@ -186,13 +192,23 @@ impl Target {
         self.look()?;
         let ledgers: Vec<Arc<Ledger>> = (0..lanes).map(|_| Arc::default()).collect();
         let compression = self.options.compression.as_str();
-        let producer = Arc::new(Producer::new(&self.cluster, &self.name, compression, ledgers.clone())?);
+        let own = match &open.transaction {
+            Some(_) => None,
+            None => Some(Arc::new(Producer::new(&self.cluster, &self.name, &[], ledgers.clone())?)),
+        };
         let (topic, brokers): (Arc<str>, Arc<str>) =
             (self.options.topic.as_str().into(), self.cluster.brokers().into());
         let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(lanes);
         for (lane, ledger) in ledgers.into_iter().enumerate() {
+            let (writer, ticket) = match (&own, &open.transaction) {
+                (Some(own), _) => (Writer::Own(Client::new(Arc::clone(own), &topic, compression)?), lane),
+                (None, Some(transaction)) => {
+                    (Writer::Shared(Arc::clone(transaction), None), transaction.join(&ledger)?)
+                }
+                (None, None) => return Err(Error::internal("a sink without a client")),
+            };
             sinks.push(Box::new(KafkaSink {
-                lane,
+                lane: ticket,
                 traced: open.traced,
                 name: self.name.as_str().into(),
                 topic: Arc::clone(&topic),
@@ -200,9 +216,9 @@ impl Target {
                 columns: Arc::clone(&self.columns),
                 tombstones: self.options.tombstones,
                 encoder: self.format.encoder(Arc::clone(&self.columns.value_schema))?,
-                batches: ffi::Topic::new(&producer.client, &topic)
-                    .ok_or_else(|| Error::external(Code::K001, format!("topic `{topic}` is not taken")))?,
-                producer: Arc::clone(&producer),
+                compression,
+                record_bytes: self.cluster.message_bytes(),
+                writer,
                 ledger,
                 state: State::default(),
                 clock: SystemClock::default(),

@@ -55,11 +55,12 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    /// A producer that never gives a record up: it is delivered, or refused by the cluster.
+    /// A producer. Without a transactional id among the `own` properties it never gives a record up: it is delivered,
+    /// or refused by the cluster.
     pub(super) fn new(
         cluster: &Cluster,
         node: &str,
-        compression: &str,
+        own: &[(&str, &str)],
         ledgers: Vec<Arc<Ledger>>,
     ) -> Result<Self> {
         let mut config = cluster.config(&[
@@ -67,13 +68,15 @@ impl Producer {
             ("queue.buffering.max.messages", &KAFKA_QUEUE_RECORDS.to_string()),
             ("queue.buffering.max.kbytes", &(KAFKA_QUEUE_BYTES / 1024).to_string()),
         ]);
-        config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("partitioner", "murmur2_random")
-            .set("compression.type", compression)
-            // Without an end: a time-out would give a record up while the broker is away, and break the order.
-            .set("message.timeout.ms", "0");
+        config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
+        if own.is_empty() {
+            // Without an end: a time-out would give a record up while the broker is away, and break the order. A
+            // transaction ends when its time is up, and with it all that was not delivered.
+            config.set("message.timeout.ms", "0");
+        }
+        for (name, value) in own {
+            config.set(*name, *value);
+        }
         let client: BaseProducer<Reports> = config
             .create_with_context(Reports { voice: Voice::new(node), ledgers })
             .map_err(|e| crate::kafka::error(Code::K001, "the producer cannot be made", &e))?;

@@ -23,7 +23,7 @@ use super::lane::{Lane, Tap, lock, outside_log};
 use super::options::Start;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::kafka::{Meaning, Voice, meaning};
+use crate::kafka::{GroupOffsets, Meaning, Voice, meaning};
 use crate::source::{Control, Partition, PartitionProgress, Positions, Progress, Runtime};
 use crate::units::{
     KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
@@ -369,6 +369,49 @@ impl Control for KafkaControl {
                 Err(no_answer())
             }
         }
+    }
+
+    fn claim(&self, positions: &Positions) -> Result<GroupOffsets> {
+        let Some(consumer) = self.consumer() else {
+            return Err(Error::stale(Code::X012, "the group was left"));
+        };
+        // Asked before what is owned: a generation that is older than that is refused by the group's coordinator.
+        let group = consumer.group_metadata().ok_or_else(|| Error::internal("a consumer without a group"))?;
+        let owned = lock(&self.shared.owned);
+        let mut offsets = TopicPartitionList::new();
+        for (partition, &at) in positions {
+            // What was read of a partition that is gone may have been read by its next owner.
+            if owned.get(partition).is_none_or(|&start| at < start) {
+                let Partition { topic, partition } = partition;
+                let message = format!("{topic}/{partition} belongs to another worker by now");
+                return Err(Error::stale(Code::X012, message));
+            }
+            offsets
+                .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(at))
+                .map_err(|e| crate::kafka::error(Code::X012, "an offset is not taken", &e))?;
+        }
+        Ok(GroupOffsets { group, offsets })
+    }
+
+    fn committed(&self) -> Result<Positions> {
+        let Some(consumer) = self.consumer() else { return Ok(Positions::new()) };
+        let mut list = TopicPartitionList::new();
+        for partition in lock(&self.shared.owned).keys() {
+            list.add_partition(&partition.topic, partition.partition);
+        }
+        let found = consumer.committed_offsets(list, KAFKA_OPEN_TIMEOUT).map_err(|e| {
+            let what = format!("what the group has committed cannot be found out: {e}");
+            Error::passing(Code::X012, what)
+        })?;
+        let mut committed = Positions::new();
+        for element in found.elements() {
+            element.error().map_err(|e| Error::passing(Code::X012, format!("{}: {e}", element.topic())))?;
+            if let Offset::Offset(at) = element.offset() {
+                let partition = Partition { topic: element.topic().into(), partition: element.partition() };
+                committed.insert(partition, at);
+            }
+        }
+        Ok(committed)
     }
 
     fn progress(&self) -> Progress {

@@ -91,6 +91,10 @@ impl Prepared for Source {
         Some(self.cluster.brokers().to_owned())
     }
 
+    fn instance(&self) -> Option<String> {
+        self.cluster.text("group.instance.id").map(str::to_owned)
+    }
+
     fn warnings(&self) -> Vec<Problem> {
         // A thread of its own polls the group, and it waits while what is revoked drains.
         let given = self.cluster.number("max.poll.interval.ms");

@@ -1,0 +1,128 @@
+//! How an epoch becomes final, under each guarantee. The coordinator decides when; here is what is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::coordinator::Positions;
+use super::gate::Gate;
+use super::state::State;
+use crate::error::{Code, Error, Result};
+use crate::metrics;
+use crate::sink::Transaction;
+use crate::source::{self, Control, Replay};
+use crate::units::{Epoch, Generation};
+
+/// A source, as far as commits are concerned.
+pub(super) struct Committed {
+    pub name: Arc<str>,
+    pub control: Arc<dyn Control>,
+    pub replay: Replay,
+    pub stats: Arc<metrics::Source>,
+}
+
+/// An epoch that every lane and every terminal has reported.
+pub(super) struct Ready<'a> {
+    pub generation: Generation,
+    pub epoch: Epoch,
+    /// What the epoch itself has read.
+    pub own: &'a Positions,
+    /// The same with all that was committed before.
+    pub all: &'a Positions,
+}
+
+/// Makes epochs final. Errors: a passing one is tried again, a stale one makes the worker go back, any other ends it.
+pub(super) trait Committer: Send {
+    /// Makes an epoch final: all of it, or an error and none of it (or, where the error is stale, all or none of it).
+    fn commit(&mut self, ready: &Ready<'_>) -> Result<()>;
+    /// What is in flight is void as of this generation: no row of an older one is written any more.
+    fn void(&mut self, generation: Generation);
+    /// Ends what is void, whatever became of it, and makes room for this epoch. Answers where sources go on; `None`:
+    /// where the last commit left them.
+    fn revive(&mut self, generation: Generation, epoch: Epoch) -> Result<Option<Positions>>;
+    /// No epoch follows.
+    fn close(&mut self) {}
+}
+
+/// Sinks are durable by themselves; then the group, or the state folder, may know.
+pub(super) struct AtLeastOnce {
+    pub sources: Vec<Committed>,
+    /// Where sources without a group keep their positions.
+    pub state: Option<State>,
+}
+
+impl Committer for AtLeastOnce {
+    fn commit(&mut self, ready: &Ready<'_>) -> Result<()> {
+        for (source, positions) in self.sources.iter().zip(&ready.all.0) {
+            if !positions.is_empty() {
+                source.control.commit(positions).map_err(|e| place(e, source))?;
+            }
+        }
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let kept = self.sources.iter().zip(&ready.all.0).filter(|(s, _)| s.replay == Replay::State);
+        state.save(kept.map(|(source, positions)| (source.name.as_ref(), positions)))
+    }
+
+    fn void(&mut self, _: Generation) {}
+
+    fn revive(&mut self, _: Generation, _: Epoch) -> Result<Option<Positions>> {
+        Ok(None)
+    }
+}
+
+/// One Kafka transaction an epoch: what all sinks and the dead letters have written, and the positions.
+pub(super) struct ExactlyOnce {
+    pub sources: Vec<Committed>,
+    pub transaction: Arc<dyn Transaction>,
+    pub gate: Arc<Gate>,
+}
+
+/// A lane that is inside writes for at most a second at a time, so that this is longer than it ever takes.
+const EMPTY_WAIT: Duration = Duration::from_secs(5);
+
+impl Committer for ExactlyOnce {
+    fn commit(&mut self, ready: &Ready<'_>) -> Result<()> {
+        // Every terminal has reported, so nobody is inside; what comes next waits for the next transaction.
+        self.gate.close(ready.generation);
+        let mut offsets = Vec::with_capacity(self.sources.len());
+        for (source, positions) in self.sources.iter().zip(&ready.own.0) {
+            if !positions.is_empty() {
+                offsets.push(source.control.claim(positions).map_err(|e| place(e, source))?);
+            }
+        }
+        // Without a position nothing was read, and without a record nothing was written.
+        if !offsets.is_empty() {
+            self.transaction.commit(offsets)?;
+        }
+        self.gate.open(ready.generation, ready.epoch.next());
+        Ok(())
+    }
+
+    fn void(&mut self, generation: Generation) {
+        self.gate.close(generation);
+    }
+
+    fn revive(&mut self, generation: Generation, epoch: Epoch) -> Result<Option<Positions>> {
+        if !self.gate.is_empty(EMPTY_WAIT) {
+            return Err(Error::passing(
+                Code::X012,
+                "a sink is still writing into the transaction that is over",
+            ));
+        }
+        self.transaction.begin()?;
+        // Only now is certain what became of the last commit: its outcome is where the group's offsets stand.
+        let mut positions = Positions(vec![source::Positions::new(); self.sources.len()]);
+        for (source, positions) in self.sources.iter().zip(&mut positions.0) {
+            *positions = source.control.committed().map_err(|e| place(e, source))?;
+        }
+        self.gate.open(generation, epoch);
+        Ok(Some(positions))
+    }
+
+    fn close(&mut self) {
+        self.transaction.close();
+    }
+}
+
+fn place(error: Error, source: &Committed) -> Error {
+    error.context(format!("source `{}`", source.name))
+}

@@ -1,0 +1,288 @@
+//! One Kafka transaction for all sinks and the dead letters of a worker.
+//!
+//! There is one way out of everything that is not a plain success: the client is given up and made anew under the same
+//! transactional id. That fences the old one, so that nothing it may still have on its way is taken, and when the new
+//! one has been let in, what became of the last transaction is certain.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::Producer as _;
+use rdkafka::util::Timeout;
+
+use super::ledger::{LEDGERS_MAX, Ledger};
+use super::producer::Producer;
+use crate::batch::Origin;
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Code, Error, Result};
+use crate::kafka::{Cluster, GroupOffsets, Meaning, meaning};
+use crate::units::{KAFKA_ABORT_WAIT, KAFKA_TRANSACTION_TIMEOUT_MAX, KAFKA_TRANSACTION_TIMEOUT_MIN};
+
+/// The transaction of a worker, and its client.
+pub struct Transaction {
+    cluster: Cluster,
+    id: String,
+    ledgers: Mutex<Vec<Arc<Ledger>>>,
+    state: Mutex<State>,
+    suspects: Suspects,
+    /// Held for writing while one record is on its way alone.
+    alone: RwLock<()>,
+    clock: SystemClock,
+}
+
+struct State {
+    client: Option<Arc<Producer>>,
+    /// Counts the clients.
+    version: u64,
+    timeout: Duration,
+    /// When the first record of this transaction was written.
+    since: Option<Duration>,
+}
+
+impl Transaction {
+    /// A transaction under an id that no other worker has, for an interval between commits. Does no IO.
+    pub fn new(cluster: Cluster, id: String, interval: Duration) -> Self {
+        let given = cluster.number("transaction.timeout.ms").map(Duration::from_millis);
+        let usual = interval.saturating_mul(3).max(KAFKA_TRANSACTION_TIMEOUT_MIN);
+        let timeout = given.unwrap_or(usual.min(KAFKA_TRANSACTION_TIMEOUT_MAX));
+        Self {
+            cluster,
+            id,
+            ledgers: Mutex::default(),
+            state: Mutex::new(State { client: None, version: 0, timeout, since: None }),
+            suspects: Suspects::default(),
+            alone: RwLock::new(()),
+            clock: SystemClock::default(),
+        }
+    }
+
+    /// Longest that a transaction may take.
+    pub fn timeout(&self) -> Duration {
+        self.lock().timeout
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lane that will write, before the first client is made; its number in tickets.
+    pub(super) fn join(&self, ledger: &Arc<Ledger>) -> Result<usize> {
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledgers.len() >= LEDGERS_MAX {
+            return Err(Error::user(Code::K001, format!("more than {LEDGERS_MAX} lanes of sinks"))
+                .help("lower `lanes:`, or write to fewer topics"));
+        }
+        ledgers.push(Arc::clone(ledger));
+        Ok(ledgers.len() - 1)
+    }
+
+    /// The client of the transaction that is open, and its number; for a lane that is about to write.
+    pub(super) fn client(&self) -> Result<(Arc<Producer>, u64)> {
+        let mut state = self.lock();
+        state.since.get_or_insert_with(|| self.clock.now());
+        match &state.client {
+            Some(client) => Ok((Arc::clone(client), state.version)),
+            None => Err(Error::stale(Code::X012, "no transaction is open")),
+        }
+    }
+
+    /// Records that the cluster refused, or may have.
+    pub(super) fn suspects(&self) -> &Suspects {
+        &self.suspects
+    }
+
+    /// To be held while records are given to the client.
+    pub(super) fn together(&self) -> RwLockReadGuard<'_, ()> {
+        self.alone.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be held while one record is given to the client and delivered: nothing else is written meanwhile.
+    pub(super) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.alone.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self, timeout: Duration) -> Result<Arc<Producer>> {
+        let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let millis = timeout.as_millis().to_string();
+        let own = [("transactional.id", self.id.as_str()), ("transaction.timeout.ms", &millis)];
+        Ok(Arc::new(Producer::new(&self.cluster, "transaction", &own, ledgers)?))
+    }
+
+    /// What an error says of a transaction. `age`: how long it has been written into.
+    fn judge(&self, what: &str, error: &KafkaError, age: Duration) -> Error {
+        let timeout = self.lock().timeout;
+        let code = error.rdkafka_error_code();
+        let message = format!("{what}: {error}");
+        match code {
+            Some(
+                RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch,
+            ) if age < timeout / 2 => {
+                let message = format!("another worker has taken over the transactional id `{}`", self.id);
+                Error::external(Code::X013, message)
+                    .help("give each worker an own `--worker-id`, or leave it out")
+            }
+            Some(RDKafkaErrorCode::InvalidTransactionTimeout) => {
+                let message = format!(
+                    "the cluster does not take transactions of {}",
+                    humantime::format_duration(timeout)
+                );
+                Error::external(Code::X012, message).help(
+                    "lower `delivery.commit_interval` or the property `transaction.timeout.ms`, or raise \
+                     `transaction.max.timeout.ms` of the brokers",
+                )
+            }
+            Some(RDKafkaErrorCode::UnsupportedFeature) => {
+                let message = format!("the brokers do not know transactions: {error}");
+                Error::external(Code::X012, message)
+                    .help("Kafka has them since version 0.11; use `guarantee: at_least_once`")
+            }
+            Some(code) if meaning(code) == Meaning::Denied => Error::external(Code::X012, message)
+                .help(format!("allow this user to write under the transactional id `{}`", self.id)),
+            _ => Error::stale(Code::X012, message),
+        }
+    }
+}
+
+impl crate::sink::Transaction for Transaction {
+    fn begin(&self) -> Result<()> {
+        let (timeout, before) = {
+            let mut state = self.lock();
+            let age = state.since.take().map(|since| self.clock.now().saturating_sub(since));
+            if age.is_some_and(|age| age >= state.timeout) {
+                // It was given up because it took too long: the same work would take as long again.
+                state.timeout = (state.timeout * 2).min(KAFKA_TRANSACTION_TIMEOUT_MAX).max(state.timeout);
+                let timeout = humantime::format_duration(state.timeout).to_string();
+                tracing::warn!(timeout, "a transaction took longer than its time-out, which is raised");
+            }
+            (state.timeout, state.client.take())
+        };
+        // Its own reports are of no interest any more; the lanes let go of it when they are told to go back.
+        drop(before);
+        let client = self.make(timeout)?;
+        let judge = |what: &str, error: &KafkaError| match self.judge(what, error, Duration::MAX) {
+            // Nothing is in flight here that could be void.
+            stale if stale.is_stale() => Error::passing(Code::X012, stale.message()),
+            other => other,
+        };
+        client
+            .client
+            .init_transactions(Timeout::Never)
+            .map_err(|e| judge("the last transaction cannot be ended", &e))?;
+        client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
+        let mut state = self.lock();
+        state.version += 1;
+        state.client = Some(client);
+        Ok(())
+    }
+
+    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
+        let (client, age) = {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            let age = state.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            // While it is uncertain nobody may have it.
+            (state.client.take(), age)
+        };
+        let Some(client) = client else { return Err(Error::stale(Code::X012, "no transaction is open")) };
+        let judge = |what: &str, error: &KafkaError| {
+            let error = self.judge(what, error, age);
+            if error.is_stale() {
+                // For `begin`: how long it took.
+                self.lock().since = Some(self.clock.now().saturating_sub(age));
+            }
+            error
+        };
+        for GroupOffsets { group, offsets } in &offsets {
+            client
+                .client
+                .send_offsets_to_transaction(offsets, group, Timeout::Never)
+                .map_err(|e| judge("the positions cannot be added to the transaction", &e))?;
+        }
+        client
+            .client
+            .commit_transaction(Timeout::Never)
+            .map_err(|e| judge("the transaction cannot be committed", &e))?;
+        for GroupOffsets { offsets, .. } in &offsets {
+            for element in offsets.elements() {
+                if let Offset::Offset(next) = element.offset() {
+                    self.suspects.forget(element.topic(), element.partition(), next);
+                }
+            }
+        }
+        client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
+        self.lock().client = Some(client);
+        Ok(())
+    }
+
+    fn close(&self) {
+        let client = self.lock().client.take();
+        if let Some(client) = client
+            && let Err(error) = client.client.abort_transaction(KAFKA_ABORT_WAIT)
+        {
+            tracing::debug!(%error, "the open transaction is left to its time-out");
+        }
+    }
+}
+
+/// What is known of a record that failed with its neighbours: a broker answers for a whole request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It, or a neighbour, was refused: it is sent alone.
+    Alone,
+    /// It was refused alone, for this reason.
+    Refused(String),
+}
+
+/// A record on its way to a sink.
+type Suspect = (Arc<str>, Arc<str>, i32, i64);
+
+/// Records that made a transaction void because the cluster refused them or a neighbour, by sink and origin; kept until
+/// they are committed past.
+#[derive(Default)]
+pub(super) struct Suspects {
+    any: AtomicBool,
+    all: Mutex<HashMap<Suspect, Verdict>>,
+}
+
+impl Suspects {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Suspect, Verdict>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there are any: one look a batch.
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    pub(super) fn verdict(&self, sink: &Arc<str>, origin: &Origin) -> Option<Verdict> {
+        self.lock().get(&suspect(sink, origin)).cloned()
+    }
+
+    pub(super) fn add(&self, sink: &Arc<str>, origin: &Origin, verdict: Verdict) {
+        let mut all = self.lock();
+        let known = all.entry(suspect(sink, origin)).or_insert(Verdict::Alone);
+        if verdict != Verdict::Alone {
+            *known = verdict;
+        }
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Everything below an offset is committed.
+    fn forget(&self, topic: &str, partition: i32, next: i64) {
+        if self.any() {
+            let mut all = self.lock();
+            all.retain(|(_, t, p, offset), _| &**t != topic || *p != partition || *offset >= next);
+            self.any.store(!all.is_empty(), Ordering::Release);
+        }
+    }
+}
+
+fn suspect(sink: &Arc<str>, origin: &Origin) -> Suspect {
+    (Arc::clone(sink), Arc::clone(&origin.batch.topic), origin.batch.partition, origin.offset())
+}
