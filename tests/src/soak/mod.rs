@@ -6,6 +6,7 @@
 
 pub mod produce;
 pub mod read;
+pub mod report;
 pub mod schedule;
 pub mod topology;
 pub mod verify;
@@ -13,7 +14,6 @@ pub mod watch;
 pub mod workers;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,11 @@ use rand::rngs::StdRng;
 use crate::kafka::{Broker, unique};
 use produce::Input;
 use read::Isolation;
+pub use report::Report;
+use report::{Deeds, Restart};
 use schedule::{Action, SESSION};
 use topology::{INPUT_PARTITIONS, OUTPUT_PARTITIONS, Shape, Topology};
-use verify::{Counts, Verifier};
+use verify::Verifier;
 use watch::{History, Watch};
 use workers::Crew;
 
@@ -69,51 +71,6 @@ impl Options {
     }
 }
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// How many times a worker was killed.
-    pub kills: u32,
-    /// The seed.
-    pub seed: u64,
-    /// What the verifier counted.
-    pub counts: Counts,
-    /// All that is wrong; empty when the promise was kept.
-    pub problems: Vec<String>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { records, lost, duplicated, out_of_order, .. } = &self.counts;
-        let (kills, seed) = (self.kills, self.seed);
-        write!(
-            f,
-            "soak: kills={kills} records={records} lost={lost} duplicated={duplicated} \
-             out_of_order={out_of_order} seed={seed}"
-        )
-    }
-}
-
-impl Report {
-    /// Adds what another run of the same seed came to.
-    pub fn add(&mut self, other: Self) {
-        self.kills += other.kills;
-        self.counts.records += other.counts.records;
-        self.counts.lost += other.counts.lost;
-        self.counts.duplicated += other.counts.duplicated;
-        self.counts.out_of_order += other.counts.out_of_order;
-        self.counts.misplaced += other.counts.misplaced;
-        self.problems.extend(other.problems);
-    }
-}
-
-/// A window in which one worker was restarted, and the input partitions that changed their owner in it.
-struct Restart {
-    from: Duration,
-    to: Duration,
-    moved: BTreeSet<usize>,
-}
-
 /// A run under way.
 struct Run<'a> {
     options: &'a Options,
@@ -121,9 +78,7 @@ struct Run<'a> {
     topology: Topology,
     crew: Crew,
     start: Instant,
-    /// When something was done to the workers or the broker, and whether it was a kill of a worker.
-    done: Vec<(Duration, bool)>,
-    restarts: Vec<Restart>,
+    deeds: Deeds,
 }
 
 /// Runs it. When anything is wrong, the logs of the workers and the broker are kept, and it says where.
@@ -136,7 +91,7 @@ pub fn run(options: &Options, broker: &Broker) -> Result<Report> {
     let result = {
         let crew = Crew::new(folder.path(), broker.address(), options.workers);
         let start = Instant::now();
-        let mut run = Run { options, broker, topology, crew, start, done: Vec::new(), restarts: Vec::new() };
+        let mut run = Run { options, broker, topology, crew, start, deeds: Deeds::default() };
         run.say(&format!("{:?}, {} kills, seed {}", options.shape, options.kills, options.seed));
         run.whole()
     };
@@ -191,8 +146,10 @@ impl Run<'_> {
         report.problems.append(&mut self.crew.own_ends);
         self.transactions(&mut report)?;
         self.count(produced, &mut report)?;
-        self.times(&history);
-        report.counts.examples.iter().for_each(|example| println!("  {example}"));
+        self.deeds.print(&history);
+        if !report.problems.is_empty() {
+            report.counts.examples.iter().for_each(|example| println!("  {example}"));
+        }
         report.problems.iter().for_each(|problem| println!("PROBLEM: {problem}"));
         Ok(report)
     }
@@ -216,11 +173,14 @@ impl Run<'_> {
     }
 
     fn act(&mut self, action: Action) -> Result<()> {
-        if let Action::Kill { worker, .. } | Action::FreezeWorker { worker, .. } = action {
+        if let Action::Kill { worker, .. }
+        | Action::FreezeWorker { worker, .. }
+        | Action::CrashBoth { worker, .. } = action
+        {
             self.crew.up(worker)?;
         }
         self.say(&action.to_string());
-        self.done.push((self.start.elapsed(), matches!(action, Action::Kill { .. })));
+        self.deeds.done.push((self.start.elapsed(), matches!(action, Action::Kill { .. })));
         match action {
             Action::Kill { worker, pause } => self.crew.kill(worker, pause),
             Action::FreezeWorker { worker, time } => {
@@ -228,12 +188,10 @@ impl Run<'_> {
                 self.crew.rest(time)?;
                 self.crew.signal(worker, "-CONT")
             }
-            // While it is away no worker is started: without a broker that is refused, and rightly so.
-            Action::CrashBroker { pause } => {
-                self.broker.crash();
-                std::thread::sleep(pause);
-                self.broker.resume_from_stop();
-                Ok(())
+            Action::CrashBroker { pause } => self.crash_broker(pause),
+            Action::CrashBoth { worker, pause } => {
+                self.crew.kill(worker, Duration::ZERO)?;
+                self.crash_broker(pause)
             }
             Action::FreezeBroker { time } => {
                 self.broker.freeze();
@@ -245,13 +203,21 @@ impl Run<'_> {
         }
     }
 
+    /// While it is away no worker is started: without a broker that is refused, and rightly so.
+    fn crash_broker(&self, pause: Duration) -> Result<()> {
+        self.broker.crash();
+        std::thread::sleep(pause);
+        self.broker.resume_from_stop();
+        Ok(())
+    }
+
     fn rolling_restart(&mut self) -> Result<()> {
         // What was killed before is another matter: the group settles first.
         self.crew.all_up()?;
         self.crew.rest(SESSION + Duration::from_secs(3))?;
         let partitions = self.topology.input_partitions();
         for at in 0..self.crew.count() {
-            self.done.push((self.start.elapsed(), false));
+            self.deeds.done.push((self.start.elapsed(), false));
             let (from, marks) = (self.start.elapsed(), self.crew.marks());
             self.crew.stop(at)?;
             self.crew.start(at)?;
@@ -264,7 +230,7 @@ impl Run<'_> {
             let moved: BTreeSet<(String, i32)> = (0..self.crew.count()).flat_map(given).collect();
             let moved =
                 partitions.iter().enumerate().filter(|(_, p)| moved.contains(*p)).map(|(at, _)| at).collect();
-            self.restarts.push(Restart { from, to: self.start.elapsed(), moved });
+            self.deeds.restarts.push(Restart { from, to: self.start.elapsed(), moved });
         }
         Ok(())
     }
@@ -346,53 +312,8 @@ impl Run<'_> {
             let records = report.counts.records;
             return Err(format!("the input is not sound: {produced} produced, {records} there").into());
         }
-        let Counts { lost, duplicated, out_of_order, misplaced, .. } = report.counts;
         // At least once repeats, and what is repeated by several workers at a time has no order.
-        let once = self.options.guarantee != "at_least_once";
-        for (what, count, wrong) in [
-            ("lost", lost, true),
-            ("duplicated", duplicated, once),
-            ("out of order", out_of_order, once),
-            ("misplaced", misplaced, true),
-        ] {
-            self.say(&format!("{what}: {count}"));
-            if wrong && count > 0 {
-                report.problems.push(format!("{count} {what}"));
-            }
-        }
+        report.judge(self.options.guarantee != "at_least_once");
         Ok(())
     }
-
-    /// Prints how long things took.
-    fn times(&self, history: &History) {
-        let kills = self.done.iter().filter(|(_, kill)| *kill).map(|(at, _)| *at);
-        let resumed: Vec<_> = kills.clone().map(|at| (at, history.resumed(at))).collect();
-        let visible: Vec<_> = kills.map(|at| (at, history.visible(at))).collect();
-        self.time("from kill to all partitions being read", &resumed);
-        self.time("from kill to all output being visible", &visible);
-        let pauses = self.restarts.iter().filter_map(|r| history.pause(r.from, r.to, &r.moved));
-        let longest = pauses.max().map_or("none was done".to_owned(), seconds);
-        println!("longest pause of an unaffected partition in a rolling restart: {longest}");
-    }
-
-    /// The longest of all, and of those that nothing else was done during.
-    fn time(&self, what: &str, times: &[(Duration, Option<Duration>)]) {
-        let alone = |at: &Duration, time: &Duration| {
-            !self.done.iter().any(|(other, _)| other > at && *other < *at + *time)
-        };
-        let known = times.iter().filter_map(|(at, time)| Some((*at, (*time)?)));
-        let longest = known.clone().map(|(_, time)| time).max().map_or("unknown".to_owned(), seconds);
-        let undisturbed: Vec<_> = known.filter(|(at, time)| alone(at, time)).map(|(_, time)| time).collect();
-        let count = undisturbed.len();
-        let own = undisturbed.into_iter().max().map_or("unknown".to_owned(), seconds);
-        let never = times.iter().filter(|(_, time)| time.is_none()).count();
-        println!(
-            "longest time {what}: {longest}; of the {count} of {} that nothing followed meanwhile: {own}; not seen: {never}",
-            times.len()
-        );
-    }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }

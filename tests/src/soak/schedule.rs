@@ -9,8 +9,10 @@ use rand::{Rng, SeedableRng};
 
 /// `session.timeout.ms` of the workers: the group gives a dead worker's partitions away after this long.
 pub const SESSION: Duration = Duration::from_secs(6);
-/// Between two faults that are no kill of a worker lie this many kills.
-const KILLS_PER_FAULT: u32 = 4;
+/// Between two faults that are no mere kill of a worker lie this many kills.
+const KILLS_PER_FAULT: u32 = 3;
+/// Kinds of them.
+const FAULTS: usize = 5;
 
 /// One thing that is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,13 @@ pub enum Action {
         /// How long it stays away.
         pause: Duration,
     },
+    /// kill -9 of a worker and, before anyone notices, of the broker: both are started again after a pause.
+    CrashBoth {
+        /// Which worker.
+        worker: usize,
+        /// How long the broker stays away; the worker comes after it.
+        pause: Duration,
+    },
     /// SIGSTOP of the broker for longer than the sessions, then SIGCONT.
     FreezeBroker {
         /// How long.
@@ -50,6 +59,9 @@ impl fmt::Display for Action {
             Self::Kill { worker, pause } => write!(f, "kill -9 of w{worker}, away for {pause:?}"),
             Self::FreezeWorker { worker, time } => write!(f, "w{worker} frozen for {time:?}"),
             Self::CrashBroker { pause } => write!(f, "kill -9 of the broker, away for {pause:?}"),
+            Self::CrashBoth { worker, pause } => {
+                write!(f, "kill -9 of w{worker} and the broker, away for {pause:?}")
+            }
             Self::FreezeBroker { time } => write!(f, "the broker frozen for {time:?}"),
             Self::RollingRestart => write!(f, "rolling restart"),
         }
@@ -95,7 +107,8 @@ fn fault(random: &mut StdRng, kind: usize, worker: usize) -> Action {
     match kind {
         0 => Action::CrashBroker { pause: between(random, 0, 3_000) },
         1 => Action::FreezeWorker { worker, time: longer_than_session(random) },
-        2 => Action::FreezeBroker { time: longer_than_session(random) },
+        2 => Action::CrashBoth { worker, pause: between(random, 0, 3_000) },
+        3 => Action::FreezeBroker { time: longer_than_session(random) },
         _ => Action::RollingRestart,
     }
 }
@@ -114,7 +127,7 @@ pub fn schedule(seed: u64, kills: u32, workers: usize, faults: bool) -> Vec<Step
         steps.push(Step { wait: wait(&mut random), action });
         if faults && kill % KILLS_PER_FAULT == 0 {
             if deck.is_empty() {
-                deck.extend(0..4);
+                deck.extend(0..FAULTS);
                 deck.shuffle(&mut random);
             }
             let worker = random.random_range(0..workers);
@@ -143,7 +156,7 @@ mod tests {
             .iter()
             .map(|s| format!("{:?}", s.action).split([' ', '{']).next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 5, "{kinds:?}");
+        assert_eq!(kinds.len(), 1 + FAULTS, "{kinds:?}");
         assert!(schedule(7, 30, 3, false).iter().all(|s| matches!(s.action, Action::Kill { .. })));
     }
 }

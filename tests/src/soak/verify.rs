@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::topology::Shape;
 
-/// Examples of what is wrong that are kept: a run that loses everything must still print little.
-const EXAMPLES_MAX: usize = 20;
+/// Examples of each fault that are kept: a run that loses everything must still print little.
+const EXAMPLES_MAX: u64 = 5;
 
 /// A record as it lies in a topic.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +136,7 @@ impl Verifier {
             let told = format!("{}: input {id} behind a later one of its key, or astray", place(found));
             last.1 = last.1.max(row.seq);
             self.counts.out_of_order += 1;
-            self.example(told);
+            self.example(self.counts.out_of_order, told);
         } else {
             last.1 = row.seq;
         }
@@ -169,7 +169,7 @@ impl Verifier {
         *times += 1;
         if *times > 1 {
             self.counts.duplicated += 1;
-            self.example(format!("{}: input {id} comes again", place(found)));
+            self.example(self.counts.duplicated, format!("{}: input {id} comes again", place(found)));
             return false;
         }
         true
@@ -178,11 +178,11 @@ impl Verifier {
     fn misplace(&mut self, found: &Found, why: &str) {
         self.counts.misplaced += 1;
         let value = String::from_utf8_lossy(&found.value);
-        self.example(format!("{}: {why}: {value}", place(found)));
+        self.example(self.counts.misplaced, format!("{}: {why}: {value}", place(found)));
     }
 
-    fn example(&mut self, text: String) {
-        if self.counts.examples.len() < EXAMPLES_MAX {
+    fn example(&mut self, count: u64, text: String) {
+        if count <= EXAMPLES_MAX {
             self.counts.examples.push(text);
         }
     }
@@ -190,25 +190,25 @@ impl Verifier {
     /// Counts what is missing, and returns all counts.
     pub fn finish(mut self) -> Counts {
         let letters = self.seen.len() - 1;
-        let mut lost = Vec::new();
-        for (id, input) in &self.inputs {
+        self.counts.records = self.inputs.len() as u64;
+        for (id, input) in std::mem::take(&mut self.inputs) {
             let places = match fate(self.shape, input.row.kind) {
                 Fate::Outputs(outputs) => outputs.to_vec(),
                 Fate::Letters(_) => vec![letters],
             };
-            for at in places.into_iter().filter(|at| !self.seen[*at].contains_key(id)) {
+            for at in places {
+                if self.seen[at].contains_key(&id) {
+                    continue;
+                }
                 let to = if at == letters { "the dead letters".to_owned() } else { format!("output {at}") };
-                lost.push(format!(
-                    "lost: input {id} ({}/{} at {}) is not in {to}",
-                    input.topic, input.partition, input.offset
-                ));
+                let Input { topic, partition, offset, .. } = &input;
+                self.counts.lost += 1;
+                self.example(
+                    self.counts.lost,
+                    format!("{topic}/{partition} at {offset}: input {id} is not in {to}"),
+                );
             }
         }
-        self.counts.records = self.inputs.len() as u64;
-        self.counts.lost = lost.len() as u64;
-        // What was lost is the worst of all: some of it is always told.
-        lost.truncate(EXAMPLES_MAX);
-        self.counts.examples.splice(0..0, lost);
         self.counts
     }
 }

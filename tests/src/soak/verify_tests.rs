@@ -51,7 +51,7 @@ fn lost_ones_are_noticed() {
     all.pop();
     let counts = count(&all);
     assert_eq!(numbers(&counts), [2, 0, 0, 0]);
-    assert!(counts.examples[0].contains("input 5 (in/1 at 2) is not in output 0"), "{:?}", counts.examples);
+    assert!(counts.examples[0].contains("in/1 at 2: input 5 is not in output 0"), "{:?}", counts.examples);
     assert_eq!(numbers(&count(&[])), [12, 0, 0, 0]);
 }
 

@@ -24,12 +24,13 @@ const SUPERVISOR: &str = r#"
 exec 3<&0
 "$@" >>"$LOG" 2>&1 </dev/null 3<&- &
 pid=$!
+exec 2>/dev/null
 echo $pid
-{ read -r word <&3; kill -9 $pid 2>/dev/null; } >/dev/null &
+{ read -r word <&3; kill -9 $pid; } >/dev/null &
 reader=$!
 wait $pid
 code=$?
-kill $reader 2>/dev/null
+kill $reader
 exit $code
 "#;
 
