@@ -103,10 +103,19 @@ fn longer_than_session(random: &mut StdRng) -> Duration {
     SESSION + between(random, 1_000, 3_000)
 }
 
+/// A worker sleeps for longer than its session, sometimes for longer than a transaction may last (10 s, and at most
+/// 10 s until the broker looks).
+fn freeze(random: &mut StdRng) -> Duration {
+    match random.random_range(0..3) {
+        0 => between(random, 12_000, 22_000),
+        _ => longer_than_session(random),
+    }
+}
+
 fn fault(random: &mut StdRng, kind: usize, worker: usize) -> Action {
     match kind {
         0 => Action::CrashBroker { pause: between(random, 0, 3_000) },
-        1 => Action::FreezeWorker { worker, time: longer_than_session(random) },
+        1 => Action::FreezeWorker { worker, time: freeze(random) },
         2 => Action::CrashBoth { worker, pause: between(random, 0, 3_000) },
         3 => Action::FreezeBroker { time: longer_than_session(random) },
         _ => Action::RollingRestart,
