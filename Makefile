@@ -2,7 +2,7 @@
 # what to install.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka-demo test bench fuzz release fmt lint deny
+.PHONY: help demo kafka-demo test soak bench fuzz release fmt lint deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ kafka-demo: ## The same through a real Apache Kafka broker, started for it and s
 
 test: ## Everything: set-up, build, guests, unit, golden, hostile and real-Kafka tests, docs, lint
 	@scripts/test.sh
+
+soak: ## The crash proof: workers on a real broker killed KILLS (200) times; SEED=n replays, FAULTS=1 breaks the broker, too
+	@scripts/soak.sh --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults) $(SOAK)
 
 bench: ## Micro-benchmarks and whole-pipeline benchmarks, printed with the machine they ran on
 	@scripts/bench.sh

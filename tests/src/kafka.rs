@@ -108,6 +108,11 @@ impl Broker {
         self.folder.join(name)
     }
 
+    /// What it prints, as long as it is there.
+    pub fn log(&self) -> PathBuf {
+        self.path("broker.log")
+    }
+
     fn make_certificate(&self) {
         let store = self.path("store.p12");
         let keytool = || {
@@ -197,7 +202,7 @@ impl Broker {
             .expect("a client");
         while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             if started.elapsed() > Duration::from_secs(60) {
-                let log = std::fs::read_to_string(self.path("broker.log")).unwrap_or_default();
+                let log = std::fs::read_to_string(self.log()).unwrap_or_default();
                 panic!("the broker did not start:\n{log}");
             }
             std::thread::sleep(Duration::from_millis(100));

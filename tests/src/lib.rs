@@ -6,6 +6,7 @@ pub mod golden;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +25,12 @@ pub fn root() -> PathBuf {
 pub fn pipe() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
+        let exe = std::env::current_exe().unwrap_or_default();
+        let folder = exe.parent().unwrap_or(Path::new("")).to_path_buf();
+        if !folder.ends_with("deps") {
+            // A binary of this crate, built together with `pipe`.
+            return folder.join("pipe");
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(["build", "--quiet", "--package", "pipe-engine", "--bin", "pipe"])
@@ -31,9 +38,7 @@ pub fn pipe() -> Command {
             .status();
         assert!(built.is_ok_and(|status| status.success()), "`pipe` does not build");
         // This test binary lies in <target>/<profile>/deps.
-        let exe = std::env::current_exe().unwrap_or_default();
-        let profile = exe.parent().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
-        profile.join("pipe")
+        folder.parent().map(Path::to_path_buf).unwrap_or_default().join("pipe")
     });
     let mut command = Command::new(binary);
     command.env("PIPE_STAGES", stages()).env("PIPE_CACHE", stage_cache());
