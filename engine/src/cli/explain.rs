@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use arrow::datatypes::Schema;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
+use crate::config::spec::Guarantee;
 use crate::config::spec::Size;
 use crate::config::types::print_field;
 use crate::error::Result;
@@ -153,7 +154,11 @@ pub fn text<B: Ports>(plan: &Plan<B>, details: impl Fn(&StageNode<B>) -> Vec<Str
         let _ = writeln!(out, "  columns: {}", columns(&sink.input));
     }
     let interval = humantime::format_duration(plan.commit_interval);
-    let _ = writeln!(out, "delivery: at least once, committed every {interval}; lanes: {}", plan.lanes);
+    let guarantee = match plan.guarantee {
+        Guarantee::AtLeastOnce => "at least once",
+        Guarantee::ExactlyOnce => "exactly once, one Kafka transaction a commit",
+    };
+    let _ = writeln!(out, "delivery: {guarantee}, committed every {interval}; lanes: {}", plan.lanes);
     let _ = writeln!(out, "dead letters: {}", dead_letters(plan));
     if let Some(tracing) = &plan.tracing {
         let to = tracing.endpoint.as_deref().unwrap_or("nowhere, contexts are passed on");

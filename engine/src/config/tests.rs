@@ -105,7 +105,6 @@ delivery: { guarantee: exactly_once, commit_interval: soon }
             p.yaml:13:45: error C005: the text `explode` is not one of the values allowed here (values: dead_letter, skip, stop)
             p.yaml:18:14: error C006: the variable `UNSET` is not set (set it, or write `${UNSET:-default}`)
             p.yaml:19:3: error C007: `in` is also the name of one of the sources (sources, stages and sinks share one namespace: rename one of the two)
-            p.yaml:20:24: error P007: `exactly_once` is not available yet: this version commits at least once (use `at_least_once`, and let readers drop repeats by topic, partition and offset (`metadata:`))
             p.yaml:20:55: error C005: the text `soon` is not valid here (A length of time: `250ms`, `1s`, `5m`, `1h 30m`. It must match ^\s*([0-9]+\s*(ns|us|ms|s|sec|m|min|h|hr|d|day|days)\s*)+$)
             p.yaml: error C008: an override without `=` (write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`)
         "#]],

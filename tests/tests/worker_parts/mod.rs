@@ -1,6 +1,7 @@
 //! What the tests of the whole worker share: a child process that always ends, its log and summary, records written
 //! and read by a client that is not the engine's.
 
+mod exactly_once;
 mod failures;
 mod group;
 mod job;
@@ -108,6 +109,10 @@ impl Worker {
             }
             self.log().contains(text)
         });
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -279,8 +284,17 @@ impl Writer {
 
 /// Everything that is in a topic, by partition and in order.
 pub(crate) fn records(broker: &Broker, topic: &str) -> Vec<Record> {
+    records_of(broker, topic, "read_uncommitted")
+}
+
+/// The same as whoever waits for transactions to be committed sees it.
+pub(crate) fn records_committed(broker: &Broker, topic: &str) -> Vec<Record> {
+    records_of(broker, topic, "read_committed")
+}
+
+fn records_of(broker: &Broker, topic: &str, isolation: &str) -> Vec<Record> {
     let mut config = config(broker);
-    config.set("isolation.level", "read_uncommitted").set("enable.auto.commit", "false");
+    config.set("isolation.level", isolation).set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.set("enable.partition.eof", "true").create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), LONG).unwrap();
     let mut list = TopicPartitionList::new();

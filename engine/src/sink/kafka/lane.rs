@@ -316,6 +316,7 @@ impl KafkaSink {
         }
     }
 
+    /// The transaction cannot be committed.
     fn void(&self, code: RDKafkaErrorCode) -> Error {
         let message = format!("topic `{}` on {} was not written: {code}", self.topic, self.brokers);
         Error::stale(Code::K002, message)

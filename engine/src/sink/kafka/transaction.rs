@@ -43,6 +43,19 @@ struct State {
     since: Option<Duration>,
 }
 
+impl State {
+    /// How long the transaction has been written into.
+    fn age(&self, now: Duration) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+}
+
+/// Whether a broker knows a newer client of this id.
+fn is_fenced(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(code, E::Fenced | E::ProducerFenced | E::InvalidProducerEpoch)
+}
+
 impl Transaction {
     /// A transaction under an id that no other worker has, for an interval between commits. Does no IO.
     pub fn new(cluster: Cluster, id: String, interval: Duration) -> Self {
@@ -90,6 +103,11 @@ impl Transaction {
         }
     }
 
+    fn taken_over(&self) -> Error {
+        let message = format!("another worker has taken over the transactional id `{}`", self.id);
+        Error::external(Code::X013, message).help("give each worker an own `--worker-id`, or leave it out")
+    }
+
     /// Records that the cluster refused, or may have.
     pub(super) fn suspects(&self) -> &Suspects {
         &self.suspects
@@ -118,15 +136,8 @@ impl Transaction {
         let code = error.rdkafka_error_code();
         let message = format!("{what}: {error}");
         match code {
-            Some(
-                RDKafkaErrorCode::Fenced
-                | RDKafkaErrorCode::ProducerFenced
-                | RDKafkaErrorCode::InvalidProducerEpoch,
-            ) if age < timeout / 2 => {
-                let message = format!("another worker has taken over the transactional id `{}`", self.id);
-                Error::external(Code::X013, message)
-                    .help("give each worker an own `--worker-id`, or leave it out")
-            }
+            // A broker that gives up a transaction whose time is over fences its client, too.
+            Some(code) if is_fenced(code) && age < timeout / 2 => self.taken_over(),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => {
                 let message = format!(
                     "the cluster does not take transactions of {}",
@@ -153,8 +164,14 @@ impl crate::sink::Transaction for Transaction {
     fn begin(&self) -> Result<()> {
         let (timeout, before) = {
             let mut state = self.lock();
-            let age = state.since.take().map(|since| self.clock.now().saturating_sub(since));
-            if age.is_some_and(|age| age >= state.timeout) {
+            let age = state.age(self.clock.now());
+            // Asked of the one that is given up: from here on it is fenced by its successor.
+            let fatal = state.client.as_ref().and_then(|client| client.client.client().fatal_error());
+            if fatal.is_some_and(|(code, _)| is_fenced(code)) && age < state.timeout / 2 {
+                return Err(self.taken_over());
+            }
+            state.since = None;
+            if age >= state.timeout {
                 // It was given up because it took too long: the same work would take as long again.
                 state.timeout = (state.timeout * 2).min(KAFKA_TRANSACTION_TIMEOUT_MAX).max(state.timeout);
                 let timeout = humantime::format_duration(state.timeout).to_string();
@@ -185,7 +202,8 @@ impl crate::sink::Transaction for Transaction {
         let (client, age) = {
             let mut state = self.lock();
             let now = self.clock.now();
-            let age = state.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            let age = state.age(now);
+            state.since = None;
             // While it is uncertain nobody may have it.
             (state.client.take(), age)
         };
