@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use pipe_tests::kafka::Broker;
+use pipe_tests::soak::schedule::schedule;
 use pipe_tests::soak::topology::Shape;
 use pipe_tests::soak::{Options, Report, Result, run};
 
 const USAGE: &str = "\
-pipe-soak [OPTION VALUE]... [--faults]
+pipe-soak [OPTION VALUE]... [--faults] [--keep] [--plan]
 
   --topology simple|complex|both   which pipeline; both: half of the kills each [both]
   --kills N                        how many times a worker is killed [200]
@@ -18,22 +19,32 @@ pipe-soak [OPTION VALUE]... [--faults]
   --protocol classic               of the consumer group
   --rate N                         records a second [1000]
   --faults                         freeze workers and the broker, kill the broker, restart workers in turn, too
+  --keep                           keep the logs even if all is well
+  --plan                           print what would be done, and end
 
 The last line counts. Exit code: 0 when the promise was kept, 1 when not, 2 when this cannot be run.";
 
 struct Args {
     shapes: Vec<Shape>,
     options: Options,
+    plan: bool,
 }
 
 fn args() -> Result<Args> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let mut options = Options::new(Shape::Simple, 200, now.as_millis() as u64 % 1_000_000_000);
     let mut shapes = vec![Shape::Simple, Shape::Complex];
+    let mut plan = false;
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
-        if name == "--faults" {
-            options.faults = true;
+        let flag = match name.as_str() {
+            "--faults" => Some(&mut options.faults),
+            "--keep" => Some(&mut options.keep),
+            "--plan" => Some(&mut plan),
+            _ => None,
+        };
+        if let Some(flag) = flag {
+            *flag = true;
             continue;
         }
         let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
@@ -54,17 +65,32 @@ fn args() -> Result<Args> {
     if options.workers == 0 || options.rate == 0 {
         return Err("there must be a worker, and records".into());
     }
-    Ok(Args { shapes, options })
+    Ok(Args { shapes, options, plan })
 }
 
-fn soak(Args { shapes, mut options }: Args) -> Result<Report> {
-    println!("seed {}", options.seed);
+/// The kills are shared out among the pipelines.
+fn parts(args: &Args) -> Vec<Options> {
+    let (all, count) = (args.options.kills, args.shapes.len() as u32);
+    let part = |(shape, n): (&Shape, u32)| {
+        let kills = all * (n + 1) / count - all * n / count;
+        Options { shape: *shape, kills, ..args.options.clone() }
+    };
+    args.shapes.iter().zip(0..).map(part).collect()
+}
+
+fn print_plan(args: &Args) {
+    for Options { shape, seed, kills, workers, faults, .. } in parts(args) {
+        println!("{shape:?}");
+        for step in schedule(seed, kills, workers, faults) {
+            println!("  after {:?}: {}", step.wait, step.action);
+        }
+    }
+}
+
+fn soak(args: &Args) -> Result<Report> {
     let broker = Broker::start();
-    let mut sum = Report { seed: options.seed, ..Report::default() };
-    let (all, parts) = (options.kills, shapes.len() as u32);
-    for (shape, part) in shapes.into_iter().zip(0..) {
-        options.shape = shape;
-        options.kills = all * (part + 1) / parts - all * part / parts;
+    let mut sum = Report { seed: args.options.seed, ..Report::default() };
+    for options in parts(args) {
         sum.add(run(&options, &broker)?);
     }
     Ok(sum)
@@ -79,7 +105,12 @@ fn main() -> ExitCode {
         }
     };
     let seed = args.options.seed;
-    match soak(args) {
+    println!("seed {seed}");
+    if args.plan {
+        print_plan(&args);
+        return ExitCode::SUCCESS;
+    }
+    match soak(&args) {
         Ok(report) => {
             println!("{report}");
             ExitCode::from(u8::from(!report.problems.is_empty()))

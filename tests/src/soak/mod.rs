@@ -61,13 +61,25 @@ pub struct Options {
     pub faults: bool,
     /// Records a second.
     pub rate: u32,
+    /// Whether the logs are kept even if all is well.
+    pub keep: bool,
 }
 
 impl Options {
     /// Three workers, exactly once, 100 ms, no other faults.
     pub fn new(shape: Shape, kills: u32, seed: u64) -> Self {
         let (guarantee, commit_interval) = ("exactly_once".to_owned(), "100ms".to_owned());
-        Self { shape, kills, workers: 3, seed, guarantee, commit_interval, faults: false, rate: 1_000 }
+        Self {
+            shape,
+            kills,
+            workers: 3,
+            seed,
+            guarantee,
+            commit_interval,
+            faults: false,
+            rate: 1_000,
+            keep: false,
+        }
     }
 }
 
@@ -95,7 +107,7 @@ pub fn run(options: &Options, broker: &Broker) -> Result<Report> {
         run.say(&format!("{:?}, {} kills, seed {}", options.shape, options.kills, options.seed));
         run.whole()
     };
-    if result.as_ref().map_or(true, |report| !report.problems.is_empty()) {
+    if options.keep || result.as_ref().map_or(true, |report| !report.problems.is_empty()) {
         println!("the logs are kept in {}", keep(folder, broker)?);
     }
     result

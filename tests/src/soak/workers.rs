@@ -183,7 +183,9 @@ impl Crew {
         let Some(status) = running.supervisor.try_wait()? else { return Ok(()) };
         worker.running = None;
         worker.due = Some(Instant::now() + AGAIN);
-        self.own_ends.push(format!("{} ended by itself, {status}: {}", worker.name, last(&worker.log)));
+        let told = format!("{} ended by itself, {status}: {}", worker.name, last(&worker.log));
+        println!("{told}");
+        self.own_ends.push(told);
         match self.own_ends.len() {
             n if n > OWN_ENDS_MAX => Err("the workers end by themselves, again and again".into()),
             _ => Ok(()),
