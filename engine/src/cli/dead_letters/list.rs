@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use super::text::{Out, cut, json, line, moment};
+use crate::cli::text::{Out, cut, json, line, moment};
 use super::{Filter, Letters, Progress, Where, wrong};
 use crate::error::{Error, Result};
 use crate::run::summary::grouped;

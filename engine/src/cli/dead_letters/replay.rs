@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::scan::{Names, Scan, Tally};
 use super::stop::Stop;
-use super::text::{Out, line};
+use crate::cli::text::{Out, line};
 use super::{Filter, Letters, Where, wrong};
 use crate::cli::load::{Form, plan_loaded, rendered, stage_folders};
 use crate::cli::logs::{self, LogFormat};
