@@ -63,7 +63,7 @@ pub type Properties = BTreeMap<String, PropertyValue>;
 
 /// Properties that a pipeline may not set, and what stands in their place.
 const REFUSED: &[(&str, &str)] = &[
-    ("auto.offset.reset", "use `start:` for a group without offsets, `out_of_range:` for offsets that the log does not hold"),
+    ("auto.offset.reset", "use `start:`, and `out_of_range:` for offsets outside the log"),
     ("bootstrap.servers", "use `brokers:`"),
     ("enable.auto.commit", "offsets are committed when everything before them is durable"),
     ("enable.auto.offset.store", "offsets are committed when everything before them is durable"),

@@ -82,10 +82,9 @@ impl Offsets {
 
     /// Who is in the group.
     pub fn membership(&self) -> Result<Membership> {
-        let found = self
-            .client
-            .fetch_group_list(Some(&self.group), KAFKA_OPEN_TIMEOUT)
-            .map_err(|e| super::error(Code::S005, &format!("the group `{}` cannot be seen", self.group), &e))?;
+        let found = self.client.fetch_group_list(Some(&self.group), KAFKA_OPEN_TIMEOUT).map_err(|e| {
+            super::error(Code::S005, &format!("the group `{}` cannot be seen", self.group), &e)
+        })?;
         let Some(info) = found.groups().iter().find(|info| info.name() == self.group) else {
             return Ok(Membership::default());
         };
@@ -124,7 +123,9 @@ impl Offsets {
     fn each(&self, places: &[Place], found: &TopicPartitionList) -> Result<Vec<Option<i64>>> {
         let one = |(topic, partition): &Place| {
             let Some(element) = found.find_partition(topic, *partition) else { return Ok(None) };
-            element.error().map_err(|e| self.failed(&format!("cannot be read for {topic}/{partition}"), &e))?;
+            element
+                .error()
+                .map_err(|e| self.failed(&format!("cannot be read for {topic}/{partition}"), &e))?;
             Ok(offset(&element))
         };
         places.iter().map(one).collect()

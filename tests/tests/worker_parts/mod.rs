@@ -5,8 +5,10 @@ mod failures;
 mod group;
 mod job;
 mod letters;
+mod offsets;
 mod outage;
 mod probes;
+mod resets;
 mod tails;
 mod traces;
 
@@ -108,6 +110,10 @@ impl Worker {
             }
             self.log().contains(text)
         });
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn signal(&self, name: &str) {

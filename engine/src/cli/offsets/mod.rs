@@ -163,8 +163,7 @@ impl Where {
 
 /// What holds for sources without a group.
 fn elsewhere(others: &[Kept]) -> String {
-    let named: Vec<String> =
-        others.iter().map(|kept| format!("`{}` ({})", kept.source, kept.kind)).collect();
+    let named: Vec<String> = others.iter().map(|kept| format!("`{}` ({})", kept.source, kept.kind)).collect();
     format!(
         "the state folder keeps the position of {}: `pipe run --fresh` starts over, without it a run goes on",
         named.join(", ")

@@ -59,7 +59,12 @@ struct Counts {
 }
 
 impl Shared {
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, until_end: bool, targets: Positions, policy: OutOfRange) -> Self {
+    pub(super) fn new(
+        lanes: Vec<Arc<Lane>>,
+        until_end: bool,
+        targets: Positions,
+        policy: OutOfRange,
+    ) -> Self {
         Self {
             clock: SystemClock::default(),
             lanes,

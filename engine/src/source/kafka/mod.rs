@@ -2,8 +2,8 @@
 //!
 //! `options` is what the pipeline file says, `group` what happens in a rebalance and at a commit, `lane` the readers,
 //! `range` what becomes of an offset that a log does not hold, `gather` their Arrow buffers, `ffi` the batch
-//! consumption. Each partition's queue is split off the consumer's own,
-//! so the thread that polls the consumer sees rebalances and errors only, and never waits for a full channel.
+//! consumption. Each partition's queue is split off the consumer's own, so the thread that polls the consumer sees
+//! rebalances and errors only, and never waits for a full channel.
 
 mod ffi;
 mod gather;
