@@ -10,9 +10,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Cluster, Known, Probe, Topics, Voice};
+use super::{Cluster, Known, Meaning, Probe, Topics, Voice, meaning};
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::units::KAFKA_OPEN_TIMEOUT;
+use crate::units::{KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
 
 /// Topic and number of a partition.
 pub type Place = (Arc<str>, i32);
@@ -23,6 +24,7 @@ pub struct Offsets {
     probe: Probe,
     group: String,
     brokers: String,
+    clock: SystemClock,
 }
 
 /// Who is in a group.
@@ -47,7 +49,8 @@ impl Offsets {
             .create_with_context(Voice::new(node))
             .map_err(|e| super::error(Code::S005, "the client cannot be made", &e))?;
         let probe = Probe::new(cluster, node, Code::S005)?;
-        Ok(Self { client, probe, group: group.to_owned(), brokers: cluster.brokers().to_owned() })
+        let (group, brokers) = (group.to_owned(), cluster.brokers().to_owned());
+        Ok(Self { client, probe, group, brokers, clock: SystemClock::default() })
     }
 
     /// The topics with the number of their partitions.
@@ -64,8 +67,7 @@ impl Offsets {
     pub fn committed(&self, places: &[Place]) -> Result<Vec<Option<i64>>> {
         let list = list(places, Offset::Invalid)?;
         let found = self
-            .client
-            .committed_offsets(list, KAFKA_OPEN_TIMEOUT)
+            .patiently(|| self.client.committed_offsets(list.clone(), KAFKA_OPEN_TIMEOUT))
             .map_err(|e| self.failed("cannot be read", &e))?;
         self.each(places, &found)
     }
@@ -82,9 +84,10 @@ impl Offsets {
 
     /// Who is in the group.
     pub fn membership(&self) -> Result<Membership> {
-        let found = self.client.fetch_group_list(Some(&self.group), KAFKA_OPEN_TIMEOUT).map_err(|e| {
-            super::error(Code::S005, &format!("the group `{}` cannot be seen", self.group), &e)
-        })?;
+        let what = format!("the group `{}` cannot be seen", self.group);
+        let found = self
+            .patiently(|| self.client.fetch_group_list(Some(&self.group), KAFKA_OPEN_TIMEOUT))
+            .map_err(|e| super::error(Code::S005, &what, &e))?;
         let Some(info) = found.groups().iter().find(|info| info.name() == self.group) else {
             return Ok(Membership::default());
         };
@@ -105,7 +108,8 @@ impl Offsets {
             list.add_partition_offset(topic, *partition, Offset::Offset(*at))
                 .map_err(|e| self.failed("cannot be set", &e))?;
         }
-        self.client.commit(&list, CommitMode::Sync).map_err(|e| self.failed("cannot be set", &e))?;
+        self.patiently(|| self.client.commit(&list, CommitMode::Sync))
+            .map_err(|e| self.failed("cannot be set", &e))?;
         // The answer to a commit that failed for some of its partitions does not say so.
         let places: Vec<Place> = all.iter().map(|(place, _)| place.clone()).collect();
         for ((place, at), now) in all.iter().zip(self.committed(&places)?) {
@@ -117,6 +121,23 @@ impl Offsets {
             }
         }
         Ok(())
+    }
+
+    /// Asks again while the answer is a passing error, as where the coordinator is just being found or moves.
+    fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+        let deadline = self.clock.now() + KAFKA_OPEN_TIMEOUT;
+        loop {
+            let error = match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let code = error.rdkafka_error_code();
+            let passing = code.is_some_and(|code| !is_live(code) && meaning(code) == Meaning::Passing);
+            if !passing || self.clock.now() >= deadline {
+                return Err(error);
+            }
+            std::thread::sleep(KAFKA_RETRY_PAUSE);
+        }
     }
 
     /// The offsets of an answer, in the order of the places.
@@ -132,10 +153,9 @@ impl Offsets {
     }
 
     fn failed(&self, what: &str, error: &KafkaError) -> Error {
-        use RDKafkaErrorCode as E;
         let (group, brokers) = (&self.group, &self.brokers);
         match error.rdkafka_error_code() {
-            Some(E::UnknownMemberId | E::IllegalGeneration | E::RebalanceInProgress) => self.live(&[]),
+            Some(code) if is_live(code) => self.live(&[]),
             _ => {
                 let what = format!("the offsets of the group `{group}` on {brokers} {what}");
                 super::error(Code::S005, &what, error)
@@ -153,6 +173,12 @@ impl Offsets {
              time-out is over (45 s by default)",
         )
     }
+}
+
+/// What a group's coordinator says to somebody who commits and is no member, while others are.
+fn is_live(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(code, E::UnknownMemberId | E::IllegalGeneration | E::RebalanceInProgress)
 }
 
 fn offset(element: &TopicPartitionListElem<'_>) -> Option<i64> {

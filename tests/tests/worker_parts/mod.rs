@@ -351,7 +351,11 @@ pub(crate) fn committed(broker: &Broker, group: &str, topic: &str, partitions: i
     for p in 0..partitions {
         list.add_partition(topic, p);
     }
-    let found = consumer.committed_offsets(list, LONG).unwrap();
+    let mut found = TopicPartitionList::new();
+    // A group's coordinator may just be coming up.
+    patiently(LONG, "the committed offsets", || {
+        consumer.committed_offsets(list.clone(), LONG).map(|answer| found = answer).is_ok()
+    });
     found
         .elements()
         .iter()

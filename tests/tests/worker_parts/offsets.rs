@@ -220,6 +220,27 @@ fn a_topic_made_anew_under_a_worker_hangs_nothing_and_a_new_start_reads_it() {
     assert_eq!(each.written(broker, 1), (0..100).chain(1_000..1_030).collect::<Vec<_>>());
 }
 
+/// librdkafka sees that the topic has another id and goes on with the old offset; nothing tells its user.
+#[test]
+fn limitation_a_topic_made_anew_that_has_grown_past_the_offset_is_read_on_there() {
+    let broker = kafka::shared();
+    let each = Each::new(broker);
+    Writer::new(broker).numbers(&each.from, 1, 0..100);
+    let worker = each.pipelines[1].start(&[]);
+    patiently(LONG, "all is committed", || {
+        committed(broker, &each.names[1], &each.from, 1).get(&0) == Some(&100)
+    });
+    worker.signal("-STOP");
+    delete(broker, &each.from);
+    broker.topic(&each.from, 1);
+    Writer::new(broker).numbers(&each.from, 1, 1_000..1_200);
+    worker.signal("-CONT");
+    patiently(LONG, "it goes on", || each.written(broker, 1).contains(&1_199));
+    let end = worker.stop();
+    assert!(jumps(&end.log).is_empty());
+    assert_eq!(each.written(broker, 1), (0..100).chain(1_100..1_200).collect::<Vec<_>>());
+}
+
 #[test]
 fn partitions_that_are_added_are_read_from_their_start() {
     let broker = kafka::shared();

@@ -96,7 +96,7 @@ impl Where {
         if wrong {
             return Ok(None);
         }
-        let pipeline = loaded.draft.name.clone();
+        let pipeline = loaded.draft.name;
         let (followed, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|kept| kept.group.is_some());
         if followed.is_empty() {
             let message =
