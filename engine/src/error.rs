@@ -80,6 +80,7 @@ codes! {
     S002 "a source cannot be read"
     S003 "a topic does not exist"
     S004 "a committed offset is outside the log"
+    S005 "offsets cannot be shown or set"
     D001 "a record cannot be decoded"
     D002 "a record is too large"
     W001 "a component cannot be compiled"

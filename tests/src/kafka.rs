@@ -157,6 +157,7 @@ impl Broker {
              group.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=1000\n\
              auto.create.topics.enable=false\n\
+             log.cleaner.backoff.ms=500\n\
              log.retention.ms=-1\n"
         )
     }

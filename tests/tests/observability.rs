@@ -384,6 +384,7 @@ fn the_dashboard_and_the_alerts_use_what_exists_and_all_that_matters() {
         Name::SourceDecoded,
         Name::SourceDeadLettered,
         Name::SourceJoined,
+        Name::SourceJumped,
         Name::PartitionEnd,
         Name::EdgeSentRows,
         Name::EdgeSentBytes,

@@ -7,9 +7,11 @@ pub mod explain;
 mod live;
 pub mod load;
 mod logs;
+mod offsets;
 pub mod run;
 pub mod schema;
 pub mod stage;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +61,13 @@ enum Command {
     /// what made them fail is mended. All of them read the pipeline file to find the topic or the file.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Look at the offsets that a pipeline has committed, and set them.
+    ///
+    /// The consumer group of a pipeline (its name) holds, for each partition of its Kafka sources, the offset of the
+    /// record that is read next. `show` prints them beside where each log starts and ends; `reset` sets them: to the
+    /// start or the end of the log, to a time, or to an offset.
+    #[command(subcommand)]
+    Offsets(offsets::Command),
     /// Build stages.
     #[command(subcommand)]
     Stage(StageCommand),
@@ -93,6 +102,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Schema(args) => schema::run(&args),
         Command::Docs(args) => docs::run(&args, &Cli::command(), &host_options()),
         Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
+        Command::Offsets(command) => offsets::run(&command),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());

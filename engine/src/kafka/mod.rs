@@ -5,6 +5,7 @@
 //! never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
 
 mod headers;
+mod offsets;
 mod probe;
 mod topics;
 
@@ -29,7 +30,8 @@ use crate::error::{Code, Error};
 use crate::secret;
 
 pub use headers::{Header, headers};
-pub use probe::{Probe, create_topic};
+pub use offsets::{Membership, Offsets, Place};
+pub use probe::{Known, Probe, create_topic};
 pub use topics::Topics;
 
 /// Value of a librdkafka property as YAML gives it.
@@ -62,7 +64,7 @@ pub type Properties = BTreeMap<String, PropertyValue>;
 
 /// Properties that a pipeline may not set, and what stands in their place.
 const REFUSED: &[(&str, &str)] = &[
-    ("auto.offset.reset", "use `start: earliest` or `start: latest`"),
+    ("auto.offset.reset", "use `start:`, and `out_of_range:` for offsets outside the log"),
     ("bootstrap.servers", "use `brokers:`"),
     ("enable.auto.commit", "offsets are committed when everything before them is durable"),
     ("enable.auto.offset.store", "offsets are committed when everything before them is durable"),

@@ -1,5 +1,6 @@
 //! Looks at a cluster before a source or a sink starts: is it there, has it the topic, where do partitions end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,10 +15,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::{Cluster, Voice};
+use super::{Cluster, Topics, Voice};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::units::{KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
+
+/// Topics with the number of their partitions.
+pub type Known = BTreeMap<Arc<str>, i32>;
 
 /// A client without a group, for questions. Its log lines go to the node's voice.
 pub struct Probe {
@@ -82,6 +86,26 @@ impl Probe {
         let sound = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         Ok(sound.map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
+    }
+
+    /// The topics that a source reads, as they are now. One that is named and is not there is an error; that no topic
+    /// matches a pattern is none.
+    pub fn known(&self, topics: &Topics) -> Result<Known> {
+        let mut known = Known::new();
+        for name in topics.names() {
+            let Some(partitions) = self.partitions(name)? else {
+                let message = format!("topic `{name}` does not exist on {}", self.brokers);
+                return Err(Error::external(Code::S003, message).help(
+                    "create it (kafka-topics --create), or correct `topics:`; a source never creates a topic",
+                ));
+            };
+            known.insert(name.into(), partitions);
+        }
+        if topics.has_patterns() {
+            let all = self.topics()?.into_iter();
+            known.extend(all.filter(|(name, _)| topics.entry(name).is_some()).map(|(n, c)| (n.into(), c)));
+        }
+        Ok(known)
     }
 
     /// First and end offset of a partition; the end is that of what is committed.

@@ -162,6 +162,8 @@ names! {
         SourceAssignments Counter One "pipe_source_partitions_assigned_total" "Partitions that the group gave to this worker."
         SourceRevocations Counter One "pipe_source_partitions_revoked_total" "Partitions that were drained, committed and given back."
         SourceLosses Counter One "pipe_source_partitions_lost_total" "Partitions that were taken away before they were drained: what was in flight comes again."
+        SourceJumps Counter One "pipe_source_offset_jumps_total" "Times that a partition was read on elsewhere because its log did not hold the next offset (`out_of_range`)."
+        SourceJumped Counter One "pipe_source_offset_jumped_records_total" "Offsets that were passed over by these jumps: records that were never read, and gaps between them."
     }
     Partition {
         PartitionPosition Gauge One "pipe_source_partition_position" "Offset of the record that a partition's lane reads next."

@@ -18,6 +18,7 @@ pub mod warnings;
 
 pub use build::{Folders, Tables, plan};
 pub use sinks::dead_letters;
+pub use sources::{Kept, positions};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -11,10 +11,11 @@ use super::build::Tables;
 use super::graph::pointer;
 use crate::codec::{Format, Problem};
 use crate::config::spec::{KindSpec, SourceSpec};
-use crate::config::{step, suggestion};
+use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
+use crate::kafka::{Cluster, Topics};
 use crate::sink::dead_letter::headers_type;
-use crate::source::Settings;
+use crate::source::{Replay, Settings};
 
 /// Resolves a source; pointers of the mistakes are into the file.
 pub(super) fn prepare(
@@ -62,6 +63,37 @@ pub(super) fn prepare(
         schema,
         on_failure: spec.on_failure,
     })
+}
+
+/// A source, and who keeps its positions.
+pub struct Kept {
+    /// Its name.
+    pub source: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Where a consumer group keeps them: the cluster, and the topics that are read.
+    pub group: Option<(Cluster, Topics)>,
+}
+
+/// Who keeps the positions of each source. Needs nothing of the rest of the plan.
+pub fn positions(tables: &Tables, draft: &Draft, base: &Path) -> Result<Vec<Kept>, Vec<Problem>> {
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    // One that is left out has a mistake, which the draft tells.
+    for (name, spec) in draft.sources.iter().filter_map(|(name, spec)| Some((name, spec.as_ref()?))) {
+        let kind = tables.sources.iter().find(|kind| kind.name == spec.kind.name);
+        // Others are not prepared: that may open files.
+        match kind.filter(|kind| kind.replay != Replay::Group) {
+            Some(kind) => all.push(Kept { source: name.clone(), kind: kind.name, group: None }),
+            None => match prepare(tables, &draft.name, base, name, spec) {
+                Ok(node) => {
+                    let group = node.prepared.group().map(|(c, t)| (c.clone(), t.clone()));
+                    all.push(Kept { source: name.clone(), kind: node.kind.name, group });
+                }
+                Err(found) => problems.extend(found),
+            },
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
 pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {

@@ -50,6 +50,8 @@ impl Stats {
                 (Name::SourceAssignments, at.assigned),
                 (Name::SourceRevocations, at.revoked),
                 (Name::SourceLosses, at.lost),
+                (Name::SourceJumps, at.jumps),
+                (Name::SourceJumped, at.jumped),
             ];
             samples.extend(counts.map(|(name, n)| Sample::new(name, labels.clone(), n)));
             for at in &at.partitions {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::batch::SourceBatch;
 use crate::codec::{Format, Problem};
 use crate::error::{Error, Result};
-use crate::kafka::GroupOffsets;
+use crate::kafka::{Cluster, GroupOffsets, Topics};
 
 /// Every source, in alphabetical order.
 pub static SOURCES: &[&SourceKind] = &[&file::KIND, &generate::KIND, &kafka::KIND];
@@ -82,6 +82,10 @@ pub trait Prepared: Send + Sync {
     }
     /// The name or the pattern by which it reads this topic of its cluster, if it does.
     fn reads(&self, _topic: &str) -> Option<&str> {
+        None
+    }
+    /// What a consumer group holds its committed offsets for, where one does.
+    fn group(&self) -> Option<(&Cluster, &Topics)> {
         None
     }
     /// What is suspicious about its options; pointers are within them.
@@ -188,6 +192,10 @@ pub struct Progress {
     pub revoked: u64,
     /// Partitions taken away before they were drained so far.
     pub lost: u64,
+    /// Times that a partition was read on elsewhere because its log did not hold the next offset, so far.
+    pub jumps: u64,
+    /// Offsets that were passed over by them.
+    pub jumped: u64,
     /// Time since the client last said that something is wrong with its connections.
     pub quiet: Option<Duration>,
     /// The partitions that this worker owns now.

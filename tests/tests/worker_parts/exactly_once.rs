@@ -89,7 +89,7 @@ fn of_two_workers_of_one_identity_the_older_one_says_so_and_stops() {
     let mut newer = pipeline.start(&["--worker-id", "twin"]);
     newer.says("\"starting\"");
     let mut sent = 0;
-    while older.is_alive() {
+    while !older.has_ended() {
         assert!(sent < 600, "the older one goes on");
         writer.numbers(&from, 2, sent..sent + 10);
         sent += 10;

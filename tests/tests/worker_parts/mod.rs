@@ -6,8 +6,10 @@ mod failures;
 mod group;
 mod job;
 mod letters;
+mod offsets;
 mod outage;
 mod probes;
+mod resets;
 mod tails;
 mod traces;
 
@@ -111,8 +113,8 @@ impl Worker {
         });
     }
 
-    pub(crate) fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -359,7 +361,11 @@ pub(crate) fn committed(broker: &Broker, group: &str, topic: &str, partitions: i
     for p in 0..partitions {
         list.add_partition(topic, p);
     }
-    let found = consumer.committed_offsets(list, LONG).unwrap();
+    let mut found = TopicPartitionList::new();
+    // A group's coordinator may just be coming up.
+    patiently(LONG, "the committed offsets", || {
+        consumer.committed_offsets(list.clone(), LONG).map(|answer| found = answer).is_ok()
+    });
     found
         .elements()
         .iter()

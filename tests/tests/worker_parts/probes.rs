@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{LONG, Pipeline, Worker, Writer, copy, patiently};
 
 /// Where the admin server of a worker listens.
-fn address(worker: &mut Worker) -> String {
+pub(super) fn address(worker: &mut Worker) -> String {
     worker.says("\"admin server\"");
     let log = worker.log();
     let line = log.lines().find(|line| line.contains("\"admin server\"")).unwrap();
@@ -21,14 +21,14 @@ fn ready(address: &str) -> (u16, Value) {
 }
 
 /// Values of a metric, one a series.
-fn values(address: &str, metric: &str) -> Vec<f64> {
+pub(super) fn values(address: &str, metric: &str) -> Vec<f64> {
     let text = get(address, "/metrics").unwrap().body;
     let lines =
         text.lines().filter(|l| l.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.map(|l| l.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
 }
 
-const ARGS: &[&str] = &["--admin", "127.0.0.1:0", "--stuck-after", "2s"];
+pub(super) const ARGS: &[&str] = &["--admin", "127.0.0.1:0", "--stuck-after", "2s"];
 
 #[test]
 fn partitions_that_leave_disappear_and_a_worker_without_any_is_ready() {

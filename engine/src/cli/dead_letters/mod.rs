@@ -5,7 +5,6 @@ mod replay;
 mod scan;
 mod show;
 mod stop;
-mod text;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -75,7 +74,7 @@ struct Filter {
 }
 
 /// A moment in milliseconds since 1970: RFC 3339, or how long ago.
-fn time(text: &str) -> Result<i64, String> {
+pub(super) fn time(text: &str) -> Result<i64, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         return Ok(SystemClock::default().unix_ms().saturating_sub(ago));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::list::json_line;
-use super::text::{Out, block, inline, line, moment};
 use super::{Letters, Where, wrong};
+use crate::cli::text::{Out, block, inline, line, moment};
 use crate::error::{Code, Error, Result};
 use crate::sink::dead_letter::{Bytes, Found, Letter, Place};
 

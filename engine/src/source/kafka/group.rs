@@ -19,8 +19,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::ffi::{Commit, Queue};
 use super::gather::Gather;
-use super::lane::{Lane, Tap, lock, outside_log};
-use super::options::Start;
+use super::lane::{Lane, Tap, lock};
+use super::options::{OutOfRange, Start};
+use super::range::{self, Jumps};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{GroupOffsets, Meaning, Voice, meaning};
@@ -40,11 +41,12 @@ pub(super) struct Shared {
     assigned: AtomicBool,
     /// What this worker owns, with the offset at which it began. Held during a commit: a partition is not given back
     /// while an older position of it is on its way.
-    owned: Mutex<BTreeMap<Partition, i64>>,
+    pub(super) owned: Mutex<BTreeMap<Partition, i64>>,
     /// The error that ends the source.
     failed: Mutex<Option<Error>>,
     has_failed: AtomicBool,
     counts: Counts,
+    pub(super) jumps: Jumps,
 }
 
 /// What has come and gone.
@@ -57,7 +59,12 @@ struct Counts {
 }
 
 impl Shared {
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, until_end: bool, targets: Positions) -> Self {
+    pub(super) fn new(
+        lanes: Vec<Arc<Lane>>,
+        until_end: bool,
+        targets: Positions,
+        policy: OutOfRange,
+    ) -> Self {
         Self {
             clock: SystemClock::default(),
             lanes,
@@ -69,6 +76,7 @@ impl Shared {
             failed: Mutex::default(),
             has_failed: AtomicBool::new(false),
             counts: Counts::default(),
+            jumps: Jumps::new(policy),
         }
     }
 
@@ -100,7 +108,7 @@ impl Shared {
     }
 
     /// The lane of a partition: neighbours go to different lanes, and topics begin at different ones.
-    fn lane(&self, partition: &Partition) -> &Arc<Lane> {
+    pub(super) fn lane(&self, partition: &Partition) -> &Arc<Lane> {
         // FNV-1a: stable over runs and versions, which the standard library's hash is not.
         let hash = partition
             .topic
@@ -195,6 +203,8 @@ impl Group {
                 handed: start,
                 target,
                 seen: start,
+                outside: false,
+                stale: false,
             });
         }
         self.shared.counts.assigned.fetch_add(taps.len() as u64, Ordering::Relaxed);
@@ -210,6 +220,7 @@ impl Group {
     fn starts(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<(Partition, i64)>> {
         let committed = self.patiently(|| base.committed_offsets(list.clone(), KAFKA_OPEN_TIMEOUT))?;
         let mut starts = Vec::with_capacity(list.count());
+        let mut jumped = TopicPartitionList::new();
         let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
         for element in committed.elements() {
             let topic = topics.entry(element.topic().to_owned()).or_insert_with(|| element.topic().into());
@@ -219,7 +230,9 @@ impl Group {
             })?;
             let start = match (element.offset(), self.start) {
                 (Offset::Offset(at), _) if at < low || at > high => {
-                    return Err(outside_log(&partition, at, Some((low, high))));
+                    let to = self.shared.jumps.decide(&self.voice.node, &partition, at, (low, high))?;
+                    range::add(&mut jumped, &partition, to)?;
+                    to
                 }
                 (Offset::Offset(at), _) => at,
                 (_, Start::Earliest) => low,
@@ -229,6 +242,7 @@ impl Group {
             };
             starts.push((partition, start));
         }
+        range::remember(base, &jumped);
         Ok(starts)
     }
 
@@ -331,6 +345,7 @@ impl Control for KafkaControl {
             },
             None => {}
         }
+        self.shared.jumps.serve(&consumer, &self.shared)?;
         self.shared.check()
     }
 
@@ -420,8 +435,9 @@ impl Control for KafkaControl {
             [&counts.rebalances, &counts.assigned, &counts.revoked, &counts.lost]
                 .map(|count| count.load(Ordering::Relaxed));
         let joined = self.shared.assigned.load(Ordering::SeqCst);
+        let (jumps, jumped) = self.shared.jumps.counts();
         let mut progress =
-            Progress { joined, rebalances, assigned, revoked, lost, quiet: None, partitions: Vec::new() };
+            Progress { joined, rebalances, assigned, revoked, lost, jumps, jumped, ..Progress::default() };
         // Held, not cloned: whoever closes drops the last reference, and that leaves the group.
         let consumer = lock(&self.consumer);
         let Some(consumer) = &*consumer else { return progress };

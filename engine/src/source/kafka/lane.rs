@@ -15,11 +15,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::ffi::{Item, Queue, Visit};
 use super::gather::Gather;
 use super::group::{Group, Shared};
+use super::range::{Jumps, is_outside, outside_log};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::source::{Partition, Polled, Positions, Reader, Room};
-use crate::units::{KAFKA_IDLE, KAFKA_RETRY_PAUSE, KAFKA_SEEK_TIMEOUT};
+use crate::units::{KAFKA_IDLE, KAFKA_PREFETCH_RECORDS, KAFKA_RETRY_PAUSE, KAFKA_SEEK_TIMEOUT};
 
 /// Counts wake-ups, so that one that comes between a look and a wait is not lost.
 #[derive(Default)]
@@ -65,6 +66,10 @@ pub(super) struct Tap {
     pub(super) target: Option<i64>,
     /// The offset after all that was seen, where that was only control records since `next`.
     pub(super) seen: i64,
+    /// The log does not hold `next`: whoever polls the group finds out where to go on.
+    pub(super) outside: bool,
+    /// Records were dropped for a seek that has not succeeded yet: another try must seek too.
+    pub(super) stale: bool,
 }
 
 impl Tap {
@@ -81,9 +86,9 @@ impl Tap {
     }
 
     /// Gathers what is there, without waiting.
-    fn fill(&mut self, room: &Room, now: Duration) -> Result<()> {
-        let (gather, next) = (&mut self.gather, &mut self.next);
-        let mut fault = None;
+    fn fill(&mut self, room: &Room, now: Duration, jumps: &Jumps) -> Result<()> {
+        let (gather, next, partition) = (&mut self.gather, &mut self.next, &self.partition);
+        let (outside, mut found) = (&mut self.outside, Ok(()));
         self.queue.drain(gather.rows_left(room), |item| match item {
             Item::Record(record) if record.offset < *next => Visit::Taken,
             Item::Record(record) => {
@@ -94,14 +99,34 @@ impl Tap {
                 Visit::Taken
             }
             Item::Fault(code, offset, text) => {
-                fault = Some((code, format!("{text} (at offset {offset})")));
+                let text = format!("{text} (at offset {offset})");
+                if is_outside(code) && jumps.allowed() {
+                    *outside = true;
+                } else if found.is_ok() {
+                    found = fault_error(partition, *next, code, &text);
+                }
                 Visit::Taken
             }
         });
-        match fault {
-            Some((code, text)) => fault_error(&self.partition, self.next, code, &text),
-            None => Ok(()),
-        }
+        found
+    }
+
+    /// Drops what was gathered and what is there, but no error: a partition whose fetch has failed gives no other.
+    fn forget(&mut self, jumps: &Jumps) -> Result<()> {
+        self.gather = Gather::default();
+        let (outside, mut found) = (&mut self.outside, Ok(()));
+        self.queue.drain(KAFKA_PREFETCH_RECORDS, |item| {
+            if let Item::Fault(code, _, text) = item {
+                if is_outside(code) && jumps.allowed() {
+                    *outside = true;
+                } else if found.is_ok() {
+                    found = fault_error(&self.partition, self.next, code, &text);
+                }
+            }
+            Visit::Taken
+        });
+        self.queue.forget();
+        found
     }
 }
 
@@ -115,9 +140,7 @@ fn back(start: i64, to: Option<i64>) -> i64 {
 fn fault_error(partition: &Partition, next: i64, code: RDKafkaErrorCode, text: &str) -> Result<()> {
     let place = format!("{}/{}", partition.topic, partition.partition);
     match code {
-        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-            Err(outside_log(partition, next, None).context(text))
-        }
+        code if is_outside(code) => Err(outside_log(partition, next, None).context(text)),
         RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition => {
             Err(Error::external(Code::S003, format!("{place} does not exist any more: {text}")))
         }
@@ -130,17 +153,6 @@ fn fault_error(partition: &Partition, next: i64, code: RDKafkaErrorCode, text: &
             format!("{place} cannot be read at offset {next}: {code}: {text}"),
         )),
     }
-}
-
-/// A position that the log does not hold.
-pub(super) fn outside_log(partition: &Partition, at: i64, log: Option<(i64, i64)>) -> Error {
-    let Partition { topic, partition } = partition;
-    let held = log.map_or(String::new(), |(low, high)| format!(", the log holds {low} to {high}"));
-    let message = format!("the next record of {topic}/{partition} would be at offset {at}{held}");
-    Error::external(Code::S004, message).help(
-        "records were deleted before they were read, or the topic was made anew; set the group's offsets with \
-         Kafka's own tool (kafka-consumer-groups --reset-offsets) and start again",
-    )
 }
 
 /// The partitions of a lane and whose turn it is.
@@ -210,15 +222,19 @@ impl KafkaReader {
         for step in 0..count {
             let at = (*turn + step) % count;
             let tap = &mut list[at];
-            tap.fill(&self.room, now)?;
+            tap.fill(&self.room, now, &self.shared.jumps)?;
             if tap.gather.is_empty() {
+                if tap.outside {
+                    self.shared.jumps.ask(&tap.partition);
+                }
                 if let Some(consumer) = self.consumer.upgrade() {
                     tap.look_behind(&consumer);
                 }
                 continue;
             }
             let ready = tap.gather.since() + self.room.age;
-            if tap.gather.is_full(&self.room) || tap.queue.holds() || now >= ready || tap.is_at_target() {
+            let soon = tap.queue.holds() || tap.is_at_target() || tap.outside;
+            if tap.gather.is_full(&self.room) || now >= ready || soon {
                 *turn = at + 1;
                 tap.handed = tap.next;
                 let Partition { topic, partition } = &tap.partition;
@@ -275,10 +291,13 @@ impl KafkaReader {
         let mut list = TopicPartitionList::new();
         for tap in &mut taps.list {
             let target = back(tap.start, to.get(&tap.partition).copied());
-            let untouched = tap.next == target && tap.gather.is_empty() && !tap.queue.holds();
-            tap.gather = Gather::default();
-            tap.queue.forget();
-            if !untouched {
+            // librdkafka seeks nothing whose fetch has failed: that is assigned anew, where it goes on then.
+            let moved = tap.next != target || !tap.gather.is_empty() || tap.queue.holds();
+            tap.stale |= moved;
+            if tap.stale {
+                tap.forget(&self.shared.jumps)?;
+            }
+            if tap.stale && !tap.outside {
                 list.add_partition_offset(
                     &tap.partition.topic,
                     tap.partition.partition,
@@ -303,6 +322,7 @@ impl KafkaReader {
             tap.next = target;
             tap.handed = target;
             tap.seen = target;
+            tap.stale = false;
         }
         self.lane.done.store(false, Ordering::SeqCst);
         Ok(())

@@ -1,16 +1,17 @@
 //! The Kafka source: topics of a cluster, shared by all workers of a pipeline through its consumer group.
 //!
 //! `options` is what the pipeline file says, `group` what happens in a rebalance and at a commit, `lane` the readers,
-//! `gather` their Arrow buffers, `ffi` the batch consumption. Each partition's queue is split off the consumer's own,
-//! so the thread that polls the consumer sees rebalances and errors only, and never waits for a full channel.
+//! `range` what becomes of an offset that a log does not hold, `gather` their Arrow buffers, `ffi` the batch
+//! consumption. Each partition's queue is split off the consumer's own, so the thread that polls the consumer sees
+//! rebalances and errors only, and never waits for a full channel.
 
 mod ffi;
 mod gather;
 mod group;
 mod lane;
 mod options;
+mod range;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -19,7 +20,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
-use crate::kafka::{self, Cluster, Probe, Topics, Voice};
+use crate::kafka::{self, Cluster, Known, Probe, Topics, Voice};
 use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 use crate::units::{
     KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_PREFETCH_BYTES,
@@ -28,7 +29,7 @@ use crate::units::{
 };
 use group::{Group, KafkaControl, Shared};
 use lane::{KafkaReader, Lane};
-use options::{Options, Start};
+use options::{Options, OutOfRange, Start};
 
 /// The kind.
 pub static KIND: SourceKind = SourceKind {
@@ -61,6 +62,7 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
             name: settings.name.into(),
             topics,
             start: options.start,
+            out_of_range: options.out_of_range,
             cluster,
             schema,
         })),
@@ -73,6 +75,7 @@ struct Source {
     name: Arc<str>,
     topics: Topics,
     start: Start,
+    out_of_range: OutOfRange,
     cluster: Cluster,
     schema: SchemaRef,
 }
@@ -93,6 +96,10 @@ impl Prepared for Source {
 
     fn instance(&self) -> Option<String> {
         self.cluster.text("group.instance.id").map(str::to_owned)
+    }
+
+    fn group(&self) -> Option<(&Cluster, &Topics)> {
+        Some((&self.cluster, &self.topics))
     }
 
     fn warnings(&self) -> Vec<Problem> {
@@ -118,7 +125,7 @@ impl Prepared for Source {
         let (known, targets) = self.look(open.until_end).map_err(context)?;
         let partitions = known.values().filter_map(|count| usize::try_from(*count).ok()).sum();
         let lanes: Vec<Arc<Lane>> = (0..open.lanes.max(1)).map(|_| Arc::default()).collect();
-        let shared = Arc::new(Shared::new(lanes, open.until_end, targets));
+        let shared = Arc::new(Shared::new(lanes, open.until_end, targets, self.out_of_range));
         let group = Group {
             voice: Voice::new(&self.name),
             shared: Arc::clone(&shared),
@@ -157,31 +164,13 @@ impl Prepared for Source {
     }
 }
 
-/// Topics with the number of their partitions.
-type Known = BTreeMap<Arc<str>, i32>;
-
 impl Source {
     /// Number of partitions of each topic, and where each partition ends now when that is asked for.
     fn look(&self, until_end: bool) -> Result<(Known, Positions)> {
         let probe = Probe::new(&self.cluster, &self.name, Code::S001)?;
-        let mut known = Known::new();
-        for name in self.topics.names() {
-            let Some(partitions) = probe.partitions(name)? else {
-                let message = format!("topic `{name}` does not exist on {}", self.cluster.brokers());
-                return Err(Error::external(Code::S003, message).help(
-                    "create it (kafka-topics --create), or correct `topics:`; a source never creates a topic",
-                ));
-            };
-            known.insert(name.into(), partitions);
-        }
-        if self.topics.has_patterns() {
-            let all = probe.topics()?.into_iter();
-            known.extend(
-                all.filter(|(name, _)| self.topics.entry(name).is_some()).map(|(n, c)| (n.into(), c)),
-            );
-            if known.is_empty() {
-                tracing::warn!(source = &*self.name, "no topic matches yet; what comes is read");
-            }
+        let known = probe.known(&self.topics)?;
+        if known.is_empty() {
+            tracing::warn!(source = &*self.name, "no topic matches yet; what comes is read");
         }
         let mut targets = Positions::new();
         for (topic, &partitions) in known.iter().filter(|_| until_end) {

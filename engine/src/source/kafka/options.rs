@@ -21,6 +21,12 @@ pub(super) struct Options {
     /// Where a consumer group without committed offsets starts. Default: `earliest`.
     #[serde(default)]
     pub(super) start: Start,
+    /// What happens where the log does not hold the offset that the group committed: retention deleted records before
+    /// they were read, or the topic was made anew. Default: `fail`. The others warn, count the jump
+    /// (`pipe_source_offset_jumps_total`, `pipe_source_offset_jumped_records_total`) and go on; `pipe offsets reset`
+    /// decides it once and by hand.
+    #[serde(default)]
+    pub(super) out_of_range: OutOfRange,
     /// Properties of librdkafka, such as `security.protocol`, `sasl.mechanism`, `ssl.ca.location`.
     #[serde(default)]
     pub(super) properties: Properties,
@@ -34,5 +40,18 @@ pub(super) enum Start {
     #[default]
     Earliest,
     /// After the last record.
+    Latest,
+}
+
+/// What happens where the log does not hold the offset at which reading goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OutOfRange {
+    /// The worker stops with S004.
+    #[default]
+    Fail,
+    /// Reading goes on at the first record that the log holds.
+    Earliest,
+    /// Reading goes on after the last record: what the log holds is skipped.
     Latest,
 }

@@ -1,4 +1,4 @@
-//! Text of dead letters on a terminal: it comes from hostile code and data, so nothing in it may drive the terminal.
+//! Text on a terminal that comes from hostile code and data, so nothing in it may drive the terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
