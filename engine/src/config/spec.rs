@@ -244,7 +244,7 @@ impl JsonSchema for EnvValue {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeliverySpec {
-    /// `at_least_once` (default) or `exactly_once`.
+    /// `at_least_once` (default), or `exactly_once`: from Kafka to Kafka on one cluster, dead letters included.
     #[serde(default)]
     pub guarantee: Guarantee,
     /// Time between two commits. Default 100 ms; 30 s where a sink's files are durable only when closed.
