@@ -5,7 +5,7 @@
 //! dictionaries, nulls where none may be).
 
 use arrow::array::{Array, ArrayData, ArrayDataBuilder, ArrayRef, PrimitiveArray, make_array};
-use arrow::buffer::Buffer;
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, Field};
 
@@ -34,10 +34,24 @@ impl Arrays {
 /// The depth of the recursion is the depth of `field`'s type, which was bounded when the stage was bound.
 pub(super) fn column(field: &Field, rows: usize, arrays: &mut Arrays) -> Result<ArrayRef, String> {
     let data = array(field.data_type(), rows, arrays)?;
-    if !field.is_nullable() && data.null_count() > 0 {
-        return Err(format!("{} nulls in a column that is not nullable", data.null_count()));
-    }
+    check_nulls(field, &data, None)?;
     Ok(make_array(data))
+}
+
+/// A field that is not nullable has no nulls where its parent has none. Arrow's validation sees only those that the
+/// field's own bitmap says; a dictionary may hold them among its values, an array of nulls has no bitmap at all, and
+/// Arrow's kernels panic on what they take for impossible.
+fn check_nulls(field: &Field, data: &ArrayData, parent: Option<&NullBuffer>) -> Result<(), String> {
+    if field.is_nullable() {
+        return Ok(());
+    }
+    let nulls = make_array(data.clone()).logical_nulls().filter(|nulls| nulls.null_count() > 0);
+    match nulls {
+        Some(nulls) if !parent.is_some_and(|parent| parent.contains(&nulls)) => {
+            Err(format!("{} nulls in a column that is not nullable", nulls.null_count()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, String> {
@@ -66,10 +80,8 @@ fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, S
     let mut next =
         |what: &str| buffers.next().ok_or_else(|| format!("the {what} of an array of type {ty} are missing"));
     let mut builder = ArrayDataBuilder::new(ty.clone()).len(len).align_buffers(true);
-    if nulls {
-        builder =
-            builder.null_count(lifted.null_count as usize).null_bit_buffer(Some(Buffer::from_vec(validity)));
-    }
+    let parent = nulls.then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(validity), 0, len)));
+    builder = builder.nulls(parent.clone());
     let builder = match ty {
         DataType::Utf8 | DataType::Binary => {
             let (offsets, used) = offsets::<4>(next("offsets")?, len)?;
@@ -81,18 +93,19 @@ fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, S
         }
         DataType::List(item) | DataType::Map(item, _) => {
             let (offsets, used) = offsets::<4>(next("offsets")?, len)?;
-            builder.add_buffer(offsets).add_child_data(array(item.data_type(), used, arrays)?)
+            builder.add_buffer(offsets).add_child_data(child(item, used, arrays, None)?)
         }
         DataType::LargeList(item) => {
             let (offsets, used) = offsets::<8>(next("offsets")?, len)?;
-            builder.add_buffer(offsets).add_child_data(array(item.data_type(), used, arrays)?)
+            builder.add_buffer(offsets).add_child_data(child(item, used, arrays, None)?)
         }
         DataType::FixedSizeList(item, size) => {
             let items = len.checked_mul(*size as usize).ok_or("a fixed-size list is too long")?;
-            builder.add_child_data(array(item.data_type(), items, arrays)?)
+            let parent = parent.map(|nulls| nulls.expand(*size as usize));
+            builder.add_child_data(child(item, items, arrays, parent.as_ref())?)
         }
         DataType::Struct(fields) => {
-            let children = fields.iter().map(|f| array(f.data_type(), len, arrays));
+            let children = fields.iter().map(|f| child(f, len, arrays, parent.as_ref()));
             builder.child_data(children.collect::<Result<_, _>>()?)
         }
         DataType::Dictionary(keys, values) => {
@@ -110,6 +123,18 @@ fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, S
         return Err(format!("an array of type {ty} has too many buffers"));
     }
     check_decimals(builder.build().map_err(|e| e.to_string())?)
+}
+
+/// The array of a field within another array.
+fn child(
+    field: &Field,
+    rows: usize,
+    arrays: &mut Arrays,
+    parent: Option<&NullBuffer>,
+) -> Result<ArrayData, String> {
+    let data = array(field.data_type(), rows, arrays)?;
+    check_nulls(field, &data, parent)?;
+    Ok(data)
 }
 
 /// A dictionary's values have a length of their own.

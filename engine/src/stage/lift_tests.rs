@@ -66,3 +66,22 @@ fn set_bits_are_counted() {
     assert_eq!(ones(&[]), 0);
     assert_eq!(ones(&[1, 2, 3]), 4);
 }
+
+/// Found by fuzzing: Arrow's own validation looks at bitmaps only, and its `take` panicked on these.
+#[test]
+fn nulls_without_a_bitmap_are_nulls() {
+    let required = |ty: DataType| DataType::Struct(vec![Field::new("f", ty, false)].into());
+    let row = || lifted(2, 0, &[&[]]);
+    let words = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+    let values = |nulls: u32, bitmap: &[u8]| lifted(1, nulls, &[bitmap, &[0, 0, 0, 0, 1, 0, 0, 0], b"x"]);
+    let keys = || lifted(2, 0, &[&[], &[0, 0]]);
+    let lifted_words =
+        |nulls, bitmap| lift(required(words.clone()), 2, vec![row(), keys(), values(nulls, bitmap)]);
+    lifted_words(0, &[]).unwrap();
+    assert!(lifted_words(1, &[0]).unwrap_err().contains("not nullable"));
+    let nothing = || lifted(2, 2, &[]);
+    assert!(lift(required(DataType::Null), 2, vec![row(), nothing()]).unwrap_err().contains("not nullable"));
+    // Where the parent is null itself, what is in it says nothing.
+    let absent = lifted(2, 2, &[&[0]]);
+    lift(required(DataType::Null), 2, vec![absent, nothing()]).unwrap();
+}
