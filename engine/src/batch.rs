@@ -17,7 +17,7 @@ pub struct SourceBatch {
     pub topic: Arc<str>,
     /// Kafka's partition; 0 for a file, the lane for a generator.
     pub partition: i32,
-    /// Kafka's offset; line or row number from 0 in a file. Strictly increasing, gaps allowed.
+    /// Kafka's offset; in a file the number of the record, from 0: blank lines and a header are none. Strictly increasing, gaps allowed.
     pub offsets: ScalarBuffer<i64>,
     /// Milliseconds since 1970 in UTC; `None` where the source has none.
     pub timestamps: Option<ScalarBuffer<i64>>,

@@ -196,6 +196,12 @@ pub trait Format: Send + Sync {
     /// The columns of a local file, read from it (containers) or inferred from its first records.
     fn infer(&self, path: &Path) -> Result<SchemaRef>;
 
+    /// What the header of the file that [`Format::infer`] read names the fields of a record: records lie in that
+    /// order. `None` where records, or the options, say it themselves.
+    fn header(&self) -> Option<&[String]> {
+        None
+    }
+
     /// A decoder to these columns.
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>>;
 

@@ -191,6 +191,29 @@ fn suspicious_settings_are_warned_of_with_the_key_to_change() {
 }
 
 #[test]
+fn keys_that_are_too_few_for_a_batch_are_warned_of() {
+    let pipeline = |columns: &str, rows: u32| {
+        format!(
+            "name: p\nsources: {{ in: {{ kafka: {{ brokers: \"b:1\", topics: [t] }}, format: {{ json: {{ columns: {{ \
+             {columns} }} }} }} }} }}\nsinks: {{ out: {{ from: in, blackhole: }} }}\nbatch: {{ rows: {rows} }}\n"
+        )
+    };
+    let check = |columns: &str, rows: u32| Scratch::new(&pipeline(columns, rows)).pipe(&["check"]);
+    let words = ["warning P010", "`word`", "256 different words", "8192 rows"];
+    check("\"word\": \"dictionary(uint8, utf8)\"", 8192).says(0, &words);
+    check("\"word\": \"dictionary(int8, utf8)\"", 129).says(0, &["128 different words"]);
+    for (columns, rows) in [
+        ("a: \"dictionary(int8, utf8)\"", 128),
+        ("a: \"dictionary(uint16, utf8)\"", 8192),
+        ("a: uint8", 8192),
+    ] {
+        let ended = check(columns, rows);
+        ended.says(0, &[]);
+        assert_eq!(ended.stderr, "", "{columns}");
+    }
+}
+
+#[test]
 fn a_pattern_that_reads_what_is_written_is_refused() {
     let pipeline = |topics: &str, topic: &str| {
         format!(
@@ -204,6 +227,7 @@ fn a_pattern_that_reads_what_is_written_is_refused() {
     check("\"^.*\"", "other").says(2, &["P011", "p.dead-letters", "the dead letters write to"]);
     check("p.dead-letters", "other").says(2, &["P011"]);
     check("same", "same").says(0, &["warning P011"]);
+    check("orders", "p.dead-letters").says(0, &["warning P010", "the sink `out`", "the dead letters"]);
     check("\"^orders-\\\\d+\"", "other").says(2, &["C011", "4:", "`[0-9]` for `\\d`"]);
     check("\"^(a\"", "other").says(2, &["C011", "not a regular expression"]);
 }

@@ -107,6 +107,11 @@ fn letters_are_listed_and_filtered() {
     scratch.pipe(&["dead-letters", "list", "--kind", "nap"]).says(2, &["trap", "out_of_memory"]);
     scratch.pipe(&["dead-letters", "list", "--since", "soon"]).says(2, &["2h"]);
     scratch.pipe(&["dead-letters", "list", "no-such.yaml"]).says(2, &["no-such.yaml"]);
+    let never = ["dead-letters", "list", "--since", "1h", "--until", "2h"];
+    scratch.pipe(&never).says(2, &["K005", "`--since` is not before `--until`"]);
+    let nobody = scratch.pipe(&["dead-letters", "list", "--stage", "pickey", "--stage", "out"]);
+    nobody.says(0, &["no source, stage or sink `pickey`", "numbers, picky, out, all"]);
+    assert!(!nobody.stderr.contains("`out`"), "it is there, and nothing failed there: {}", nobody.stderr);
 }
 
 #[test]
@@ -223,6 +228,63 @@ fn what_fails_again_is_a_letter_again_with_its_attempts_counted() {
 }
 
 #[test]
+fn what_would_be_skipped_stays_a_letter_in_a_replay() {
+    let scratch = failed();
+    let skip = ["--set", "stages.picky.on_failure=skip", "--set", "sources.numbers.on_failure=skip"];
+    for attempt in 2..4 {
+        let done = replay(&scratch, &[&skip[..], &["--execute"]].concat());
+        assert!(done.contains("replayed 4 dead letters") && done.contains("4 rows failed again"), "{done}");
+        assert_eq!(scratch.letters("p").iter().filter(|l| l["attempt"] == attempt).count(), 4);
+    }
+}
+
+#[test]
+fn a_replay_that_stops_at_a_failure_ends_as_a_run_does() {
+    let scratch = failed();
+    let stop = ["--set", "stages.picky.on_failure=stop"];
+    let ended =
+        scratch.pipe(&[&["dead-letters", "replay", "--kind", "trap", "--execute"], &stop[..]].concat());
+    ended.says(1, &["picky"]);
+    assert!(replay(&scratch, &["--kind", "trap"]).contains("would replay 1"), "it is not done");
+    assert_eq!(scratch.run(&["--fresh", "--set", stop[1]]).code, 1);
+}
+
+#[test]
+fn a_record_that_failed_again_after_its_replay_is_replayed_again() {
+    let scratch = failed();
+    let mended = "stages.picky.config.mode=none";
+    let done = replay(&scratch, &["--set", mended, "--execute"]);
+    assert!(done.contains("replayed 4") && done.contains("1 rows failed again"), "{done}");
+    scratch.run(&["--fresh"]).says(0, &[]);
+    let dry = replay(&scratch, &["--set", mended]);
+    assert!(dry.contains("would replay 4") && dry.contains("4 were replayed before"), "{dry}");
+}
+
+#[test]
+fn letters_of_csv_are_read_by_the_header_they_were_read_under_or_not_at_all() {
+    let scratch = Scratch::new(
+        "
+name: c
+sources: { in: { file: { path: in.csv }, format: { csv: { columns: { a: utf8, b: utf8, n: int64 } } } } }
+sinks: { out: { from: in, file: { path: out }, format: json } }
+",
+    );
+    scratch.write("in.csv", "b,a,n\nB,A,bad\n");
+    scratch.run(&[]).says(0, &[]);
+    let args = ["--set", "sources.in.format.csv.columns.n=utf8", "--execute"];
+    scratch.write("in.csv", "a,b,n\nx,y,1\n");
+    let refused = replay(&scratch, &args);
+    for word in ["replaying 0 dead letters", "1 were read under another header", "`b,a,n`", "`a,b,n`"] {
+        assert!(refused.contains(word), "`{word}` is not in:\n{refused}");
+    }
+    assert_eq!(scratch.lines("out"), [""; 0]);
+    scratch.write("again.csv", "b,a,n\n");
+    let done = replay(&scratch, &[&args[..], &["--set", "sources.in.file.path=again.csv"]].concat());
+    assert!(done.contains("replayed 1 "), "{done}");
+    assert_eq!(scratch.lines("out"), [r#"{"a":"A","b":"B","n":"bad"}"#]);
+}
+
+#[test]
 fn from_a_stage_no_other_sink_sees_a_repeat() {
     let scratch = failed();
     let (out, all) = (scratch.lines("out").len(), scratch.lines("all").len());
@@ -259,6 +321,9 @@ fn a_mended_component_takes_the_place_of_the_one_that_failed() {
     assert!(done.contains("1 rows failed again"), "it is the same code: {done}");
     scratch.pipe(&["dead-letters", "replay", "--component", "picki=mended.wasm"]).says(2, &["K006", "picky"]);
     scratch.pipe(&["dead-letters", "replay", "--component", "picky"]).says(2, &["STAGE=FILE"]);
+    scratch
+        .pipe(&["dead-letters", "replay", "--component", "picky=/dev/null"])
+        .says(2, &["P004", "`/dev/null` is not a regular file"]);
 }
 
 #[test]

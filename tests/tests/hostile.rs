@@ -24,7 +24,9 @@ const HEAD: &str = "# Hostile guests
 
 What `pipe` makes of guests that misbehave on purpose. `tests/tests/hostile.rs` runs each in a whole pipeline beside a
 healthy stage and writes this page (`PIPE_BLESS=1`). In every case the worker goes on, its memory stays bounded, the
-sums balance and the healthy branch has every row in order.
+sums balance and the healthy branch has every row in order. The rows of a case are few: a stage that is busy with
+nothing but failures for a minute, over at least 100 calls, stops the worker on purpose
+([W003](errors.md#w003-a-stage-failed-a-batch)), and again after a restart, as those rows come again.
 
 | guest | what happened | what the operator saw |
 |---|---|---|

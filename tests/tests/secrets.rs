@@ -90,6 +90,25 @@ sinks:
 delivery: { commit_interval: 50ms }
 "#;
 
+/// A stage that refuses each row with what it was granted.
+const TELLS: &str = r#"
+name: tells
+sources:
+  in:
+    file: { path: in.jsonl }
+    format: { json: { columns: { n: int64 } } }
+stages:
+  tells:
+    from: in
+    wasm: GUEST
+    config: { script: "env;read /data password" }
+    grants: { env: { A: "${file:password}", B: "${file:stage-value}", PLAIN: wren-that-is-no-secret }, folders: { /data: . } }
+sinks:
+  out:
+    from: tells
+    blackhole: {}
+"#;
+
 /// Secrets where they do not belong, so that messages are about them.
 const WRONG: &str = r#"
 name: wrong
@@ -281,5 +300,29 @@ fn a_worker_that_runs_does_not_show_them() {
         assert!(scratch.path("stage.dead-letters.jsonl").exists() && cache.exists());
         // The log, the dead letters, what the sink wrote, the state folder, the cache of compiled stages.
         search_folder(&scratch.path("."));
+    }
+}
+
+#[test]
+fn a_stage_that_tells_what_it_was_granted_tells_no_dead_letter() {
+    let guest = pipe_tests::root().join("tests/guests/prebuilt/grants.wasm");
+    let scratch = scratch(&TELLS.replace("GUEST", &guest.display().to_string()));
+    // A record is kept as it was, whatever it holds.
+    let record = "{\"n\":2,\"own\":\"quail-of-the-password-file\"}";
+    scratch.write("in.jsonl", format!("{{\"n\":1}}\n{record}\n"));
+    let run = command(&scratch, &["run", "--until-end", "--admin", "off"]).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+    search_output("a run", &run);
+    let letters = scratch.letters("tells");
+    let message = |at: usize| letters[at]["message"].as_str().unwrap();
+    // The guest did tell: what is no secret is there, and a secret's place is marked.
+    assert!(message(0).contains("(\"PLAIN\", \"wren-that-is-no-secret\")"), "{}", message(0));
+    assert_eq!((message(0).matches("***").count(), message(1)), (2, "***\n"));
+    (0..2).for_each(|at| search("a message", message(at).as_bytes()));
+    assert_eq!(letters[1]["value"], record);
+    for args in [&["dead-letters", "list"][..], &["dead-letters", "show", "pipeline.yaml", "1"]] {
+        let shown = command(&scratch, args).output().unwrap();
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("wren-that-is-no-secret"), "{args:?}");
+        search_output(&args.join(" "), &shown);
     }
 }

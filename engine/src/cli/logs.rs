@@ -96,13 +96,15 @@ pub fn start(format: LogFormat) {
     } else {
         builder.with_writer(Stderr).fmt_fields(JsonFields::new()).event_format(Json).try_init()
     };
-    std::panic::set_hook(Box::new(|panic| {
-        let backtrace = std::backtrace::Backtrace::capture();
-        let shown = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
-        let backtrace = shown.then(|| tracing::field::display(backtrace));
-        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-        tracing::error!(backtrace, thread, "{panic}");
-    }));
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let backtrace = std::backtrace::Backtrace::capture();
+    let shown = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+    let backtrace = shown.then(|| tracing::field::display(backtrace));
+    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    tracing::error!(backtrace, thread, "{panic}");
 }
 
 /// From here on every JSON line names this pipeline.
@@ -209,9 +211,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_line_is_one_object_with_what_its_thread_says() {
-        secret::keep("quokka-smile");
+    /// What is logged meanwhile, as JSON.
+    fn logged(work: impl FnOnce()) -> String {
         let kept = Kept::default();
         let made = kept.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -219,14 +220,41 @@ mod tests {
             .fmt_fields(JsonFields::new())
             .event_format(Json)
             .finish();
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_a_line_without_the_secrets_of_its_message() {
+        const SECRET: &str = "wombat-of-the-panic";
+        let (own, before) = (std::thread::current().id(), std::panic::take_hook());
+        // Other tests run at the same time: their panics are theirs.
+        std::panic::set_hook(Box::new(move |panic| match std::thread::current().id() == own {
+            true => log_panic(panic),
+            false => before(panic),
+        }));
+        let panics = || {
+            logged(|| {
+                let message = format!("cannot log in with {SECRET}");
+                assert!(std::panic::catch_unwind(|| panic!("{message}")).is_err());
+            })
+        };
+        assert!(panics().contains(SECRET), "before it is known to be one, it is there");
+        secret::keep(SECRET);
+        let text = panics();
+        assert!(text.contains("cannot log in with ***") && !text.contains(SECRET), "{text}");
+    }
+
+    #[test]
+    fn a_line_is_one_object_with_what_its_thread_says() {
+        secret::keep("quokka-smile");
+        let text = logged(|| {
             let span = tracing::error_span!("stage", pipeline = "p", stage = "s", lane = 3usize);
             span.in_scope(|| {
                 tracing::warn!(rows = 7, offset = -1, text = "a\"quokka-smile\"b", "it {}", "said\nso");
             });
         });
-        let bytes = kept.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).unwrap();
         let wanted = [

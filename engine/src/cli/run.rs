@@ -96,7 +96,8 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     })
 }
 
-fn failed(error: &Error) -> ExitCode {
+/// Logs why a run ended; its exit code.
+pub(super) fn failed(error: &Error) -> ExitCode {
     tracing::error!(code = error.code().as_str(), "{error}");
     ExitCode::from(1)
 }

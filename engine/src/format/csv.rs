@@ -53,6 +53,7 @@ pub static KIND: FormatKind = FormatKind {
             delimiter: options.sign("delimiter", b','),
             quote: options.sign("quote", b'"'),
             positions: OnceLock::new(),
+            names: OnceLock::new(),
         };
         if format.delimiter == format.quote {
             options.problem("/quote", Code::P009, "the quote and the delimiter are the same");
@@ -80,6 +81,8 @@ struct Csv {
     quote: u8,
     /// For each field of a record the declared column it is, as the header of the first file says.
     positions: OnceLock<Vec<Option<usize>>>,
+    /// The header of the first file.
+    names: OnceLock<Vec<String>>,
 }
 
 impl Csv {
@@ -87,8 +90,8 @@ impl Csv {
         CsvFields::new(self.delimiter, self.quote)
     }
 
-    /// The header of a file, and the types that its first records have.
-    fn look(&self, path: &Path) -> Result<(Vec<String>, Vec<DataType>)> {
+    /// The header of a file, and the types that its first records have; `None`: it has no record.
+    fn look(&self, path: &Path) -> Result<Option<(Vec<String>, Vec<DataType>)>> {
         let file =
             File::open(path).map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")))?;
         let mut lines = super::sample::Lines::new(BufReader::new(file), INFER_BYTES_MAX);
@@ -105,9 +108,7 @@ impl Csv {
             });
             Ok::<_, Error>(Some(if whole.is_ok() { fields } else { Vec::new() }))
         };
-        let Some(first) = next()? else {
-            return Err(Error::user(Code::S002, "is empty, so its columns cannot be learnt"));
-        };
+        let Some(first) = next()? else { return Ok(None) };
         let names: Vec<String> = match self.header {
             true => first.iter().map(|(name, _)| name.clone()).collect(),
             false => (1..=first.len()).map(|i| format!("column_{i}")).collect(),
@@ -123,7 +124,7 @@ impl Csv {
             }
             sampled = next()?;
         }
-        Ok((names, guesses))
+        Ok(Some((names, guesses)))
     }
 }
 
@@ -161,11 +162,20 @@ impl Format for Csv {
 
     fn infer(&self, path: &Path) -> Result<SchemaRef> {
         let place = |e: Error| e.context(path.display().to_string());
-        let schema = match &self.columns {
+        let found = match &self.columns {
             Some(columns) if !self.header => return Ok(columns.clone()),
             _ => self.look(path).map_err(place)?,
         };
-        let (names, guesses) = schema;
+        let (names, guesses) = match (found, &self.columns) {
+            (Some(found), _) => found,
+            (None, Some(columns)) => return Ok(columns.clone()),
+            (None, None) => {
+                return Err(place(Error::user(Code::S002, "is empty, so its columns cannot be learnt")));
+            }
+        };
+        if self.header {
+            self.names.get_or_init(|| names.clone());
+        }
         let Some(columns) = &self.columns else {
             if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
                 return Err(place(Error::user(Code::S002, format!("its header names `{}` twice", twice.1))));
@@ -188,6 +198,10 @@ impl Format for Csv {
             names.iter().map(|name| columns.fields().iter().position(|field| field.name() == name)).collect()
         });
         Ok(columns.clone())
+    }
+
+    fn header(&self) -> Option<&[String]> {
+        self.names.get().map(Vec::as_slice)
     }
 
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>> {

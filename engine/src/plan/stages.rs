@@ -44,7 +44,10 @@ impl Stages {
             if path.is_file() {
                 return Ok(("/wasm", path));
             }
-            let message = format!("there is no file `{}`", path.display());
+            let message = match path.exists() {
+                true => format!("`{}` is not a regular file", path.display()),
+                false => format!("there is no file `{}`", path.display()),
+            };
             return Err(
                 Problem::new(Code::P004, "/wasm", message).help("the path is relative to the pipeline file")
             );

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use arrow::datatypes::DataType;
 use serde_json::Value;
 
 use super::cost::Machine;
 use super::graph::pointer;
 use super::{DeadLetters, Plan, Ports};
-use crate::codec::Problem;
+use crate::codec::{Layout, Problem};
 use crate::config::spec::{OnFailure, Size, StageSpec};
 use crate::config::{Document, Draft, step};
 use crate::error::Code;
+use crate::sink::Prepared;
 use crate::units;
 
 /// Lanes a core: waiting sinks leave room for some more than one, hundreds only take turns.
@@ -42,7 +44,52 @@ pub(super) fn of_plan<B: Ports>(draft: &Draft, plan: &Plan<B>) -> Vec<Problem> {
         warnings.extend(source.prepared.warnings().into_iter().map(|problem| problem.below(&at)));
     }
     skipped(plan, &mut warnings);
+    keys(plan, &mut warnings);
+    mixed(plan, &mut warnings);
     warnings
+}
+
+/// Dictionaries whose keys are too few for a batch in which each row has another word.
+fn keys<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
+    let rows = plan.room.rows;
+    let decoded =
+        plan.sources.iter().filter(|s| s.format.as_ref().is_some_and(|f| f.layout() != Layout::Container));
+    for source in decoded {
+        for field in source.schema.fields() {
+            let words = match field.data_type() {
+                DataType::Dictionary(key, _) => match **key {
+                    DataType::Int8 => 1 << 7,
+                    DataType::UInt8 => 1 << 8,
+                    DataType::Int16 => 1 << 15,
+                    DataType::UInt16 => 1 << 16,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            if rows > words {
+                let message = format!(
+                    "the keys of the column `{}` are enough for {words} different words, and a batch has up to {rows} \
+                     rows: a row with one word more is rejected",
+                    field.name()
+                );
+                let help = "take larger keys, such as `dictionary(int32, utf8)`";
+                warnings.push(suspicious(pointer("sources", &source.name), message, help));
+            }
+        }
+    }
+}
+
+/// Sinks that write to the topic of the dead letters.
+fn mixed<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
+    let DeadLetters::Kafka(letters, _) = &plan.dead_letters else { return };
+    let same = |sink: &dyn Prepared| sink.topic() == letters.topic() && sink.cluster() == letters.cluster();
+    for sink in plan.sinks.iter().filter(|sink| same(&*sink.prepared)) {
+        let topic = letters.topic().unwrap_or_default();
+        let message =
+            format!("the sink `{}` writes to the topic `{topic}`, and so do the dead letters", sink.name);
+        let at = step(&pointer("sinks", &sink.name), sink.kind.name);
+        warnings.push(suspicious(at, message, "name another topic under `dead_letters`"));
+    }
 }
 
 fn files<B>(plan: &Plan<B>) -> Vec<Problem> {

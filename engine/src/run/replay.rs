@@ -16,6 +16,7 @@ use arrow::datatypes::SchemaRef;
 use super::Attempts;
 use crate::batch::{Headers, Payload, SourceBatch};
 use crate::codec::Layout;
+use crate::config::spec::Guarantee;
 use crate::error::{Code, Error, Result};
 use crate::format::json;
 use crate::plan::Plan;
@@ -57,11 +58,17 @@ impl Round {
     /// Puts the letters in the place of the plan's sources, one lane, and answers what `Options::attempts` is to be.
     pub fn load(&mut self, plan: &mut Plan) -> Result<Arc<Attempts>> {
         plan.lanes = 1;
+        // No group holds what was replayed: the state folder does.
+        plan.guarantee = Guarantee::AtLeastOnce;
         for node in &mut plan.sources {
             let letters = self.letters.entry(node.name.to_string()).or_default();
             // The order of the file where places are equal: a record that failed twice is one record.
             letters.sort_by(|a, b| place(a).cmp(&place(b)));
             let (schema, name) = (node.prepared.schema(), Arc::clone(&node.name));
+            let header = node.format.as_ref().and_then(|format| format.header());
+            if let Some(letter) = letters.iter().find(|letter| !fits(letter, header)) {
+                return Err(unreadable(letter, "the header of the source's file was changed"));
+            }
             let columns = node.format.as_ref().is_some_and(|f| f.layout() == Layout::Container);
             let batches = batches(&name, letters, columns.then_some(&schema), plan.room, &mut self.attempts)?;
             let handed = Arc::new(AtomicUsize::new(0));
@@ -79,6 +86,12 @@ impl Round {
             letters.iter().take(handed)
         })
     }
+}
+
+/// Whether a letter's record can be read under the header that its source's file has now. One of a record that names
+/// its columns, or of the first version, tells none.
+pub fn fits(letter: &Letter, header: Option<&[String]>) -> bool {
+    letter.line.columns.as_deref().is_none_or(|columns| Some(columns) == header)
 }
 
 /// Where the record was read.
@@ -259,6 +272,7 @@ mod tests {
             partition,
             offset,
             timestamp: Some(5),
+            columns: None,
             attempt: 2,
             failed_at: 7,
             key: value.map(Into::into),
@@ -294,6 +308,16 @@ mod tests {
         assert!(found[1].keys.is_none() && found[2].keys.is_some(), "no key, and an empty one");
         let one = Room { rows: 1, ..room };
         assert_eq!(batches(&"in".into(), &letters, None, one, &mut attempts).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn a_letter_fits_only_the_header_it_was_read_under() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut letter = letter("f.csv", 0, 0, Some(b"1,2"));
+        assert!(fits(&letter, None) && fits(&letter, Some(&names(&["a", "b"]))));
+        letter.line.columns = Some(names(&["b", "a"]).into());
+        assert!(fits(&letter, Some(&names(&["b", "a"]))));
+        assert!(!fits(&letter, Some(&names(&["a", "b"]))) && !fits(&letter, None));
     }
 
     #[test]

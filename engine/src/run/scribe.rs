@@ -1,6 +1,6 @@
 //! Failures to dead letters: the original record, byte for byte, and the cause.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,7 +13,8 @@ use crate::batch::{Batch, Failure, Origin, Origins, Payload, Selection};
 use crate::error::{Error, Result};
 use crate::format::json;
 use crate::kafka;
-use crate::sink::dead_letter::{Bytes, Line, cause, headers_type, schema};
+use crate::secret;
+use crate::sink::dead_letter::{Bytes, Line, cause, headers_type, schema, split, told};
 use crate::units::DEAD_LETTER_MESSAGE_BYTES_MAX;
 
 /// How often records have failed before, by source, topic, partition and offset: what a replay knows of its records.
@@ -41,6 +42,8 @@ impl Attempts {
 pub(super) struct Scribe {
     pub pipeline: String,
     pub attempts: Arc<Attempts>,
+    /// By source what the header of its files names the fields of a record.
+    pub columns: BTreeMap<Arc<str>, Vec<String>>,
 }
 
 impl Scribe {
@@ -49,7 +52,7 @@ impl Scribe {
         self.attempts.of(&failure.origin).max(told_attempts(&failure.origin)).saturating_add(1)
     }
 
-    /// The `pipe.error.*` headers of a failure.
+    /// The `pipe.error.*` headers of a failure. The pipeline's name is the first: it is where they begin.
     fn causes(&self, failure: &Failure) -> Vec<(&'static str, String)> {
         let batch = &failure.origin.batch;
         let mut causes = vec![
@@ -57,7 +60,7 @@ impl Scribe {
             (cause::SOURCE, batch.source.to_string()),
             (cause::STAGE, failure.node.to_string()),
             (cause::KIND, failure.kind.as_str().to_owned()),
-            (cause::MESSAGE, cut(&failure.message).to_owned()),
+            (cause::MESSAGE, message(failure)),
             (cause::TOPIC, batch.topic.to_string()),
             (cause::PARTITION, batch.partition.to_string()),
             (cause::OFFSET, failure.origin.offset().to_string()),
@@ -68,6 +71,9 @@ impl Scribe {
         }
         if let Some(times) = &batch.timestamps {
             causes.push((cause::TIMESTAMP, times[failure.origin.row].to_string()));
+        }
+        if let Some(columns) = self.columns.get(&batch.source) {
+            causes.push((cause::COLUMNS, serde_json::json!(columns).to_string()));
         }
         causes
     }
@@ -81,11 +87,12 @@ impl Scribe {
             stage: (&*failure.node).into(),
             component: failure.component.as_deref().map(Into::into),
             kind: failure.kind.as_str().into(),
-            message: cut(&failure.message).into(),
+            message: message(failure).into(),
             topic: (&*batch.topic).into(),
             partition: batch.partition,
             offset: failure.origin.offset(),
             timestamp: batch.timestamps.as_ref().map(|times| times[failure.origin.row]),
+            columns: self.columns.get(&batch.source).map(|names| names.as_slice().into()),
             attempt: self.attempt(failure),
             failed_at: now,
             key: key(&failure.origin).map(Into::into),
@@ -111,11 +118,11 @@ impl Scribe {
             for (name, value) in &headers {
                 append_header(entries, &String::from_utf8_lossy(name), *value)?;
             }
-            for (name, bytes) in raw_names(&headers) {
-                append_header(entries, &name, Some(bytes))?;
-            }
             for (name, value) in self.causes(failure) {
                 append_header(entries, name, Some(value.as_bytes()))?;
+            }
+            for (name, bytes) in raw_names(&headers) {
+                append_header(entries, &name, Some(bytes))?;
             }
             lists.append(true);
         }
@@ -139,12 +146,11 @@ impl Scribe {
     }
 }
 
-fn cut(message: &str) -> &str {
-    let mut end = message.len().min(DEAD_LETTER_MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    &message[..end]
+/// The cause in words, as it is kept: without the secrets, which a stage may have been granted and tells.
+fn message(failure: &Failure) -> String {
+    let mut message = secret::hide(&failure.message).into_owned();
+    message.truncate(message.floor_char_boundary(DEAD_LETTER_MESSAGE_BYTES_MAX));
+    message
 }
 
 /// Bytes of the original record: its own, or the row as JSON where it came as columns.
@@ -166,9 +172,10 @@ fn key(origin: &Origin) -> Option<&[u8]> {
     keys.is_valid(origin.row).then(|| keys.value(origin.row))
 }
 
-/// The original's headers, without those of an earlier failure: a replay replaces them.
+/// The record's own headers, without those of an earlier failure where it is a letter: they are replaced.
 fn headers(origin: &Origin) -> Vec<kafka::Header<'_>> {
-    all_headers(origin).filter(|(name, _)| !name.starts_with(cause::PREFIX.as_bytes())).collect()
+    let all: Vec<kafka::Header<'_>> = all_headers(origin).collect();
+    split(&all).map_or(all, |(originals, _)| originals)
 }
 
 fn all_headers(origin: &Origin) -> impl Iterator<Item = kafka::Header<'_>> {
@@ -186,9 +193,9 @@ fn raw_names<'a>(headers: &'a [kafka::Header<'_>]) -> impl Iterator<Item = (Stri
 
 /// How often a record has failed before, as the headers of a dead letter say that is read as a record.
 fn told_attempts(origin: &Origin) -> u32 {
-    let told = all_headers(origin).find(|(name, _)| *name == cause::ATTEMPT.as_bytes());
-    let text = told.and_then(|(_, value)| std::str::from_utf8(value?).ok());
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+    let all: Vec<kafka::Header<'_>> = all_headers(origin).collect();
+    let attempts = split(&all).and_then(|(_, causes)| told(&causes, cause::ATTEMPT)?.parse().ok());
+    attempts.unwrap_or(0)
 }
 
 fn header_builder() -> Result<ListBuilder<StructBuilder>> {
@@ -243,7 +250,8 @@ mod tests {
     }
 
     fn scribe() -> Scribe {
-        Scribe { pipeline: "p".to_owned(), attempts: Arc::default() }
+        let columns = BTreeMap::from([("in".into(), vec!["a,b".to_owned(), "c".to_owned()])]);
+        Scribe { pipeline: "p".to_owned(), attempts: Arc::default(), columns }
     }
 
     /// The headers of the one record.
@@ -266,7 +274,11 @@ mod tests {
         ];
         let failure = failure(&own);
         let headers = written(&scribe(), &failure);
-        assert_eq!(headers.iter().filter(|(name, _)| name == cause::KIND).count(), 1, "replaced, not added");
+        assert_eq!(
+            headers.iter().filter(|(name, _)| name == cause::KIND).count(),
+            2,
+            "its own and the letter's"
+        );
         let borrowed: Vec<kafka::Header<'_>> =
             headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
         let read = Line::of_record(Some(b""), None, &borrowed, 9).unwrap();
@@ -277,16 +289,49 @@ mod tests {
         assert_eq!(serde_json::from_str::<Line<'static>>(&text).unwrap(), line);
         assert!(line.message.len() <= DEAD_LETTER_MESSAGE_BYTES_MAX && line.message.ends_with('€'));
         let names: Vec<&[u8]> = line.headers.iter().map(|(name, _)| name.as_slice()).collect();
-        assert_eq!(names, [b"h".as_slice(), &[0xff, b'x'], b"h"]);
+        assert_eq!(names, [b"h".as_slice(), &[0xff, b'x'], b"h", b"pipe.error.kind"]);
+        assert_eq!(&*line.kind, "trap");
         assert_eq!((&line.value, line.key.as_ref().unwrap().as_slice()), (&None, b"".as_slice()));
+    }
+
+    #[test]
+    fn a_message_holds_no_secret_not_even_the_begin_of_one() {
+        secret::keep("magpie-of-the-scribe");
+        let mut failure = failure(&[(b"own", Some(b"magpie-of-the-scribe"))]);
+        failure.message = format!("{}magpie-of-the-scribe", "x".repeat(DEAD_LETTER_MESSAGE_BYTES_MAX - 6));
+        assert!(
+            failure.message[..DEAD_LETTER_MESSAGE_BYTES_MAX].ends_with("magpie"),
+            "without hiding it is there"
+        );
+        let scribe = scribe();
+        let headers = written(&scribe, &failure);
+        let (_, told) = headers.iter().find(|(name, _)| name == cause::MESSAGE).unwrap();
+        for message in
+            [&*scribe.line(&failure, 9).message, std::str::from_utf8(told.as_ref().unwrap()).unwrap()]
+        {
+            assert!(message.ends_with("x***"), "{}", &message[message.len() - 30..]);
+        }
+        assert_eq!(headers[0].1.as_deref(), Some(b"magpie-of-the-scribe".as_slice()), "the record is kept");
     }
 
     #[test]
     fn attempts_count_on() {
         let mut scribe = scribe();
         let attempt = |scribe: &Scribe, value: &[u8]| {
-            scribe.line(&failure(&[(b"pipe.error.attempt", Some(value))]), 9).attempt
+            let mut letter = written(scribe, &failure(&[(b"own", None)]));
+            letter.retain(|(name, _)| name != cause::ATTEMPT);
+            letter.push((cause::ATTEMPT.to_owned(), Some(value.to_vec())));
+            let letter: Vec<kafka::Header<'_>> =
+                letter.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
+            let again = failure(&letter);
+            let headers = written(scribe, &again);
+            assert_eq!(headers.len(), letter.len(), "replaced, not added");
+            assert_eq!(headers[0], ("own".to_owned(), None));
+            scribe.line(&again, 9).attempt
         };
+        // A record that only has such a header is no letter.
+        let alone: [kafka::Header<'_>; 1] = [(b"pipe.error.attempt", Some(b"41"))];
+        assert_eq!(scribe.line(&failure(&alone), 9).attempt, 1);
         assert_eq!(attempt(&scribe, b"4"), 5);
         for odd in [b"".as_slice(), b"x", &[0xff], b"-1", b"99999999999"] {
             assert_eq!(attempt(&scribe, odd), 1);

@@ -124,7 +124,7 @@ impl Lane {
         );
         Err(Error::user(Code::W003, text)
             .context(format!("stage `{}`", self.name))
-            .help("mend the stage or raise its limits; what is not committed comes again")
+            .help("mend the stage, or filter such rows before it; lower `limits.time` where it loops, raise it where it is slow; what is not committed comes again")
             .into())
     }
 

@@ -10,8 +10,11 @@ use super::*;
 use crate::batch::{Origins, Payload, SourceBatch};
 use crate::channel::{Event, edge};
 use crate::metrics::Meter;
+use crate::progress::{Pulse, Role};
+use crate::run::Stats;
+use crate::run::health::{Monitor, Vitals};
 use crate::stage::{Host, HostOptions, Limits};
-use crate::units::{BATCH_ROWS, Generation};
+use crate::units::{BATCH_ROWS, Generation, RETRYING_UNREADY, STUCK_AFTER};
 
 /// Time that only the test moves, but for what each look at it adds.
 #[derive(Default)]
@@ -231,6 +234,47 @@ fn a_trickle_of_bad_records_is_no_broken_stage() {
     assert_eq!(rig.stats.breaker_open.get(), 1);
     rig.run(&[1]);
     assert_eq!(rig.stats.breaker_open.get(), 0);
+}
+
+#[test]
+fn an_open_breaker_makes_the_worker_unready_until_a_call_succeeds() {
+    let mut rig = Rig::new("trap=13", 0);
+    let clock: Arc<dyn Clock> = rig.clock.clone();
+    let pulse = Arc::new(Pulse::new(Role::Stage, &"bad".into(), Some(0), &clock));
+    let idle = Inputs::new(Vec::new(), Arc::clone(&rig.signals.generation));
+    rig.lane.inputs = std::mem::replace(&mut rig.lane.inputs, idle).watched(&pulse);
+    let meter = Meter::new("p");
+    let stats = Arc::new(Stats {
+        pipeline: "p".into(),
+        worker: meter.worker(),
+        sources: Vec::new(),
+        stages: Vec::new(),
+        sinks: Vec::new(),
+        edges: Vec::new(),
+        letters: meter.edge("letters"),
+        causes: meter.letters(),
+        vitals: Arc::new(Vitals::new(Arc::clone(&clock))),
+        started: Duration::ZERO,
+        clock,
+    });
+    stats.vitals.watch(pulse);
+    let monitor = Monitor::new(stats, STUCK_AFTER);
+    let later = RETRYING_UNREADY.as_secs() + 1;
+
+    rig.run(&[13, 1, 13]);
+    rig.clock.advance(later);
+    assert!(monitor.look().ready, "some rows are bad: {:?}", monitor.look().reasons);
+    rig.run(&[13; 24]);
+    assert_eq!(rig.stats.breaker_open.get(), 1);
+    assert!(monitor.look().ready, "it has only begun");
+    rig.clock.advance(later);
+    let health = monitor.look();
+    assert!(!health.ready && health.live, "a restart would not help");
+    let reason = &health.reasons[0];
+    assert_eq!((&*reason.place, reason.state), ("stage `bad`, lane 0", "retrying"));
+    assert!(reason.message.contains("nothing but failures, now with trap"), "{}", reason.message);
+    rig.run(&[1]);
+    assert!(monitor.look().ready);
 }
 
 #[test]

@@ -545,8 +545,15 @@ impl Wiring {
     fn dead_letters(&mut self, plan: &Plan, writer: dead_letter::Writer, terminal: usize) -> Result<()> {
         let letters = std::mem::take(&mut self.letters);
         let pulse = Arc::new(self.pulse(Role::DeadLetters, &"dead letters".into(), None));
+        let columns = plan.sources.iter().filter_map(|source| {
+            Some((Arc::clone(&source.name), source.format.as_ref()?.header()?.to_vec()))
+        });
         let body = dead_letter::Node {
-            scribe: Scribe { pipeline: plan.name.clone(), attempts: Arc::clone(&self.attempts) },
+            scribe: Scribe {
+                pipeline: plan.name.clone(),
+                attempts: Arc::clone(&self.attempts),
+                columns: columns.collect(),
+            },
             terminal,
             writer,
             inputs: Inputs::new(letters, Arc::clone(&self.signals.generation)).watched(&pulse),

@@ -221,7 +221,7 @@ impl Passages {
         let attributes = vec![
             ("pipe.error.stage", Value::from(&failure.node)),
             ("pipe.error.kind", kind.into()),
-            ("pipe.error.message", cut(&failure.message).to_owned().into()),
+            ("pipe.error.message", cut(&failure.message).into()),
         ];
         let event = Event { name: "dead letter", at, attributes };
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,9 +268,11 @@ pub fn failed(failure: &Failure) {
     }
 }
 
-/// The part of a message that goes into a span.
-pub(super) fn cut(message: &str) -> &str {
-    &message[..message.floor_char_boundary(TRACE_MESSAGE_BYTES_MAX)]
+/// The part of a message that goes into a span, without the secrets: spans leave the machine.
+pub(super) fn cut(message: &str) -> String {
+    let mut shown = crate::secret::hide(message).into_owned();
+    shown.truncate(shown.floor_char_boundary(TRACE_MESSAGE_BYTES_MAX));
+    shown
 }
 
 /// The rows whose records belong to a trace, with what is known of these.

@@ -161,6 +161,27 @@ fn headers_that_do_not_fit_are_refused_before_a_row() {
 }
 
 #[test]
+fn an_empty_file_has_no_rows_where_its_columns_are_declared() {
+    let declared = json!({"csv": {"columns": {"n": "int64"}}});
+    for text in ["", "\n", "n\n"] {
+        assert_eq!(read("csv", &declared, text), (vec![], vec![]), "{text:?}");
+    }
+    // The header of the first file that has one tells the order, whichever file is empty.
+    let two = json!({"csv": {"columns": {"n": "int64", "s": "int64"}}});
+    for lanes in ["lanes=1", "lanes=2"] {
+        let scratch = Scratch::new(&pipeline("csv", &two));
+        for (name, text) in [("a.csv", ""), ("in.csv", "s,n\n1,2\n"), ("z.csv", "\n")] {
+            scratch.write(name, text);
+        }
+        scratch.run(&["--set", "sources.in.file.path=./*.csv", "--set", lanes]).says(0, &[]);
+        assert_eq!(scratch.lines("out"), [r#"{"n":2,"s":1}"#]);
+    }
+    let scratch = Scratch::new(&pipeline("csv", &json!({"csv": {}})));
+    scratch.write("in.csv", "");
+    scratch.run(&[]).says(2, &["S002", "its columns cannot be learnt"]);
+}
+
+#[test]
 fn types_are_inferred_over_quotes_and_any_line_end() {
     let options = json!({"csv": {}});
     for end in ["\n", "\r\n", "\r"] {

@@ -65,7 +65,7 @@ fn letters_are_listed_and_replayed_while_the_worker_runs() {
         (&tombstone["offset"], &tombstone["value"], &tombstone["key"]),
         (&70.into(), &Value::Null, &"gone".into())
     );
-    assert_eq!(tombstone["headers"].as_array().unwrap().len(), 3, "{tombstone}");
+    assert_eq!(tombstone["headers"].as_array().unwrap().len(), 4, "{tombstone}");
     let (code, shown, err) =
         pipeline.command(&["dead-letters", "show"], &[tombstone["place"].as_str().unwrap()]);
     assert!(

@@ -223,7 +223,8 @@ impl Record {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        let found = self.headers.iter().find(|(n, _)| n == name)?;
+        // A letter's own come last.
+        let found = self.headers.iter().rfind(|(n, _)| n == name)?;
         found.1.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
     }
 }

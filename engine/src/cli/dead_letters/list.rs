@@ -14,7 +14,7 @@ use crate::sink::dead_letter::{Found, Letter};
 /// List dead letters: when, where and why each record failed, and sums by stage and kind.
 ///
 /// Reads the topic or the file to where it ends now, and changes nothing. The first column is the place that
-/// `pipe dead-letters show` takes.
+/// `pipe dead-letters show` takes; `at` is the record's offset, in a file its number, from 0.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   pipe dead-letters list pipeline.yaml --since 2h --kind trap
@@ -96,6 +96,7 @@ impl Others {
 
 /// Prints them.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    args.filter.check()?;
     let Some(letters) = Letters::find(&args.at)? else { return Ok(wrong()) };
     let Some(mut reader) = letters.open(None)? else {
         eprintln!("no dead letters: {} does not exist (yet)", letters.describe());
@@ -143,7 +144,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         out.print(&text)?;
     }
-    eprint!("{}", others.text());
+    eprint!("{}{}", letters.strangers(&args.filter, &sums), others.text());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ mod scan;
 mod show;
 mod stop;
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use super::load::{EXIT_WRONG, Form, rendered_draft};
 use crate::batch::FailureKind;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, load};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::plan::{self, DeadLetters, Tables};
 use crate::sink::dead_letter::{Letter, Place, Reader, open_file};
 use crate::stage::HostOptions;
@@ -86,6 +87,17 @@ pub(super) fn time(text: &str) -> Result<i64, String> {
 }
 
 impl Filter {
+    /// Refuses times between which nothing lies.
+    fn check(&self) -> Result<()> {
+        match (self.since, self.until) {
+            (Some(since), Some(until)) if since >= until => {
+                Err(Error::user(Code::K005, "`--since` is not before `--until`")
+                    .help("`--since 2h --until 1h` is the hour before the last one"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a letter of this pipeline is wanted.
     fn takes(&self, letter: &Letter) -> bool {
         let line = &letter.line;
@@ -100,6 +112,8 @@ impl Filter {
 struct Letters {
     /// Name of the pipeline.
     pipeline: String,
+    /// Names of its sources, stages and sinks.
+    names: Vec<String>,
     /// Folder of the pipeline file.
     base: PathBuf,
     place: DeadLetters,
@@ -127,7 +141,21 @@ impl Letters {
             Some(path) => Some(DeadLetters::File(working.join(path))),
             None => place,
         };
-        place.filter(|_| !wrong).map(|place| Self { pipeline: loaded.draft.name.clone(), base, place })
+        let draft = &loaded.draft;
+        let names =
+            draft.sources.keys().chain(draft.stages.keys()).chain(draft.sinks.keys()).cloned().collect();
+        place.filter(|_| !wrong).map(|place| Self { pipeline: draft.name.clone(), names, base, place })
+    }
+
+    /// A line for each name that was asked for, is not in the pipeline and has no letter: it may be mistyped.
+    fn strangers(&self, filter: &Filter, found: &list::Sums) -> String {
+        let known = |name: &String| self.names.contains(name) || found.stages().any(|stage| stage == name);
+        let mut out = String::new();
+        for name in filter.stage.iter().filter(|name| !known(name)) {
+            let (name, names) = (text::line(name), self.names.join(", "));
+            let _ = writeln!(out, "the pipeline has no source, stage or sink `{name}`; it has {names}");
+        }
+        out
     }
 
     /// Where they are, in words.

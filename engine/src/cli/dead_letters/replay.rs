@@ -11,8 +11,10 @@ use super::stop::Stop;
 use super::{Filter, Letters, Where, wrong};
 use crate::cli::load::{Form, plan_loaded, rendered, stage_folders};
 use crate::cli::logs::{self, LogFormat};
+use crate::cli::run::failed;
 use crate::cli::text::{Out, line};
 use crate::clock::{Clock, SystemClock};
+use crate::config::spec::OnFailure;
 use crate::config::{load, suggestion};
 use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, schema};
@@ -29,7 +31,7 @@ use crate::units::{REPLAY_ROUND_BYTES, REPLAY_ROUND_LETTERS};
 /// Without `--execute` it only says what it would do. The original records go through decoder, stages and sinks as if
 /// they were read again where they were read first; with `--from-stage` only the failed stage and what is downstream
 /// of it get rows, so that other sinks see no repeats. What fails again becomes a dead letter again, its attempt one
-/// higher.
+/// higher, also where the pipeline would skip it.
 ///
 /// Delivery is at least once. What was replayed is remembered in the state folder, and left out the next time. It
 /// works while the pipeline's workers run.
@@ -39,7 +41,9 @@ use crate::units::{REPLAY_ROUND_BYTES, REPLAY_ROUND_LETTERS};
   pipe dead-letters replay pipeline.yaml --kind trap --since 1d --execute
   pipe dead-letters replay pipeline.yaml --from-stage=late --component late=late-mended.wasm --execute
 
-Exit codes: 0 done (what failed again is told), 1 failed while running, 2 the pipeline or the command line is wrong.")]
+Exit codes: 0 done (what failed again is told), 1 failed while running, 2 the pipeline or the command line is wrong.
+
+What `on_failure: skip` would drop becomes a dead letter again; `stop` ends the replay as it ends a run.")]
 pub struct Args {
     #[command(flatten)]
     at: Where,
@@ -97,6 +101,7 @@ pub(super) struct Command<'a> {
 /// Replays, or says what would be.
 pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     logs::start(args.log_format);
+    args.filter.check()?;
     let Some(letters) = Letters::find(&args.at)? else { return Ok(wrong()) };
     let state = args.state.clone().unwrap_or_else(|| letters.base.join(".pipe"));
     let known = match args.execute {
@@ -115,25 +120,31 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     }
     command.stop.listen()?;
     let mut done = Tally::default();
-    for way in &ways {
-        command.execute(way, &names, &mut done)?;
-    }
+    let ended = ways.iter().try_for_each(|way| command.execute(way, &names, &mut done));
     let mut text = format!("replayed {} dead letters\n", grouped(done.chosen.all()));
     if done.failed_again > 0 {
         let _ = writeln!(text, "{} rows failed again and are dead letters again", grouped(done.failed_again));
     }
-    if command.stop.asked() {
+    if command.stop.asked() || ended.is_err() {
         text.push_str("stopped before the end; the same command goes on\n");
     }
     Out::new().print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ended.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS))
 }
 
 impl Command<'_> {
-    /// The plan, with the components that were named.
+    /// The plan, with the components that were named. What a worker would skip stays a letter: dropping it would be
+    /// the end of what was kept.
     fn plan(&self) -> Result<Option<Plan>> {
         let file = &self.args.at.file;
         let mut loaded = load(file, &schema::pipeline(), &self.args.at.set)?;
+        let draft = &mut loaded.draft;
+        let sources = draft.sources.values_mut().flatten().map(|s| &mut s.on_failure);
+        let stages = draft.stages.values_mut().flatten().map(|s| &mut s.on_failure);
+        let sinks = draft.sinks.values_mut().flatten().map(|s| &mut s.on_failure);
+        for on_failure in sources.chain(stages).chain(sinks).filter(|given| **given == OnFailure::Skip) {
+            *on_failure = OnFailure::DeadLetter;
+        }
         let stages = &mut loaded.draft.stages;
         for (name, path) in &self.args.component {
             let names: Vec<String> = stages.keys().cloned().collect();
@@ -224,6 +235,16 @@ impl Command<'_> {
         note(survey.before, "were replayed before and are left out (`--again` takes them too)");
         note(survey.repeats, "are further letters of the same records: each record goes once");
         note(survey.homeless, "came from a source that the pipeline does not have; they are left out");
+        if let Some((then, now)) = &survey.headers {
+            let count = grouped(survey.changed);
+            let now = if now.is_empty() { "none".to_owned() } else { format!("`{now}`") };
+            let _ = writeln!(
+                out,
+                "{count} were read under another header (`{then}`) than the source's file has now ({now}) and are left \
+                 out: replay them with a file of that header, by `--set sources.<name>.file.path=…`"
+            );
+        }
+        out.push_str(&self.letters.strangers(&self.args.filter, &survey.chosen));
         out.push_str(&survey.others.text());
         if !self.args.execute && survey.chosen.all() > 0 {
             out.push_str("nothing was done: add `--execute` to do it\n");
@@ -244,6 +265,7 @@ impl Command<'_> {
             }
             scan.progress.clear();
             if round.is_empty() {
+                self.known.add(std::mem::take(&mut scan.repeats).into_iter())?;
                 break;
             }
             done.failed_again += self.round(way, &mut round)?;

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use super::list::{Others, Sums};
 use super::replay::{Command, Way};
+use super::text::{cut, line};
 use super::{Letters, Progress};
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::{Plan, SourceNode};
+use crate::run::replay::fits;
 use crate::run::replayed::Identity;
 use crate::sink::dead_letter::{Found, Letter, Reader};
 
@@ -21,12 +23,16 @@ pub(super) struct Tally {
     pub repeats: u64,
     /// Of sources that the pipeline does not have.
     pub homeless: u64,
+    /// Read under another header than the source's file has now, with the first of the headers and that one.
+    pub changed: u64,
+    pub headers: Option<(String, String)>,
     pub failed_again: u64,
 }
 
-/// Names of a plan's nodes.
+/// Names of a plan's nodes, and the headers of its sources.
 pub(super) struct Names {
     sources: Vec<String>,
+    headers: Vec<Option<Vec<String>>>,
     pub all: Vec<String>,
 }
 
@@ -35,7 +41,15 @@ impl Names {
         let sources: Vec<String> = plan.sources.iter().map(|s| s.name.to_string()).collect();
         let stages = plan.stages.iter().map(|s| s.name.to_string());
         let sinks = plan.sinks.iter().map(|s| s.name.to_string());
-        Self { all: sources.iter().cloned().chain(stages).chain(sinks).collect(), sources }
+        let header = |s: &SourceNode| s.format.as_ref().and_then(|f| f.header()).map(<[String]>::to_vec);
+        let headers = plan.sources.iter().map(header).collect();
+        Self { all: sources.iter().cloned().chain(stages).chain(sinks).collect(), sources, headers }
+    }
+
+    /// What the header of a source's file names the fields now.
+    fn header(&self, source: &str) -> Option<&[String]> {
+        let at = self.sources.iter().position(|s| s == source)?;
+        self.headers[at].as_deref()
     }
 
     /// The source that a letter's record came from. Letters of the first version do not say it.
@@ -106,6 +120,13 @@ impl Scan {
                 tally.homeless += 1;
                 continue;
             };
+            let header = names.header(source);
+            if !fits(&letter, header) {
+                tally.changed += 1;
+                let shown = |names: Option<&[String]>| cut(&line(&names.unwrap_or_default().join(",")), 200);
+                tally.headers.get_or_insert_with(|| (shown(letter.line.columns.as_deref()), shown(header)));
+                continue;
+            }
             if !self.seen.insert(letter.line.record(command.args.from_stage.is_some())) {
                 tally.repeats += 1;
                 self.repeats.push(identity);

@@ -213,6 +213,9 @@ stages:
 - A component that imports an interface that no stage can be given (`wasi:http`, a vendor's own) is refused: W009. One
   that tries to open a socket when it is bound is warned of: W018. A grant that the component does not import is
   warned of: W017.
+- `pipe check` sees what a component imports, and what it reaches for in `describe` and `bind`: it calls these two and
+  no others. What a stage reaches for only in `process` is not seen: without a grant it finds nothing there, and what
+  it makes of that is in its dead letters and its log.
 - `describe` is granted nothing.
 ";
 

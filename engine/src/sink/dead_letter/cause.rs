@@ -18,8 +18,9 @@ names! {
     MESSAGE "message" "The cause in words, cut at 4 KiB."
     TOPIC "topic" "Topic, or path of the file, that the record was read from."
     PARTITION "partition" "Its partition."
-    OFFSET "offset" "Its offset, or its line or row."
+    OFFSET "offset" "Its offset; in a file the number of the record, from 0."
     TIMESTAMP "timestamp" "Its timestamp in milliseconds since 1970."
+    COLUMNS "columns" "What the header of its file named its fields, as a JSON list."
     ATTEMPT "attempt" "How often it has failed: 1 at first, one more with each replay."
     NAME "name." "With a number behind it: the bytes of that header's name, where they are not UTF-8."
 }

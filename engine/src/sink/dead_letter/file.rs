@@ -133,6 +133,7 @@ mod tests {
             partition: 3,
             offset: 42,
             timestamp: Some(7),
+            columns: None,
             attempt: 1,
             failed_at: 9,
             key: None,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::cause;
+use crate::kafka::Header;
 
 /// One line of a dead-letter file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Line<'a> {
     /// Of the original, in milliseconds since 1970 in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<i64>,
+    /// What the header of the file named the record's fields, where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Cow<'a, [String]>>,
     pub attempt: u32,
     /// In milliseconds since 1970 in UTC.
     pub failed_at: i64,
@@ -90,26 +94,11 @@ impl Line<'static> {
     pub fn of_record(
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: &[(&[u8], Option<&[u8]>)],
+        headers: &[Header<'_>],
         failed_at: i64,
     ) -> Option<Self> {
-        let text = |name: &str| -> Option<Cow<'static, str>> {
-            let found = headers.iter().find(|(own, _)| *own == name.as_bytes())?.1?;
-            Some(String::from_utf8_lossy(found).into_owned().into())
-        };
-        let mut originals: Vec<(Bytes, Option<Bytes>)> = headers
-            .iter()
-            .filter(|(name, _)| !name.starts_with(cause::PREFIX.as_bytes()))
-            .map(|(name, value)| ((*name).into(), value.map(Into::into)))
-            .collect();
-        for (name, bytes) in headers {
-            let number = name.strip_prefix(cause::NAME.as_bytes()).and_then(|n| std::str::from_utf8(n).ok());
-            if let (Some(at), Some(bytes)) = (number.and_then(|n| n.parse::<usize>().ok()), bytes)
-                && let Some((name, _)) = originals.get_mut(at)
-            {
-                *name = (*bytes).into();
-            }
-        }
+        let (originals, causes) = split(headers)?;
+        let text = |name: &str| told(&causes, name).map(|text| Cow::Owned(text.into_owned()));
         Some(Self {
             pipeline: text(cause::PIPELINE)?,
             source: text(cause::SOURCE),
@@ -121,26 +110,30 @@ impl Line<'static> {
             partition: text(cause::PARTITION)?.parse().ok()?,
             offset: text(cause::OFFSET)?.parse().ok()?,
             timestamp: text(cause::TIMESTAMP).and_then(|t| t.parse().ok()),
+            columns: text(cause::COLUMNS).and_then(|names| serde_json::from_str(&names).ok()).map(Cow::Owned),
             attempt: text(cause::ATTEMPT).and_then(|a| a.parse().ok()).unwrap_or(1),
             failed_at,
             key: key.map(Into::into),
             value: value.map(Into::into),
-            headers: originals,
+            headers: originals
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.map(Into::into)))
+                .collect(),
         })
     }
 
-    /// What tells this failure of this record from every other, however often its letter was written. `stage`: a
-    /// record that failed at several nodes counts for each of them.
+    /// What tells this failure of this record from every other: a record that was read anew and failed again has
+    /// failed at another time. `stage`: a record that failed at several nodes counts for each of them.
     pub fn identity(&self, stage: bool) -> [u8; 16] {
-        self.digest(stage, self.attempt)
+        self.digest(stage, self.attempt, self.failed_at)
     }
 
     /// The same for all failures of a record.
     pub fn record(&self, stage: bool) -> [u8; 16] {
-        self.digest(stage, 0)
+        self.digest(stage, 0, 0)
     }
 
-    fn digest(&self, stage: bool, attempt: u32) -> [u8; 16] {
+    fn digest(&self, stage: bool, attempt: u32, failed_at: i64) -> [u8; 16] {
         let mut digest = Sha256::new();
         let mut part = |bytes: Option<&[u8]>| {
             let len = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
@@ -153,6 +146,7 @@ impl Line<'static> {
         part(Some(&self.partition.to_le_bytes()));
         part(Some(&self.offset.to_le_bytes()));
         part(Some(&attempt.to_le_bytes()));
+        part(Some(&failed_at.to_le_bytes()));
         part(self.timestamp.map(i64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
         part(self.key.as_ref().map(Bytes::as_slice));
         part(self.value.as_ref().map(Bytes::as_slice));
@@ -160,6 +154,43 @@ impl Line<'static> {
         id.copy_from_slice(&digest.finalize()[..16]);
         id
     }
+}
+
+/// Headers of a record.
+type Headers<'a> = Vec<Header<'a>>;
+
+/// The headers of a letter in a topic: those of its original, and its causes. `None`: the record is no letter.
+///
+/// Causes are written last, from the pipeline's name on, so that what an original has under their names is its own.
+pub fn split<'a>(headers: &[Header<'a>]) -> Option<(Headers<'a>, Headers<'a>)> {
+    let begin = headers.iter().rposition(|(name, _)| *name == cause::PIPELINE.as_bytes())?;
+    let (before, rest) = headers.split_at(begin);
+    // Whoever copied the letter may have added headers of its own.
+    let (causes, added): (Headers<'a>, Headers<'a>) =
+        rest.iter().partition(|(name, _)| name.starts_with(cause::PREFIX.as_bytes()));
+    let is_number = |name| told(&causes, name).is_some_and(|text| text.parse::<i64>().is_ok());
+    let is_there = |name| told(&causes, name).is_some();
+    if !(is_there(cause::STAGE) && is_there(cause::KIND) && is_there(cause::TOPIC))
+        || !(is_number(cause::PARTITION) && is_number(cause::OFFSET))
+    {
+        return None;
+    }
+    let mut originals = [before, &added].concat();
+    for (name, bytes) in &causes {
+        let number = name.strip_prefix(cause::NAME.as_bytes()).and_then(|n| std::str::from_utf8(n).ok());
+        if let (Some(at), Some(bytes)) = (number.and_then(|n| n.parse::<usize>().ok()), bytes)
+            && let Some((name, _)) = originals.get_mut(at)
+        {
+            *name = bytes;
+        }
+    }
+    Some((originals, causes))
+}
+
+/// The text of a cause.
+pub fn told<'a>(causes: &[Header<'a>], name: &str) -> Option<Cow<'a, str>> {
+    let (_, value) = causes.iter().find(|(own, _)| *own == name.as_bytes())?;
+    value.map(String::from_utf8_lossy)
 }
 
 /// Bytes in JSON without loss: text as it is, anything else as `{"base64": "…"}`.
@@ -229,10 +260,11 @@ mod tests {
 
     #[test]
     fn a_record_of_a_topic_is_read_back_byte_for_byte() {
-        let headers: Vec<(&[u8], Option<&[u8]>)> = vec![
+        let headers: Vec<Header<'_>> = vec![
             (b"h", Some(b"")),
             ("\u{fffd}".as_bytes(), None),
-            (b"h", None),
+            (b"pipe.error.kind", Some(b"the original's own")),
+            (b"pipe.error.name.0", None),
             (b"pipe.error.pipeline", Some(b"p")),
             (b"pipe.error.stage", Some(b"s")),
             (b"pipe.error.kind", Some(b"trap")),
@@ -240,7 +272,9 @@ mod tests {
             (b"pipe.error.partition", Some(b"3")),
             (b"pipe.error.offset", Some(b"42")),
             (b"pipe.error.name.1", Some(&[0xff, b'x'])),
+            (b"pipe.error.columns", Some(br#"["a,b","c"]"#)),
             (b"pipe.error.name.99", Some(b"nowhere")),
+            (b"a copier's", Some(b"x")),
         ];
         let line = Line::of_record(None, Some(b""), &headers, 9).unwrap();
         assert_eq!((line.partition, line.offset, line.attempt, line.failed_at), (3, 42, 1, 9));
@@ -248,11 +282,17 @@ mod tests {
         let own: Vec<(Bytes, Option<Bytes>)> = vec![
             (b"h".as_slice().into(), Some(b"".as_slice().into())),
             ([0xff, b'x'].as_slice().into(), None),
-            (b"h".as_slice().into(), None),
+            (b"pipe.error.kind".as_slice().into(), Some(b"the original's own".as_slice().into())),
+            (b"pipe.error.name.0".as_slice().into(), None),
+            (b"a copier's".as_slice().into(), Some(b"x".as_slice().into())),
         ];
         assert_eq!(line.headers, own);
+        assert_eq!(
+            (&*line.kind, line.columns.as_deref()),
+            ("trap", Some(["a,b".to_owned(), "c".to_owned()].as_slice()))
+        );
         // What lacks its cause is no dead letter.
-        assert_eq!(Line::of_record(None, None, &headers[..4], 9), None);
+        assert!((0..10).all(|end| Line::of_record(None, None, &headers[..end], 9).is_none()));
     }
 
     #[test]
@@ -261,14 +301,15 @@ mod tests {
             "offset":1,"attempt":1,"failed_at":7,"key":null,"value":{"base64":"/wA="},"headers":[["h",null]]}"#;
         let line: Line<'static> = serde_json::from_str(text).unwrap();
         assert_eq!(line.value.as_ref().unwrap().as_slice(), [0xff, 0]);
-        let copy = Line { failed_at: 8, message: "n".into(), ..line.clone() };
+        let copy = Line { message: "n".into(), ..line.clone() };
         assert_eq!(line.identity(true), copy.identity(true));
         let other = Line { stage: "t".into(), ..line.clone() };
         assert_eq!(line.identity(false), other.identity(false));
         assert_ne!(line.identity(true), other.identity(true));
-        let later = Line { attempt: 2, ..line.clone() };
+        let later = Line { attempt: 2, failed_at: 8, ..line.clone() };
         assert_eq!(line.record(true), later.record(true));
         let changed = [
+            Line { failed_at: 8, ..line.clone() },
             Line { attempt: 2, ..line.clone() },
             Line { offset: 2, ..line.clone() },
             Line { value: None, ..line.clone() },

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 pub use file::File;
-pub use letter::{Bytes, Letter, Line, Place};
+pub use letter::{Bytes, Letter, Line, Place, split, told};
 pub use read::{Found, Reader, open_file};
 pub use topic::Topic;
 

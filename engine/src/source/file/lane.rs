@@ -35,7 +35,7 @@ pub(super) struct Lane {
     paused: Option<Current>,
     /// Names of the pipes that were read to their ends.
     ended: Vec<Arc<str>>,
-    /// The header of the first CSV file.
+    /// The header of the first CSV file that has one.
     header: Option<Vec<u8>>,
 }
 
@@ -143,7 +143,7 @@ impl Lane {
             match found {
                 Frame::Wait => return Ok(false),
                 Frame::Record => {
-                    self.check_header(line, (delimiter, quote), &current.partition, current.ready.is_some())?;
+                    self.check_header(&line, (delimiter, quote), &current.partition)?;
                 }
                 Frame::Blank | Frame::End => {}
             }
@@ -152,38 +152,28 @@ impl Lane {
         Ok(true)
     }
 
-    /// The first record of a CSV file names its columns; all files must agree, because one decoder reads them.
-    fn check_header(
-        &mut self,
-        line: Vec<u8>,
-        (delimiter, quote): (u8, u8),
-        partition: &Partition,
-        pipe: bool,
-    ) -> Result<()> {
-        if pipe {
-            let mut names = Vec::new();
-            let split = CsvFields::new(delimiter, quote)
-                .split(&line, |text, _| names.push(String::from_utf8_lossy(text).into_owned()));
-            let declared: Vec<&String> = self.columns.fields().iter().map(|field| field.name()).collect();
-            if split.is_err() || names.iter().collect::<Vec<_>>() != declared {
-                let what = if &*partition.topic == "-" { "standard input" } else { &partition.topic };
-                let message =
-                    format!("the header of {what} names {}, not the declared columns", names.join(", "));
-                return Err(Error::user(Code::S002, message).help("declare all of its columns in its order"));
+    /// The first record of a CSV file names its columns; all files must agree, because one decoder reads them. Where
+    /// none had a header when the columns were learnt (a pipe, empty files), they are the declared ones in their order.
+    fn check_header(&self, line: &[u8], (delimiter, quote): (u8, u8), partition: &Partition) -> Result<()> {
+        if let Some(first) = &self.header {
+            if first == line {
+                return Ok(());
             }
-            return Ok(());
+            let message = format!("`{}` has another header than the files before it", partition.topic);
+            let help = "read files of different columns by sources of their own";
+            return Err(Error::user(Code::S002, message).help(help));
         }
-        match &self.header {
-            Some(first) if *first != line => {
-                let message = format!("`{}` has another header than the files before it", partition.topic);
-                Err(Error::user(Code::S002, message)
-                    .help("read files of different columns by sources of their own"))
-            }
-            _ => {
-                self.header = Some(line);
-                Ok(())
-            }
+        let mut names = Vec::new();
+        let split = CsvFields::new(delimiter, quote)
+            .split(line, |text, _| names.push(String::from_utf8_lossy(text).into_owned()));
+        let declared: Vec<&String> = self.columns.fields().iter().map(|field| field.name()).collect();
+        if split.is_err() || names.iter().collect::<Vec<_>>() != declared {
+            let what = if &*partition.topic == "-" { "standard input" } else { &partition.topic };
+            let message =
+                format!("the header of {what} names {}, not the declared columns", names.join(", "));
+            return Err(Error::user(Code::S002, message).help("declare all of its columns in its order"));
         }
+        Ok(())
     }
 
     /// The next records of the file that is open.

@@ -150,8 +150,15 @@ fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
 /// The columns: declared, or learnt from the first file.
 fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem> {
     let found = expand(patterns).map_err(|e| problem(&e))?;
-    match found.first() {
-        Some(Input::File(first)) => format.infer(first).map_err(|e| problem(&e)),
+    let first = match first_header(&found, format.layout()).map_err(|e| problem(&e))? {
+        Some((path, _)) => Some(path),
+        None => match found.first() {
+            Some(Input::File(first)) => Some(first.as_path()),
+            _ => None,
+        },
+    };
+    match first {
+        Some(first) => format.infer(first).map_err(|e| problem(&e)),
         _ if format.layout() == Layout::Container => {
             Err(Problem::new(Code::P009, "", "whole files of columns cannot be read from a pipe")
                 .help("give the path of a file"))
@@ -161,6 +168,18 @@ fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem>
                 .help("add `columns:` to the format, for example `json: { columns: { status: int64 } }`")
         }),
     }
+}
+
+/// The first file with a header, and that header: an empty file says nothing about columns.
+fn first_header(inputs: &[Input], layout: Layout) -> Result<Option<(&Path, Vec<u8>)>> {
+    for input in inputs {
+        if let Input::File(path) = input
+            && let Some(header) = lane::header(path, layout)?
+        {
+            return Ok(Some((path, header)));
+        }
+    }
+    Ok(None)
 }
 
 fn problem(e: &Error) -> Problem {
@@ -237,10 +256,7 @@ impl Prepared for File {
             }
         }
         // The decoder's columns are those of the first file, whichever lane another one falls to.
-        let header = match inputs.first() {
-            Some(Input::File(path)) => lane::header(path, self.format.layout())?,
-            _ => None,
-        };
+        let header = first_header(&inputs, self.format.layout())?.map(|(_, header)| header);
         let mut lanes: Vec<Vec<Input>> = vec![Vec::new(); open.lanes.max(1)];
         for (i, input) in inputs.into_iter().enumerate() {
             let lane = i % lanes.len();
