@@ -26,7 +26,7 @@ use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, Voice, meaning};
 use crate::source::{Control, Partition, PartitionProgress, Positions, Progress, Runtime};
 use crate::units::{
-    KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
+    KAFKA_ASK, KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
 };
 
 /// What the group, the readers and the control share.
@@ -299,11 +299,29 @@ pub(super) struct KafkaControl {
     pub(super) shared: Arc<Shared>,
     /// A commit that was not answered in time.
     pub(super) unanswered: Mutex<Option<Commit<Group>>>,
+    /// When the brokers were last asked whether they are there.
+    pub(super) asked: Mutex<Option<Duration>>,
 }
 
 impl KafkaControl {
     fn consumer(&self) -> Option<Arc<BaseConsumer<Group>>> {
         lock(&self.consumer).clone()
+    }
+
+    /// librdkafka says when connections fail, not when they work again, and it says that all brokers are down when one
+    /// of them has never been asked. So after trouble a question goes to whichever broker there is.
+    fn ask(&self, consumer: &BaseConsumer<Group>) {
+        let group = consumer.context();
+        let now = self.shared.clock.now();
+        let mut asked = lock(&self.asked);
+        if group.voice.unanswered().is_none() || asked.is_some_and(|at| now - at < KAFKA_ASK) {
+            return;
+        }
+        let topic = group.known.keys().next().map(|topic| &**topic);
+        if consumer.fetch_metadata(topic, KAFKA_ASK).is_ok() {
+            group.voice.answered();
+        }
+        *asked = Some(self.shared.clock.now());
     }
 }
 
@@ -331,6 +349,7 @@ impl Control for KafkaControl {
             },
             None => {}
         }
+        self.ask(&consumer);
         self.shared.check()
     }
 
@@ -377,12 +396,12 @@ impl Control for KafkaControl {
             [&counts.rebalances, &counts.assigned, &counts.revoked, &counts.lost]
                 .map(|count| count.load(Ordering::Relaxed));
         let joined = self.shared.assigned.load(Ordering::SeqCst);
-        let mut progress =
-            Progress { joined, rebalances, assigned, revoked, lost, quiet: None, partitions: Vec::new() };
+        let mut progress = Progress { joined, rebalances, assigned, revoked, lost, ..Progress::default() };
         // Held, not cloned: whoever closes drops the last reference, and that leaves the group.
         let consumer = lock(&self.consumer);
         let Some(consumer) = &*consumer else { return progress };
-        progress.quiet = consumer.context().voice.quiet();
+        let voice = &consumer.context().voice;
+        (progress.quiet, progress.unanswered) = (voice.quiet(), voice.unanswered());
         for lane in &self.shared.lanes {
             for tap in &lock(&lane.taps).list {
                 let end = super::ffi::cached_end(consumer, &tap.partition);
