@@ -9,6 +9,7 @@ use arrow::buffer::ScalarBuffer;
 use super::context::{Context, SAMPLED, SpanId, TRACEPARENT, TRACESTATE, state};
 use super::tracer::{Attributes, Event, Kind, Span, Tracer, Value};
 use crate::batch::{Failure, Headers, Origins, SourceBatch};
+use crate::secret;
 use crate::units::{TRACE_EVENTS_MAX, TRACE_MESSAGE_BYTES_MAX};
 
 /// A record that belongs to a trace.
@@ -221,7 +222,7 @@ impl Passages {
         let attributes = vec![
             ("pipe.error.stage", Value::from(&failure.node)),
             ("pipe.error.kind", kind.into()),
-            ("pipe.error.message", cut(&failure.message).to_owned().into()),
+            ("pipe.error.message", cut(&failure.message).into()),
         ];
         let event = Event { name: "dead letter", at, attributes };
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,8 +270,8 @@ pub fn failed(failure: &Failure) {
 }
 
 /// The part of a message that goes into a span.
-pub(super) fn cut(message: &str) -> &str {
-    &message[..message.floor_char_boundary(TRACE_MESSAGE_BYTES_MAX)]
+pub(super) fn cut(message: &str) -> String {
+    secret::cut(message, TRACE_MESSAGE_BYTES_MAX)
 }
 
 /// The rows whose records belong to a trace, with what is known of these.

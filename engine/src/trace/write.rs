@@ -83,7 +83,7 @@ impl Writes {
     /// A row was refused.
     pub fn refused(&mut self, row: usize, reason: &str) {
         if let Ok(at) = self.spans.binary_search_by_key(&row, |span| span.row as usize) {
-            self.spans[at].error = Some(cut(reason).to_owned());
+            self.spans[at].error = Some(cut(reason));
         }
     }
 }
