@@ -46,7 +46,7 @@ struct Where {
     /// The pipeline file: it says where the dead letters are.
     #[arg(default_value = "pipeline.yaml", value_name = "PIPELINE")]
     file: PathBuf,
-    /// Overrides a key of the file: `--set lanes=2`.
+    /// Overrides a key of the file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Read this file of dead letters, not the topic or file that the pipeline names
