@@ -28,12 +28,18 @@ pub fn keep(value: &str) {
     let lines = value.lines().map(str::trim).filter(|line| line.len() >= LINE_CHARS_MIN);
     let lines = lines.filter(|line| !line.starts_with("-----"));
     let mut found: Vec<String> = [value.trim()].into_iter().chain(lines).map(str::to_owned).collect();
-    let quoted = |text: &String| format!("{text:?}").trim_matches('"').to_owned();
-    found.extend(found.iter().map(quoted).collect::<Vec<_>>());
+    let rust = |text: &String| within_quotes(&format!("{text:?}"));
+    let json = |text: &String| within_quotes(&serde_json::Value::from(text.as_str()).to_string());
+    let quoted: Vec<String> = found.iter().flat_map(|text| [rust(text), json(text)]).collect();
+    found.extend(quoted);
     let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     secrets.extend(found);
     secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     secrets.dedup();
+}
+
+fn within_quotes(text: &str) -> String {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).to_owned()
 }
 
 /// Whether the name of a variable says that its value is a secret.
@@ -42,6 +48,17 @@ pub fn is_named(variable: &str) -> bool {
     ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "APIKEY", "API_KEY", "ACCESS_KEY"]
         .iter()
         .any(|word| name.contains(word))
+}
+
+/// Bytes of the longest: whoever cuts a text before it is whole keeps so many more.
+pub fn longest() -> usize {
+    SECRETS.read().unwrap_or_else(PoisonError::into_inner).first().map_or(0, String::len)
+}
+
+/// The beginning of a text, without the secrets: they are hidden first, as the beginning of one is not found.
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    let shown = hide(text);
+    shown[..shown.floor_char_boundary(bytes_max)].to_owned()
 }
 
 /// A text without the secrets.
@@ -69,6 +86,23 @@ mod tests {
         assert_eq!(hide("zebra crossing"), "zebra crossing");
         assert_eq!(hide(r#"zeb\"ra\nqu\\agga-stands-alone"#), "***");
         assert_eq!(hide(r"only qu\agga-stands-alone here"), "only *** here");
+    }
+
+    #[test]
+    fn one_that_is_quoted_in_any_way_or_longer_than_the_cut_is_hidden() {
+        let secret = "tapir\u{7}of\u{200b}the\"hill";
+        keep(secret);
+        for shown in [secret.to_owned(), format!("{secret:?}"), serde_json::json!([secret]).to_string()] {
+            let hidden = hide(&shown);
+            assert!(hidden.contains("***") && !hidden.contains("tapir"), "{hidden}");
+        }
+        let long = "okapi".repeat(1_000);
+        keep(&long);
+        assert!(longest() >= long.len());
+        assert_eq!(
+            (cut(&format!("a {long}"), 100), cut("\u{e9}\u{e9}", 3)),
+            ("a ***".into(), "\u{e9}".into())
+        );
     }
 
     #[test]

@@ -158,6 +158,10 @@ pub const KAFKA_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two questions to a broker that did not have the answer yet.
 pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// After trouble with connections the brokers are asked this often whether one is there, for as long at most: a moment
+/// beside [`RETRYING_UNREADY`], and nothing to a cluster.
+pub const KAFKA_ASK: Duration = Duration::from_secs(1);
+
 /// An assignment looks up committed offsets for at most this long; below Kafka's `max.poll.interval.ms` (5 min).
 pub const KAFKA_ASSIGN_TIMEOUT: Duration = Duration::from_secs(60);
 

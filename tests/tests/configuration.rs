@@ -331,3 +331,98 @@ fn a_cache_folder_that_is_no_folder_of_ours_is_not_used() {
     }
     assert_eq!(entries(&scratch.path("real")), []);
 }
+
+/// The plan of records that are made.
+const MADE: &str =
+    "name: made\nsources:\n  in: { generate: { count: 1 } }\nsinks:\n  out: { from: in, blackhole: {} }\n";
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
+    let scratch = Scratch::new(MADE);
+    for args in [&["check"][..], &["explain"], &["completions", "bash"], &["schema"]] {
+        // Its end of the pipe is closed before the command says anything.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = scratch.command(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = scratch.command(&["check", "no-such-file"]).stderr(writer).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2), "nor is standard error needed");
+    }
+}
+
+#[test]
+fn a_fifo_is_refused_and_what_a_shell_hands_over_is_read() {
+    let scratch = Scratch::new(
+        "name: secret\nsources:\n  in: { generate: { count: 1 } }\nsinks:\n  out: { from: in, file: { path: \"${file:fifo}\" }, format: json }\n",
+    );
+    assert!(Command::new("mkfifo").arg(scratch.path("fifo")).status().unwrap().success());
+    scratch.pipe(&["check"]).says(2, &["C010", "fifo", "it is a FIFO"]);
+    scratch.pipe(&["check", "fifo"]).says(2, &["C001", "`fifo`", "it is a FIFO"]);
+    let mut child = spawn(scratch.command(&["check", "/dev/stdin"]).stdin(Stdio::piped()));
+    child.stdin.take().unwrap().write_all(MADE.as_bytes()).unwrap();
+    wait(child).says(0, &[]);
+    scratch.write("plain.yaml", MADE);
+    let pipe = scratch.command(&[]);
+    let substituted = Command::new("bash")
+        .args(["-c", "exec \"$0\" check <(sleep 0.2; cat plain.yaml)"])
+        .arg(pipe.get_program())
+        .current_dir(scratch.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(substituted.status.code(), Some(0), "{}", String::from_utf8_lossy(&substituted.stderr));
+}
+
+#[test]
+fn overrides_take_variables_and_are_named_when_they_are_wrong() {
+    let scratch = Scratch::new(MADE);
+    let with = |set: &str| scratch.command(&["explain", "--set", set]).env("LANES", "3").output().unwrap();
+    let explained = with("lanes=${LANES}");
+    assert!(String::from_utf8_lossy(&explained.stdout).contains("lanes: 3"), "{explained:?}");
+    for (set, words) in [
+        ("lanes=${NOPE}", &["C006", "`NOPE` is not set", "--set lanes="][..]),
+        ("lanes.x=1", &["C005", "--set lanes.x="]),
+    ] {
+        let ended = scratch.pipe(&["check", "--set", set]);
+        ended.says(2, words);
+        assert!(!ended.stderr.contains("pipeline.yaml:1:1"), "it does not stand there: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_folder_with_a_link_to_nowhere_is_not_fine() {
+    let scratch = Scratch::new(MADE);
+    fs::create_dir(scratch.path("all")).unwrap();
+    scratch.write("all/made.yaml", MADE);
+    std::os::unix::fs::symlink("nowhere", scratch.path("all/x.yaml")).unwrap();
+    scratch.pipe(&["check", "all"]).says(2, &["C001", "all/x.yaml", "No such file"]);
+}
+
+#[test]
+fn large_constants_keep_their_digits() {
+    let stage = |constants: &str| {
+        MADE.replace("sinks:", &format!("stages:\n  s: {{ from: in, use: select, config: {{ columns: [a, b], constants: {constants} }} }}\nsinks:"))
+            .replace("from: in, blackhole: {}", "from: s, file: { path: out }, format: json")
+    };
+    let scratch = Scratch::new(&stage(
+        "{ a: 18446744073709551615, b: { value: 99999999999999999999, type: \"decimal128(38, 0)\" } }",
+    ));
+    scratch.run(&[]).says(0, &[]);
+    assert_eq!(scratch.lines("out"), [r#"{"a":18446744073709551615,"b":99999999999999999999}"#]);
+    let none = stage("{}").replace("columns: [a, b]", "columns: []");
+    Scratch::new(&none).pipe(&["check"]).says(2, &["P009", "no column is left"]);
+}
+
+#[test]
+fn an_admin_variable_that_is_empty_is_not_set_and_a_short_key_says_what_is_needed() {
+    let scratch = Scratch::new(MADE);
+    let ended = scratch.command(&["run", "--until-end"]).env("PIPE_ADMIN", "").output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    let short = MADE.replace(
+        "sinks:",
+        "stages:\n  s: { from: in, use: redact, config: { key: short, rules: [{ column: path, action: hash }] } }\nsinks:",
+    );
+    let ended = Scratch::new(&short).pipe(&["check"]);
+    ended.says(2, &["C005", "at least 16 characters are needed, and 5 were given"]);
+}

@@ -369,6 +369,10 @@ fn the_unit_agrees_with_the_program() {
         // Exit code 2 is a mistake of the pipeline; see `cli::load::EXIT_WRONG`.
         ("RestartPreventExitStatus", "2"),
         ("Restart", "on-failure"),
+        // A cluster that is away makes `run` fail after 10 s: that may last, so the unit never gives up.
+        ("RestartSec", "5"),
+        ("RestartSteps", "6"),
+        ("RestartMaxDelaySec", "60"),
         ("KillSignal", "SIGTERM"),
         ("DynamicUser", "yes"),
         ("ProtectSystem", "strict"),
@@ -382,6 +386,7 @@ fn the_unit_agrees_with_the_program() {
     ] {
         assert_eq!(unit("Service", key), value, "{key}");
     }
+    assert_eq!(unit("Unit", "StartLimitIntervalSec"), "0");
     assert_eq!(pipe_engine::cli::load::EXIT_WRONG, 2);
     // Compiled stages are mapped executable: with this directive none would run.
     let text = text("systemd/pipe@.service");

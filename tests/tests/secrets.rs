@@ -326,3 +326,33 @@ fn a_stage_that_tells_what_it_was_granted_tells_no_dead_letter() {
         search_output(&args.join(" "), &shown);
     }
 }
+
+#[test]
+fn a_secret_that_is_longer_than_a_message_or_holds_control_characters_is_hidden_whole() {
+    let long = "long-".repeat(2_000) + "end";
+    for secret in [long.as_str(), "bell\u{7}-and-\u{200b}-a\"quote\\back", "tab\there-and-there"] {
+        for yaml in [
+            // The stage's own words, and its log.
+            "column: \"${file:it}\", op: gt, value: 1",
+            // Those of the check of its configuration.
+            "column: n, op: \"${file:it}\", value: 1",
+        ] {
+            let scratch = Scratch::new(&format!(
+                "name: long\nsources:\n  in: {{ file: {{ path: in.jsonl }}, format: {{ json: {{ columns: {{ n: int64 }} }} }} }}\n\
+                 stages:\n  s: {{ from: in, use: filter, config: {{ all: [{{ {yaml} }}] }} }}\n\
+                 sinks:\n  out: {{ from: s, stdout: {{}} }}\n"
+            ));
+            scratch.write("in.jsonl", "{\"n\":1}\n");
+            scratch.write("it", secret);
+            for args in
+                [&["check"][..], &["check", "--format", "json"], &["explain"], &["run", "--until-end"]]
+            {
+                let output = scratch.command(args).output().unwrap();
+                assert_eq!(output.status.code(), Some(2), "{args:?} {yaml}");
+                let said = String::from_utf8_lossy(&output.stderr);
+                let shows = ["long-long", "bell", "quote", "here-and"].iter().any(|part| said.contains(part));
+                assert!(!shows, "{args:?} {yaml}: {}", &said[..said.floor_char_boundary(600)]);
+            }
+        }
+    }
+}

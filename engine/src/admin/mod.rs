@@ -45,6 +45,10 @@ impl std::str::FromStr for Address {
         if text == "off" {
             return Ok(Self::Off);
         }
+        // A variable that is set to nothing is not set.
+        if text.is_empty() {
+            return Ok(Self::Default);
+        }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", ""));
         if port.parse::<u16>().is_err() || host.contains(char::is_whitespace) {
             return Err("`host:port`, `:port` for all interfaces, or `off`".to_owned());

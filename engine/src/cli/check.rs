@@ -10,9 +10,9 @@ use clap::ValueHint;
 use super::explain;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
 use super::logs::{self, LogFormat};
+use super::{print, say};
 use crate::config::{Diagnostic, Severity};
 use crate::error::{Code, Error, Result};
-use crate::secret;
 use crate::stage::HostOptions;
 
 /// Checks pipeline files: keys, types, edges, components, grants, limits, delivery. Touches no network.
@@ -21,7 +21,7 @@ pub struct Args {
     /// Pipeline files, or folders: of a folder each `*.yaml` and `*.yml` in it, not those of folders within.
     #[arg(default_value = "pipeline.yaml", value_hint = ValueHint::AnyPath)]
     pub files: Vec<PathBuf>,
-    /// Overrides a key of each file: `--set lanes=2`.
+    /// Overrides a key of each file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// How mistakes are printed.
@@ -43,18 +43,18 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         } else {
             names.insert(name.clone(), file.clone());
         }
-        eprint!("{}", secret::hide(&rendered(file, &planned, args.format)));
+        say(&rendered(file, &planned, args.format));
         match &planned.plan {
             Some(plan) => {
                 let text = explain::text(plan, explain::stage_details);
-                print!("{}: OK\n{}", file.display(), secret::hide(&text));
+                print(&format!("{}: OK\n{text}", file.display()))?;
             }
             None => wrong.push(file),
         }
     }
     if files.len() > 1 {
-        println!("{} pipelines checked, {} wrong", files.len(), wrong.len());
-        wrong.iter().for_each(|file| println!("  {}", file.display()));
+        let names: String = wrong.iter().map(|file| format!("  {}\n", file.display())).collect();
+        print(&format!("{} pipelines checked, {} wrong\n{names}", files.len(), wrong.len()))?;
     }
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_WRONG) })
 }
@@ -86,7 +86,8 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         for entry in fs::read_dir(path).map_err(fail)? {
             let file = entry.map_err(fail)?.path();
             let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if file.extension().is_some_and(|e| e == "yaml" || e == "yml") && file.is_file() && !hidden {
+            // A link that leads nowhere is looked at too: it says that it does.
+            if file.extension().is_some_and(|e| e == "yaml" || e == "yml") && !file.is_dir() && !hidden {
                 inside.push(file);
             }
         }

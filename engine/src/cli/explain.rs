@@ -22,7 +22,7 @@ pub struct Args {
     /// The pipeline file.
     #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Overrides a key of the file: `--set lanes=2`.
+    /// Overrides a key of the file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// As a Mermaid graph.
@@ -46,7 +46,7 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         (_, true) => dot(&plan),
         _ => text(&plan, stage_details) + &runtime(&plan),
     };
-    print!("{}", crate::secret::hide(&out));
+    super::print(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 

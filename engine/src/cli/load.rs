@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::plan::cost::Machine;
 use crate::plan::stages::Stages;
 use crate::plan::{Folders, Plan, Tables, plan, schema, warnings};
-use crate::secret;
 use crate::stage::{Host, HostOptions};
 
 /// Exit code of a pipeline or a command line that is wrong.
@@ -123,6 +122,6 @@ fn rendered_all(path: &Path, loaded: &Loaded, diagnostics: &[Diagnostic], form: 
 /// in any case.
 pub fn load_plan(path: &Path, overrides: &[String], host: HostOptions, form: Form) -> Result<Option<Plan>> {
     let planned = plan_file(path, overrides, host)?;
-    eprint!("{}", secret::hide(&rendered(path, &planned, form)));
+    super::say(&rendered(path, &planned, form));
     Ok(planned.plan)
 }

@@ -13,13 +13,14 @@ pub mod schema;
 pub mod stage;
 mod text;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{Domain, Result};
+use crate::error::{Code, Domain, Error, Result};
 use crate::secret;
 use crate::stage::HostOptions;
 
@@ -88,7 +89,7 @@ enum StageCommand {
 pub fn main() -> ExitCode {
     let result = dispatch(Cli::parse().command);
     result.unwrap_or_else(|error| {
-        eprintln!("{}", secret::hide(&error.to_string()));
+        say(&format!("{error}\n"));
         // What a user wrote is wrong, or something failed while running.
         ExitCode::from(if error.domain() == Domain::User { load::EXIT_WRONG } else { 1 })
     })
@@ -105,10 +106,28 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Offsets(command) => offsets::run(&command),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints a text to standard output, secrets hidden. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(secret::hide(text).as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::external(Code::X004, format!("standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same to standard error, where nothing is left to tell that it cannot be written.
+fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(secret::hide(text).as_bytes());
 }
 
 /// Compiled components are kept in `PIPE_CACHE`, else in the user's cache folder.

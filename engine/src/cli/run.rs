@@ -12,7 +12,6 @@ use crate::admin::{Address, Server};
 use crate::clock::SystemClock;
 use crate::error::{Code, Error, Result};
 use crate::run::{self, Options, Stopper, Summary};
-use crate::secret;
 use crate::stage::HostOptions;
 
 /// Run a pipeline as a worker.
@@ -27,7 +26,7 @@ pub struct Args {
     /// The pipeline file.
     #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
-    /// Overrides a key of the file: `--set lanes=2`.
+    /// Overrides a key of the file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// End when everything that was there at the start has been read
@@ -144,7 +143,7 @@ fn stop_on_signals(stopper: Stopper) -> Result<()> {
 
 fn report(summary: &Summary, format: LogFormat) {
     if format.is_text() {
-        eprintln!("{}", secret::hide(&summary.to_string()));
+        super::say(&format!("{summary}\n"));
         return;
     }
     let numbers = serde_json::to_string(summary).unwrap_or_default();

@@ -68,8 +68,7 @@ pub fn build(args: &BuildArgs) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| folder.join(format!("{}.component.wasm", manifest.name)));
     write(&out, &component)?;
     let digest: String = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("{} {} bytes sha256:{digest}", out.display(), component.len());
-    Ok(())
+    super::print(&format!("{} {} bytes sha256:{digest}\n", out.display(), component.len()))
 }
 
 fn read_manifest(dir: &Path) -> Result<Manifest> {

@@ -183,7 +183,11 @@ impl Checker<'_> {
             Kind::MaxItems { limit } | Kind::MaxProperties { limit } => {
                 new(format!("at most {limit} may be given"))
             }
-            Kind::MinLength { .. } => new("it must not be empty".into()),
+            Kind::MinLength { limit: 0 | 1 } => new("it must not be empty".into()),
+            Kind::MinLength { limit } => {
+                let given = value.as_str().map_or(0, |text| text.chars().count());
+                new(format!("at least {limit} characters are needed, and {given} were given"))
+            }
             Kind::UniqueItems => new("an element is given twice".into()),
             Kind::OneOfMultipleValid { context } => {
                 let keys: Vec<String> = self.branch_keys(error, context.len());

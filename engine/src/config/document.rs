@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::expand::{Variables, expand};
+use super::expand::{Failed, Variables, expand};
 use super::yaml::{Fault, Kind, Node, resolve_plain};
 use crate::codec::Problem;
 use crate::error::Code;
@@ -111,14 +111,36 @@ impl Document {
         let mut document = Self { path: path.to_owned(), text: text.to_owned(), ..Self::default() };
         let mut faults = Vec::new();
         document.value = document.convert(root, String::new(), None, variables, &mut faults);
-        // Longer secrets first: one may be part of another.
-        document.secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        document.secrets.dedup();
-        // What stands in a file of its own, or in a variable whose name says so, is hidden wherever it may turn up.
-        let is_secret = |name: &str| name.starts_with("${file:") || secret::is_named(name);
-        let secrets = document.secrets.iter().filter(|(_, name)| is_secret(name));
-        secrets.for_each(|(value, _)| secret::keep(value));
+        document.order_secrets();
         (document, faults)
+    }
+
+    /// A scalar with its references expanded.
+    pub(super) fn scalar(
+        &mut self,
+        scalar: (&str, bool, Value),
+        pointer: &str,
+        variables: &Variables<'_>,
+    ) -> Result<Value, Failed> {
+        let (text, plain, value) = scalar;
+        let Some(expanded) = expand(text, variables)? else { return Ok(value) };
+        for (value, name) in expanded.secrets {
+            self.outside.insert(pointer.to_owned());
+            // What stands in a file of its own, or in a variable whose name says so, is hidden wherever it may turn up.
+            if name.starts_with("${file:") || secret::is_named(&name) {
+                secret::keep(&value);
+            }
+            self.secrets.push((value, name));
+        }
+        let value = resolve_plain(&expanded.text);
+        let same = plain && expanded.whole && is_written_so(&value, &expanded.text);
+        Ok(if same { value } else { Value::String(expanded.text) })
+    }
+
+    /// Longer secrets first: one may be part of another.
+    pub(super) fn order_secrets(&mut self) {
+        self.secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        self.secrets.dedup();
     }
 
     /// The parser bounds the depth of what it builds, and aliases bound it again by the number of nodes, so that this
@@ -147,32 +169,22 @@ impl Document {
                 }
                 Value::Object(map)
             }
-            Kind::Scalar { text, plain, value } => match expand(&text, variables) {
-                Ok(None) => value,
-                Ok(Some(expanded)) => {
-                    if !expanded.secrets.is_empty() {
-                        self.outside.insert(pointer.clone());
-                    }
-                    self.secrets.extend(expanded.secrets);
-                    let value = resolve_plain(&expanded.text);
-                    if plain && expanded.whole && is_written_so(&value, &expanded.text) {
-                        value
-                    } else {
-                        Value::String(expanded.text)
+            Kind::Scalar { text, plain, value } => {
+                match self.scalar((&text, plain, value), &pointer, variables) {
+                    Ok(value) => value,
+                    Err(failed) => {
+                        let message = match failed.code {
+                            Code::C010 => format!("`{}`: {}", dotted(&pointer), failed.message),
+                            _ => failed.message,
+                        };
+                        let mut fault = Fault::new(failed.code, at, message);
+                        fault.help = Some(failed.help);
+                        faults.push(fault);
+                        self.failed.insert(pointer.clone());
+                        Value::Null
                     }
                 }
-                Err(failed) => {
-                    let message = match failed.code {
-                        Code::C010 => format!("`{}`: {}", dotted(&pointer), failed.message),
-                        _ => failed.message,
-                    };
-                    let mut fault = Fault::new(failed.code, at, message);
-                    fault.help = Some(failed.help);
-                    faults.push(fault);
-                    self.failed.insert(pointer.clone());
-                    Value::Null
-                }
-            },
+            }
         };
         self.places.insert(pointer, (key, at));
         value
@@ -207,6 +219,9 @@ impl Document {
     /// A problem with its place, secrets redacted.
     pub fn diagnose(&self, problem: &Problem, severity: Severity) -> Diagnostic {
         let set = self.overridden.iter().find(|(pointer, _)| is_within(&problem.pointer, pointer));
+        // What only an override has made is not in the text either.
+        let made = || self.overridden.iter().find(|(pointer, _)| is_within(pointer, &problem.pointer));
+        let set = set.or_else(|| if self.places.contains_key(&problem.pointer) { None } else { made() });
         let help = problem.help.as_deref().map(|help| self.redact(help));
         let (at, help) = match set {
             // A bad override has no place in the text.

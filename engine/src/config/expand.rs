@@ -117,7 +117,7 @@ fn look_up(reference: &str, variables: &Variables<'_>) -> Result<(String, bool),
 fn read(path: &Path) -> Result<String, (String, &'static str)> {
     const PATH: &str = "check the path, which is relative to the pipeline file, and its permissions";
     let unreadable = |e: std::io::Error| (format!("cannot be read: {e}"), PATH);
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = super::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {
         return Err(("is a folder".into(), "name the file in it"));
     }
@@ -225,7 +225,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let variables = Variables { get: &|_| None, base: folder.path() };
         std::fs::create_dir(folder.path().join("inner")).unwrap();
-        for (path, part) in [("inner", "is a folder"), ("absent", "cannot be read: No such file")] {
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status();
+        assert!(made.unwrap().success());
+        for (path, part) in [
+            ("inner", "is a folder"),
+            ("absent", "cannot be read: No such file"),
+            ("fifo", "cannot be read: it is a FIFO"),
+        ] {
             let failed = expand(&format!("${{file:{path}}}"), &variables).unwrap_err();
             assert_eq!(failed.code, Code::C010);
             assert!(failed.message.contains(part) && failed.message.contains(path), "{}", failed.message);

@@ -117,9 +117,22 @@ pub fn load(path: &Path, schema: &Value, overrides: &[String]) -> Result<Loaded>
     }
 }
 
+/// Opens a file that is read to its end. A FIFO among the files is refused: whoever opens it waits until somebody
+/// writes, which may be never. What a shell hands over (`/dev/stdin`, `<(..)`) has its writer already.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::FileTypeExt;
+    let handed_over = path.starts_with("/dev") || path.starts_with("/proc");
+    if !handed_over && std::fs::metadata(path)?.file_type().is_fifo() {
+        return Err(std::io::Error::other(
+            "it is a FIFO, and reading it might never end; write a file, or read `/dev/stdin`",
+        ));
+    }
+    std::fs::File::open(path)
+}
+
 fn read(path: &Path) -> Result<String, String> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let file = open(path).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
     file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if bytes.len() as u64 > CONFIG_BYTES_MAX {
@@ -155,12 +168,12 @@ pub fn load_checked(
         Some(root) if matches!(root.kind, yaml::Kind::Mapping(_)) => {
             let (parsed, more) = Document::new(path, text, root, variables);
             document = parsed;
-            problems = overrides::apply(&mut document, overrides);
+            problems = overrides::apply(&mut document, overrides, variables);
             // A variable that an override replaces need not be set.
-            faults.extend(
-                more.into_iter()
-                    .filter(|f| document.failed.iter().any(|p| document.place(p, f.code) == Some(f.at))),
-            );
+            let stands = |pointer: &str| !document.overridden.contains_key(pointer);
+            let failed: Vec<&String> = document.failed.iter().filter(|pointer| stands(pointer)).collect();
+            let more = more.into_iter();
+            faults.extend(more.filter(|f| failed.iter().any(|p| document.place(p, f.code) == Some(f.at))));
             problems.extend(check(&document.value)?.into_iter().filter(|p| !follows(&document, p)));
             draft = sift(&document, &mut problems);
             if draft.tracing.is_some() {

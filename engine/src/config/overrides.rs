@@ -1,22 +1,28 @@
 //! `--set a.b.c=value`: changes to a file's value without changing the file. A key that holds a dot is quoted:
-//! `--set 'sources.in.kafka.properties."client.id"=x'`.
+//! `--set 'sources.in.kafka.properties."client.id"=x'`. Variables are expanded as in the file.
 
 use serde_json::{Map, Value};
 
 use super::document::{Document, step};
+use super::expand::Variables;
 use super::yaml::{Kind, Node, parse};
 use crate::codec::Problem;
 use crate::error::Code;
 
 /// Applies overrides in order; a later one wins. Values are YAML (`--set lanes=2`, `--set 'topics=[a, b]'`).
-pub(super) fn apply(document: &mut Document, overrides: &[String]) -> Vec<Problem> {
+pub(super) fn apply(
+    document: &mut Document,
+    overrides: &[String],
+    variables: &Variables<'_>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     for typed in overrides {
         match parse_one(typed) {
-            Ok((path, value)) => problems.extend(set(document, path, value).err()),
+            Ok((path, value)) => problems.extend(set(document, path, value, variables)),
             Err(problem) => problems.push(problem),
         }
     }
+    document.order_secrets();
     problems
 }
 
@@ -25,7 +31,7 @@ fn bad(message: String) -> Problem {
         .help("write `--set key.key=value`, such as `--set sinks.out.kafka.topic=t`")
 }
 
-fn parse_one(typed: &str) -> Result<(&str, Value), Problem> {
+fn parse_one(typed: &str) -> Result<(&str, Option<Node>), Problem> {
     // The value may be a secret: only the path is ever printed.
     let Some(end) = unquoted(typed, '=').next() else {
         return Err(bad("an override without `=`".into()));
@@ -39,7 +45,7 @@ fn parse_one(typed: &str) -> Result<(&str, Value), Problem> {
     if let Some(fault) = faults.first() {
         return Err(bad(format!("the value of `{path}` is not YAML: {}", fault.message)));
     }
-    Ok((path, node.map_or(Value::Null, plain)))
+    Ok((path, node))
 }
 
 /// Where a character stands outside double quotes.
@@ -70,8 +76,60 @@ pub(super) fn plain(node: Node) -> Value {
     }
 }
 
-fn set(document: &mut Document, path: &str, value: Value) -> Result<(), Problem> {
-    let mut pointer = String::new();
+/// A value with its variables expanded; those that cannot be are problems at their pointers, and nothing.
+fn expanded(
+    document: &mut Document,
+    node: Node,
+    pointer: &str,
+    variables: &Variables<'_>,
+    problems: &mut Vec<Problem>,
+) -> Value {
+    match node.kind {
+        Kind::Scalar { text, plain, value } => {
+            document.scalar((&text, plain, value), pointer, variables).unwrap_or_else(|failed| {
+                problems.push(Problem::new(failed.code, pointer, failed.message).help(failed.help));
+                document.failed.insert(pointer.to_owned());
+                Value::Null
+            })
+        }
+        Kind::Sequence(items) => {
+            let each = items.into_iter().enumerate();
+            Value::Array(
+                each.map(|(i, v)| expanded(document, v, &format!("{pointer}/{i}"), variables, problems))
+                    .collect(),
+            )
+        }
+        Kind::Mapping(entries) => {
+            let mut map = Map::new();
+            for (key, _, node) in entries {
+                let value = expanded(document, node, &step(pointer, &key), variables, problems);
+                map.insert(key, value);
+            }
+            Value::Object(map)
+        }
+    }
+}
+
+/// Puts a value at its place; answers what is wrong.
+fn set(document: &mut Document, path: &str, node: Option<Node>, variables: &Variables<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let pointer = pointer_of(path);
+    document.failed.retain(|failed| !super::document::is_within(failed, &pointer));
+    let value = node.map_or(Value::Null, |n| expanded(document, n, &pointer, variables, &mut problems));
+    match place(document, path) {
+        Ok(here) => *here = value,
+        Err(problem) => return vec![problem],
+    }
+    document.overridden.insert(pointer, path.to_owned());
+    problems
+}
+
+fn pointer_of(path: &str) -> String {
+    segments(path).fold(String::new(), |pointer, segment| step(&pointer, segment))
+}
+
+/// The place of a path, made where it is not there yet.
+fn place<'a>(document: &'a mut Document, path: &str) -> Result<&'a mut Value, Problem> {
     let mut here = &mut document.value;
     for segment in segments(path) {
         if here.is_null() {
@@ -95,12 +153,8 @@ fn set(document: &mut Document, path: &str, value: Value) -> Result<(), Problem>
                 )));
             }
         };
-        pointer = step(&pointer, segment);
     }
-    *here = value;
-    document.failed.retain(|failed| !super::document::is_within(failed, &pointer));
-    document.overridden.insert(pointer, path.to_owned());
-    Ok(())
+    Ok(here)
 }
 
 #[cfg(test)]
@@ -115,7 +169,8 @@ mod tests {
         assert_eq!(keys("a..b"), ["a", "", "b"]);
         let mut document = Document { value: serde_json::json!({ "properties": {} }), ..Document::default() };
         let typed = ["properties.\"client.id\"=a=b".to_owned(), "properties.\"x=y\"=1".to_owned()];
-        assert!(apply(&mut document, &typed).is_empty());
+        let variables = Variables { get: &|_| None, base: std::path::Path::new(".") };
+        assert!(apply(&mut document, &typed, &variables).is_empty());
         assert_eq!(document.value, serde_json::json!({ "properties": { "client.id": "a=b", "x=y": 1 } }));
     }
 
@@ -126,5 +181,22 @@ mod tests {
             assert_eq!(problem.code, Code::C008);
             assert!(!problem.message.contains("hunter2"), "{}", problem.message);
         }
+    }
+    #[test]
+    fn variables_are_expanded_as_in_the_file() {
+        let get = |name: &str| (name == "LANES").then(|| "3".to_owned());
+        let variables = Variables { get: &get, base: std::path::Path::new(".") };
+        let mut document = Document { value: serde_json::json!({ "b": [1] }), ..Document::default() };
+        let typed =
+            ["lanes=${LANES}", "a=x${LANES}", "b=[${LANES}, '$${LANES}', {c: ${NOPE:-d}}]", "e.f=${NOPE}"];
+        let problems = apply(&mut document, &typed.map(str::to_owned), &variables);
+        let expected = serde_json::json!({
+            "b": [3, "${LANES}", { "c": "d" }], "lanes": 3, "a": "x3", "e": { "f": null }
+        });
+        assert_eq!(document.value, expected);
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!((problem.code, problem.pointer.as_str()), (Code::C006, "/e/f"));
+        let said = document.diagnose(problem, super::super::Severity::Error);
+        assert!(said.help.unwrap().contains("--set e.f="));
     }
 }

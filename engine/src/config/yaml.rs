@@ -114,6 +114,13 @@ fn from_scalar(scalar: &saphyr::Scalar<'_>, text: &str) -> Value {
         saphyr::Scalar::Null => Value::Null,
         saphyr::Scalar::Boolean(b) => Value::Bool(*b),
         saphyr::Scalar::Integer(i) => Value::from(*i),
+        // A whole number that is too large to be one: a float would lose its last digits without a word. As text it
+        // keeps them, and where a number is needed that is said.
+        saphyr::Scalar::FloatingPoint(_)
+            if text.trim_start_matches(['+', '-']).bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            text.parse().map_or_else(|_| Value::String(text.to_owned()), |n: u64| Value::from(n))
+        }
         saphyr::Scalar::FloatingPoint(f) => {
             serde_json::Number::from_f64(**f).map_or_else(|| Value::String(text.to_owned()), Value::Number)
         }

@@ -264,6 +264,10 @@ pub struct Voice {
     clock: SystemClock,
     /// Milliseconds on the clock when something was reported last; 0: never.
     reported: AtomicU64,
+    /// The same of the first report that no answer of a broker has followed; 0: there is none.
+    unanswered: AtomicU64,
+    /// "All brokers are down": when it was logged last, and how often it has not been since.
+    all_down: Mutex<(u64, u64)>,
 }
 
 impl Voice {
@@ -274,6 +278,8 @@ impl Voice {
             last: Mutex::new(None),
             clock: SystemClock::default(),
             reported: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
+            all_down: Mutex::default(),
         }
     }
 
@@ -285,6 +291,18 @@ impl Voice {
     pub fn quiet(&self) -> Option<Duration> {
         let reported = self.reported.load(Ordering::Relaxed);
         (reported > 0).then(|| Duration::from_millis(self.now().saturating_sub(reported)))
+    }
+
+    /// A broker has answered.
+    pub fn answered(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// Time since trouble with the brokers was first reported that no answer has followed, and the last trouble.
+    pub fn unanswered(&self) -> Option<(Duration, String)> {
+        let since = self.unanswered.load(Ordering::Relaxed);
+        let why = || self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+        (since > 0).then(|| (Duration::from_millis(self.now().saturating_sub(since)), why()))
     }
 
     /// The last error that librdkafka reported, taken.
@@ -310,13 +328,39 @@ impl Voice {
 
     /// Notes a global error. librdkafka goes on by itself after all but fatal ones.
     pub fn report(&self, error: &KafkaError, reason: &str) {
-        self.reported.store(self.now(), Ordering::Relaxed);
-        tracing::warn!(node = self.node.as_str(), "kafka: {error}: {reason}");
+        let (now, code) = (self.now(), error.rdkafka_error_code());
+        self.reported.store(now, Ordering::Relaxed);
+        if code.is_some_and(|code| meaning(code) == Meaning::Passing) {
+            // The first one counts: another is no news.
+            let _ = self.unanswered.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let all_down = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        match all_down.then(|| self.left_out(now)) {
+            // It comes in bursts of dozens.
+            Some(None) => {}
+            None | Some(Some(0)) => tracing::warn!(node = self.node.as_str(), "kafka: {error}: {reason}"),
+            Some(Some(before)) => {
+                let node = self.node.as_str();
+                tracing::warn!(node, "kafka: {error}: {reason} (said {before} times more before)");
+            }
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers are down" follows the error that says why, and would hide it.
-        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+        if last.is_none() || !all_down {
             *last = Some(reason.to_owned());
         }
+    }
+
+    /// How many lines were left out before this one; `None` where it is to be left out too: one a second is enough.
+    fn left_out(&self, now: u64) -> Option<u64> {
+        let mut all_down = self.all_down.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, count) = &mut *all_down;
+        if *at > 0 && now.saturating_sub(*at) < 1_000 {
+            *count += 1;
+            return None;
+        }
+        *at = now;
+        Some(std::mem::take(count))
     }
 }
 
@@ -438,6 +482,24 @@ mod tests {
         for bad in ["", ".", "..", "^a", "a b", "a/b", "a\u{e9}", &"a".repeat(250)] {
             assert!(!is_topic_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn trouble_lasts_until_a_broker_answers() {
+        let voice = Voice::new("n");
+        let report = |code, reason: &str| voice.report(&KafkaError::Global(code), reason);
+        report(RDKafkaErrorCode::TopicAuthorizationFailed, "no trouble with a connection");
+        assert!(voice.unanswered().is_none());
+        report(RDKafkaErrorCode::BrokerTransportFailure, "refused");
+        for _ in 0..30 {
+            report(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        }
+        assert_eq!(voice.unanswered().unwrap().1, "refused");
+        assert_eq!(voice.all_down.lock().unwrap().1, 29, "one line a second");
+        let now = voice.now();
+        assert_eq!((voice.left_out(now + 1_001), voice.left_out(now + 1_002)), (Some(29), None));
+        voice.answered();
+        assert!(voice.unanswered().is_none());
     }
 
     #[test]

@@ -92,6 +92,9 @@ fn endpoint(address: &str, below: bool) -> Result<String, String> {
             "credentials do not belong into the address; OTEL_EXPORTER_OTLP_HEADERS takes them".to_owned()
         );
     }
+    if authority.as_str() != authority.host() && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("the port of the address is none".to_owned());
+    }
     let path = uri.path().trim_end_matches('/');
     let path = if below && !path.ends_with(PATH) { format!("{path}/{PATH}") } else { path.to_owned() };
     Ok(format!("http://{authority}{path}"))
@@ -185,6 +188,9 @@ mod tests {
         bad(Some("grpc://a:4317"), None, &[], "does not begin with `http://`");
         bad(Some("http://"), None, &[], "address");
         bad(Some(""), None, &[], "address");
+        for address in ["http://127.0.0.1:99999", "http://a:", "http://a:0", "http://[::1]:70000/x"] {
+            bad(Some(address), None, &[], "port");
+        }
         bad(Some("http://u:hunter2@a:4318"), None, &[], "OTEL_EXPORTER_OTLP_HEADERS");
         bad(Some("http://a:4318?key=hunter2"), None, &[], "OTEL_EXPORTER_OTLP_HEADERS");
         bad(None, Some(0.1), &[], "nothing takes their spans");

@@ -216,12 +216,15 @@ pub struct Monitor {
     stuck_after: Duration,
     /// For each partition with something to read its position, and when it was there first.
     moved: Mutex<BTreeMap<(Arc<str>, Partition), (i64, Duration)>>,
+    /// When it began to look: for so long a source may have waited for its first assignment.
+    began: Duration,
 }
 
 impl Monitor {
     /// A lane or a partition that has work and does not move for `stuck_after` is stuck.
     pub fn new(stats: Arc<Stats>, stuck_after: Duration) -> Self {
-        Self { stats, stuck_after, moved: Mutex::default() }
+        let began = stats.clock.now();
+        Self { stats, stuck_after, moved: Mutex::default(), began }
     }
 
     /// What it looks at.
@@ -339,7 +342,12 @@ impl Monitor {
         let place = format!("source `{name}`");
         if !at.joined {
             let message = "its consumer group has given no assignment yet".to_owned();
-            reasons.push(self.reason(place, "unassigned", Duration::ZERO, message, false));
+            let waited = self.stats.clock.now().saturating_sub(self.began);
+            reasons.push(self.reason(place.clone(), "unassigned", waited, message, false));
+        }
+        // What cannot be fetched counts as caught up, so that nothing else would say it.
+        if let Some((time, why)) = at.unanswered.as_ref().filter(|(time, _)| *time > RETRYING_UNREADY) {
+            reasons.push(self.reason(place, "retrying", *time, format!("no broker answers: {why}"), false));
         }
         // While the client itself says that its connections are in trouble, a restart would meet the same trouble.
         let trouble = at.quiet.is_some_and(|quiet| quiet < self.hopeless());

@@ -153,8 +153,10 @@ fn a_partition_that_does_not_move_is_named_and_one_that_left_forgotten() {
     let watched = Watched::new(Script { records: 0, ..Script::default() }, |_| {});
     let say = |progress: Progress| *lock(&watched.run.world.progress) = Some(progress);
     say(Progress::default());
+    watched.clock.add(Duration::from_secs(7));
     let health = watched.monitor.look();
     assert!(!health.ready && says(&health, "source `in`", "unassigned"));
+    assert!(health.reasons[0].seconds >= 7.0, "{:?}", health.reasons);
     let three = |moving: i64| Progress {
         joined: true,
         partitions: vec![partition(0, 10, 10), partition(1, moving, 900), partition(2, 5, 8)],
@@ -183,7 +185,14 @@ fn a_partition_that_does_not_move_is_named_and_one_that_left_forgotten() {
         watched.until(|h| h.live).reasons.len() == 1,
         "the brokers are in trouble: so would be the next worker"
     );
-    say(Progress { joined: true, partitions: vec![partition(0, 10, 10)], ..Progress::default() });
+    let caught_up = Progress { joined: true, partitions: vec![partition(0, 10, 10)], ..Progress::default() };
+    let unanswered = |seconds| Some((Duration::from_secs(seconds), "refused".to_owned()));
+    say(Progress { unanswered: unanswered(9), ..caught_up.clone() });
+    let health = watched.until(|h| says(h, "source `in`", "retrying"));
+    assert!(health.live && health.reasons[0].message.contains("no broker answers: refused"), "{health:?}");
+    say(Progress { unanswered: unanswered(2), ..caught_up.clone() });
+    watched.until(|h| h.ready);
+    say(caught_up);
     let health = watched.until(|h| h.ready);
     assert_eq!(lags(&health), 1, "the others are another worker's now");
     say(three(500));

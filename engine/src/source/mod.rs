@@ -198,6 +198,8 @@ pub struct Progress {
     pub jumped: u64,
     /// Time since the client last said that something is wrong with its connections.
     pub quiet: Option<Duration>,
+    /// For how long no broker has answered although the client is in trouble with its connections, and what trouble.
+    pub unanswered: Option<(Duration, String)>,
     /// The partitions that this worker owns now.
     pub partitions: Vec<PartitionProgress>,
 }

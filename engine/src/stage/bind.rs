@@ -13,12 +13,12 @@ use super::declared;
 use super::grants::{Asked, Grants};
 use super::instance::{CallFailure, Instance, answer, arm};
 use super::limits::Limits;
-use super::log::cut;
 use super::state::State;
 use super::types::{self, Lowered};
 use super::wit::exports::pipe::stage::transform as wit;
 use crate::batch::FailureKind;
 use crate::error::{Code, Error, Result};
+use crate::secret::cut;
 use crate::units;
 
 /// Bytes of a port's name.

@@ -8,7 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bind::{Bound, Column};
 use super::lift::{self, Arrays};
-use super::log::{cut, plain};
+use super::log::plain;
 use super::lower::Lowered;
 use super::select::{self, Selector};
 use super::state::State;
@@ -17,6 +17,7 @@ use super::wit::pipe::stage::arrow::RecordBatch as WitBatch;
 use crate::batch::{FailureKind, Origin, Selection};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error};
+use crate::secret::cut;
 use crate::units;
 
 /// One instance: used by one thread at a time, thrown away after any failure.
@@ -222,7 +223,7 @@ pub(super) fn failure(error: &wasmtime::Error) -> CallFailure {
 /// The function that trapped, where the component kept its names.
 fn innermost(backtrace: &WasmBacktrace) -> Option<String> {
     let name = backtrace.frames().first()?.func_name()?;
-    Some(cut(name, 200).to_owned())
+    Some(cut(name, 200))
 }
 
 /// The checks of one answer against its binding and input.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
+use crate::secret::{cut, hide};
 use crate::units;
 
 /// How grave a line is.
@@ -114,16 +115,13 @@ impl Drop for Log {
     }
 }
 
-/// Cuts a text at a character boundary.
-pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
-    if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
-}
-
-/// A stage's own words as others may be shown them: cut, and without what would drive a terminal or turn the text
-/// around. Line ends stay, because the causes of interpreters have several lines.
+/// A stage's own words as others may be shown them: without secrets, cut, and without what would drive a terminal or
+/// turn the text around. Line ends stay, because the causes of interpreters have several lines.
 pub(super) fn plain(text: &str, bytes_max: usize) -> String {
-    let short = cut(text, bytes_max);
-    short.chars().map(|c| if is_safe(c) || c == '\n' || c == '\t' { c } else { '\u{fffd}' }).collect()
+    cut(text, bytes_max)
+        .chars()
+        .map(|c| if is_safe(c) || c == '\n' || c == '\t' { c } else { '\u{fffd}' })
+        .collect()
 }
 
 fn is_safe(c: char) -> bool {
@@ -132,8 +130,8 @@ fn is_safe(c: char) -> bool {
 
 /// One line without control characters: a stage must not be able to forge lines or drive a terminal.
 fn clean(message: &str) -> String {
-    let message = message.trim_end();
-    let short = cut(message, units::STAGE_LOG_LINE_BYTES_MAX);
+    let message = hide(message.trim_end());
+    let short = &message[..message.floor_char_boundary(units::STAGE_LOG_LINE_BYTES_MAX)];
     let mut line: String = short.chars().map(|c| if is_safe(c) { c } else { ' ' }).collect();
     if short.len() < message.len() {
         line.push_str("...");
@@ -152,6 +150,14 @@ mod tests {
         let cut = clean(&long);
         assert!(cut.len() <= units::STAGE_LOG_LINE_BYTES_MAX + 3);
         assert!(cut.ends_with("..."));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_before_it_is_cut_or_cleaned() {
+        let secret = format!("bell\u{7}-{}", "quoll".repeat(units::STAGE_LOG_LINE_BYTES_MAX));
+        crate::secret::keep(&secret);
+        assert_eq!(clean(&format!("it is {secret}!")), "it is ***!");
+        assert_eq!(plain(&format!("it is {secret}!"), 20), "it is ***!");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl<'a> Steps<'a> {
     fn target(&self, reference: &str) -> Result<&'a Value, String> {
         let pointer = reference.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let found = pointer.and_then(|pointer| self.root.pointer(pointer));
-        let short = super::log::cut(reference, 200);
+        let short = crate::secret::cut(reference, 200);
         found.ok_or_else(|| format!("`$ref` names `{short}`, which is no part of it"))
     }
 }

@@ -176,11 +176,12 @@ impl OutputStream for LogStream {
         if bytes.len() > WRITE_BYTES_MAX {
             return Err(StreamError::trap("a write larger than `check-write` allows"));
         }
+        // The log hides secrets and cuts the line; keeping one byte more lets it see that there was more.
+        let most = units::STAGE_LOG_LINE_BYTES_MAX + crate::secret::longest();
         for &byte in &bytes {
             match byte {
                 b'\n' => self.line(),
-                // The log cuts the line; keeping one byte more lets it see that there was more.
-                _ if self.pending.len() <= units::STAGE_LOG_LINE_BYTES_MAX => self.pending.push(byte),
+                _ if self.pending.len() <= most => self.pending.push(byte),
                 _ => {}
             }
         }

@@ -9,6 +9,7 @@ use arrow::buffer::ScalarBuffer;
 use super::context::{Context, SAMPLED, SpanId, TRACEPARENT, TRACESTATE, state};
 use super::tracer::{Attributes, Event, Kind, Span, Tracer, Value};
 use crate::batch::{Failure, Headers, Origins, SourceBatch};
+use crate::secret;
 use crate::units::{TRACE_EVENTS_MAX, TRACE_MESSAGE_BYTES_MAX};
 
 /// A record that belongs to a trace.
@@ -270,9 +271,7 @@ pub fn failed(failure: &Failure) {
 
 /// The part of a message that goes into a span, without the secrets: spans leave the machine.
 pub(super) fn cut(message: &str) -> String {
-    let mut shown = crate::secret::hide(message).into_owned();
-    shown.truncate(shown.floor_char_boundary(TRACE_MESSAGE_BYTES_MAX));
-    shown
+    secret::cut(message, TRACE_MESSAGE_BYTES_MAX)
 }
 
 /// The rows whose records belong to a trace, with what is known of these.

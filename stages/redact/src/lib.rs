@@ -1,6 +1,7 @@
 //! `redact`: masks, hashes, replaces or removes columns, and what patterns find within text.
 
 mod action;
+mod card;
 mod find;
 
 use std::borrow::Cow;

@@ -28,6 +28,13 @@ pub(super) fn values(address: &str, metric: &str) -> Vec<f64> {
     lines.map(|l| l.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
 }
 
+/// Of each reason its state and what it says.
+fn reasons(said: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = said["reasons"].as_array().cloned().unwrap_or_default();
+    all.iter().map(|r| (text(&r["state"]), text(&r["message"]))).collect()
+}
+
 pub(super) const ARGS: &[&str] = &["--admin", "127.0.0.1:0", "--stuck-after", "2s"];
 
 #[test]
@@ -103,5 +110,47 @@ sinks:
     let before = commits();
     broker.thaw();
     patiently(LONG, "it is ready again and commits", || ready(&at).0 == 200 && commits() > before);
+    worker.stop();
+}
+
+#[test]
+fn a_cluster_that_is_gone_makes_a_source_unready_though_all_is_read() {
+    let broker = Broker::start();
+    let [name, from] = ["gone", "from"].map(unique);
+    broker.topic(&from, 2);
+    Writer::new(&broker).numbers(&from, 2, 0..100);
+    let yaml = format!(
+        r#"
+name: {name}
+sources:
+  in:
+    kafka: {{ brokers: "${{KAFKA_BROKERS}}", topics: [{from}] }}
+    format: raw
+sinks:
+  out:
+    from: in
+    blackhole: {{}}
+dead_letters: {{ file: {{ path: d }} }}
+"#
+    );
+    let pipeline = Pipeline::new(&broker, &yaml);
+    let mut worker = pipeline.start(ARGS);
+    let at = address(&mut worker);
+    patiently(LONG, "it has read all and is ready", || {
+        values(&at, "pipe_source_partition_position") == [100.0; 2] && ready(&at).0 == 200
+    });
+    broker.stop();
+    patiently(LONG, "it says that no broker answers", || {
+        assert_eq!(get(&at, "/livez").unwrap().status, 200, "a restart would not help");
+        let (status, said) = ready(&at);
+        let names =
+            |(state, why): &(String, String)| state == "retrying" && why.contains("no broker answers");
+        status == 503 && reasons(&said).iter().any(names)
+    });
+    broker.resume_from_stop();
+    patiently(LONG, "it is ready again by itself", || ready(&at).0 == 200);
+    let log = worker.log();
+    let down = log.lines().filter(|line| line.contains("AllBrokersDown")).count();
+    assert!(down < 60, "{down} lines");
     worker.stop();
 }

@@ -46,7 +46,7 @@ struct Where {
     /// The pipeline file: it says where the dead letters are.
     #[arg(default_value = "pipeline.yaml", value_name = "PIPELINE")]
     file: PathBuf,
-    /// Overrides a key of the file: `--set lanes=2`.
+    /// Overrides a key of the file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Read this file of dead letters, not the topic or file that the pipeline names
@@ -152,7 +152,7 @@ impl Letters {
         let known = |name: &String| self.names.contains(name) || found.stages().any(|stage| stage == name);
         let mut out = String::new();
         for name in filter.stage.iter().filter(|name| !known(name)) {
-            let (name, names) = (text::line(name), self.names.join(", "));
+            let (name, names) = (crate::cli::text::line(name), self.names.join(", "));
             let _ = writeln!(out, "the pipeline has no source, stage or sink `{name}`; it has {names}");
         }
         out

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::list::{Others, Sums};
 use super::replay::{Command, Way};
-use super::text::{cut, line};
 use super::{Letters, Progress};
+use crate::cli::text::{cut, line};
 use crate::error::Result;
 use crate::plan::{Plan, SourceNode};
 use crate::run::replay::fits;

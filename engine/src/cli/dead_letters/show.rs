@@ -23,7 +23,7 @@ pub struct Args {
     /// Where it lies: `PARTITION/OFFSET` in a topic, the number of its line in a file
     #[arg(value_name = "PLACE")]
     place: Place,
-    /// Overrides a key of the file: `--set lanes=2`.
+    /// Overrides a key of the file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Read this file of dead letters, not the topic or file that the pipeline names

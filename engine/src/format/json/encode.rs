@@ -28,6 +28,10 @@ fn builder(explicit_nulls: bool) -> WriterBuilder {
 
 /// Writes a row of nulls, so that a type without a JSON spelling is refused before the first row.
 fn probe(schema: &SchemaRef) -> Result<()> {
+    if schema.fields().is_empty() {
+        let error = Error::user(Code::P009, "no column is left to be written");
+        return Err(error.help("a stage before it drops them all"));
+    }
     let mut writer = builder(true).build::<_, LineDelimited>(std::io::sink());
     let empty: Vec<_> =
         schema.fields().iter().map(|f| arrow::array::new_null_array(f.data_type(), 1)).collect();

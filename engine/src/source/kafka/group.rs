@@ -27,7 +27,7 @@ use crate::error::{Code, Error, Result};
 use crate::kafka::{GroupOffsets, Meaning, Voice, meaning};
 use crate::source::{Control, Partition, PartitionProgress, Positions, Progress, Runtime};
 use crate::units::{
-    KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
+    KAFKA_ASK, KAFKA_ASSIGN_TIMEOUT, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
 };
 
 /// What the group, the readers and the control share.
@@ -313,11 +313,29 @@ pub(super) struct KafkaControl {
     pub(super) shared: Arc<Shared>,
     /// A commit that was not answered in time.
     pub(super) unanswered: Mutex<Option<Commit<Group>>>,
+    /// When the brokers were last asked whether they are there.
+    pub(super) asked: Mutex<Option<Duration>>,
 }
 
 impl KafkaControl {
     fn consumer(&self) -> Option<Arc<BaseConsumer<Group>>> {
         lock(&self.consumer).clone()
+    }
+
+    /// librdkafka says when connections fail, not when they work again, and it says that all brokers are down when one
+    /// of them has never been asked. So after trouble a question goes to whichever broker there is.
+    fn ask(&self, consumer: &BaseConsumer<Group>) {
+        let group = consumer.context();
+        let now = self.shared.clock.now();
+        let mut asked = lock(&self.asked);
+        if group.voice.unanswered().is_none() || asked.is_some_and(|at| now - at < KAFKA_ASK) {
+            return;
+        }
+        let topic = group.known.keys().next().map(|topic| &**topic);
+        if consumer.fetch_metadata(topic, KAFKA_ASK).is_ok() {
+            group.voice.answered();
+        }
+        *asked = Some(self.shared.clock.now());
     }
 }
 
@@ -346,6 +364,7 @@ impl Control for KafkaControl {
             None => {}
         }
         self.shared.jumps.serve(&consumer, &self.shared)?;
+        self.ask(&consumer);
         self.shared.check()
     }
 
@@ -441,7 +460,8 @@ impl Control for KafkaControl {
         // Held, not cloned: whoever closes drops the last reference, and that leaves the group.
         let consumer = lock(&self.consumer);
         let Some(consumer) = &*consumer else { return progress };
-        progress.quiet = consumer.context().voice.quiet();
+        let voice = &consumer.context().voice;
+        (progress.quiet, progress.unanswered) = (voice.quiet(), voice.unanswered());
         for lane in &self.shared.lanes {
             for tap in &lock(&lane.taps).list {
                 let end = super::ffi::cached_end(consumer, &tap.partition);

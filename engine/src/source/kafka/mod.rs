@@ -159,6 +159,7 @@ impl Prepared for Source {
                 consumer: Mutex::new(Some(consumer)),
                 shared,
                 unanswered: Mutex::default(),
+                asked: Mutex::default(),
             }),
         })
     }
