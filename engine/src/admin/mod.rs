@@ -272,7 +272,8 @@ mod tests {
         assert_eq!("localhost:1".parse(), Ok(given("localhost:1")));
         assert_eq!("[::1]:0".parse(), Ok(given("[::1]:0")));
         assert_eq!(":9464".parse(), Ok(given("0.0.0.0:9464")));
-        for bad in ["", "9464", "on", "host:", "host:99999", "a b:1"] {
+        assert_eq!("".parse(), Ok(Address::Default));
+        for bad in [" ", "9464", "on", "host:", "host:99999", "a b:1"] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

@@ -182,16 +182,17 @@ mod tests {
             assert!(!problem.message.contains("hunter2"), "{}", problem.message);
         }
     }
+
     #[test]
     fn variables_are_expanded_as_in_the_file() {
         let get = |name: &str| (name == "LANES").then(|| "3".to_owned());
         let variables = Variables { get: &get, base: std::path::Path::new(".") };
         let mut document = Document { value: serde_json::json!({ "b": [1] }), ..Document::default() };
-        let typed =
-            ["lanes=${LANES}", "a=x${LANES}", "b=[${LANES}, '$${LANES}', {c: ${NOPE:-d}}]", "e.f=${NOPE}"];
+        let list = "b=[\"${LANES}\", '$${LANES}', { c: \"${NOPE:-d}\" }]";
+        let typed = ["lanes=${LANES}", "a=x${LANES}", list, "e.f=${NOPE}"];
         let problems = apply(&mut document, &typed.map(str::to_owned), &variables);
         let expected = serde_json::json!({
-            "b": [3, "${LANES}", { "c": "d" }], "lanes": 3, "a": "x3", "e": { "f": null }
+            "b": ["3", "${LANES}", { "c": "d" }], "lanes": 3, "a": "x3", "e": { "f": null }
         });
         assert_eq!(document.value, expected);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
