@@ -1,10 +1,12 @@
 //! From [`Plan`] to threads: one thread a node and lane, bounded edges between them, one committer, one writer of
 //! dead letters. This is the only module that starts threads for data.
 //!
-//! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
-//! loops), `scribe` (failures to letters), `breaker` and `search` (what failures of a stage cost), `coordinator`
-//! (barriers, commits, rewinds, the end), `state` (positions of sources without a group), `summary` (the sums),
-//! `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have been).
+//! Read in this order: `open` (what is opened first), `wiring` (who is connected to whom), `source`, `stage`, `sink`,
+//! `dead_letter` (the nodes' loops), `gate` (whose turn it is to write into a transaction), `scribe` (failures to
+//! letters), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
+//! end), `committer` (how an epoch becomes final), `state` (positions of sources without a group), `summary` (the
+//! sums), `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have
+//! been).
 
 mod breaker;
 mod committer;
@@ -16,6 +18,7 @@ mod gate;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+mod open;
 mod otlp;
 pub mod replay;
 pub mod replayed;

@@ -1,9 +1,8 @@
-//! Who is connected to whom: opens sources and sinks, makes the edges, starts the threads.
+//! Who is connected to whom: makes the edges between what `open` has opened, and starts the threads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver as Events, Sender as Tell};
 
@@ -17,60 +16,41 @@ use super::health::Vitals;
 use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
-    EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, otlp, sink, source, stage,
+    EdgeStats, Event, Halt, Node, Options, Running, Signals, Stats, dead_letter, open, otlp, sink, source,
+    stage,
 };
 use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
-use crate::config::spec::Guarantee;
 use crate::epoch::Machine;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::metrics::Meter;
-use crate::plan::{DeadLetters, Output, Plan, SinkNode, SourceNode, StageNode};
+use crate::plan::{Output, Plan, SinkNode, SourceNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
 use crate::sink::Transaction as _;
 use crate::sink::kafka::Transaction;
-use crate::source::{Control, Opened, Positions, Reader, Replay, Runtime};
+use crate::source::{Control, Opened, Positions, Reader};
 use crate::trace::{Export, Sampler, Tracer};
 use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
-/// What a source may ask of the runtime: it asks the coordinator.
-struct Link {
-    events: Tell<Event>,
-}
-
-impl Runtime for Link {
-    fn drain(&self, deadline: Duration) -> bool {
-        let (done, finished) = crossbeam_channel::bounded(1);
-        self.events.send(Event::Drain { done }).is_ok() && finished.recv_timeout(deadline).is_ok()
-    }
-
-    fn rewind(&self, reason: &str) {
-        // A worker that is gone has nothing to go back to.
-        let _ = self.events.send(Event::Rewind { of: None, reason: reason.to_owned() });
-    }
-}
-
 pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Result<Running> {
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
-    // A static member of the group has a name already.
-    let instance = || plan.sources.iter().find_map(|source| source.prepared.instance());
-    let worker = options.worker.clone().or_else(instance).unwrap_or_else(random_name);
-    let state = open_state(&plan, options)?;
+    let worker = open::worker(&plan, options);
+    let state = open::state(&plan, options)?;
     let mut wiring = Wiring::new(&plan, clock, tell, Arc::clone(&options.attempts));
     wiring.follow_traces(&plan, &worker);
     // Sinks first: a worker that cannot write must not join a group.
-    let transaction = transaction(&plan, &worker)?;
-    let sinks = open_sinks(&plan, &worker, transaction.as_ref())?;
-    let writer = open_dead_letters(&plan, &worker, transaction.as_ref())?;
+    let transaction = open::transaction(&plan, &worker)?;
+    let sinks = open::sinks(&plan, &worker, transaction.as_ref())?;
+    let writer = open::dead_letters(&plan, &worker, transaction.as_ref())?;
     if let Some(transaction) = &transaction {
         // Ends what an earlier worker of this name left open, before it is asked where to go on.
-        patiently(&*wiring.clock, || transaction.begin())?;
+        open::patiently(&*wiring.clock, || transaction.begin())?;
         wiring.gate = Some(Arc::new(Gate::default()));
     }
-    let opened = open_sources(&plan, options, &worker, state.as_ref(), &wiring.tell)?;
+    let opened = open::sources(&plan, options, &worker, state.as_ref(), &wiring.tell)?;
     let finality = match transaction {
         Some(transaction) => Finality::Transaction(transaction),
         None => Finality::State(state),
@@ -84,105 +64,6 @@ enum Finality {
     State(Option<State>),
     /// One transaction.
     Transaction(Arc<Transaction>),
-}
-
-/// The transaction that all sinks and the dead letters share, where the delivery is exactly once.
-fn transaction(plan: &Plan, worker: &str) -> Result<Option<Arc<Transaction>>> {
-    if plan.guarantee != Guarantee::ExactlyOnce {
-        return Ok(None);
-    }
-    let torn = |names: Vec<String>| Error::internal(format!("sinks do not agree on {}", names.join(", ")));
-    let cluster = plan.client().map_err(torn)?;
-    let cluster = cluster.ok_or_else(|| Error::internal("no sink writes to a cluster"))?;
-    let id = format!("{}.{worker}.0", plan.name);
-    Ok(Some(Arc::new(Transaction::new(cluster, id, plan.commit_interval))))
-}
-
-/// Starting takes at most this long: a broker that elects a coordinator needs some seconds.
-const START_WAIT: Duration = Duration::from_secs(60);
-const START_PAUSE: Duration = Duration::from_millis(500);
-
-/// Tries again while the error is a passing one.
-fn patiently(clock: &dyn Clock, mut call: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = clock.now() + START_WAIT;
-    loop {
-        match call() {
-            Err(error) if error.is_passing() && clock.now() < deadline => {
-                tracing::warn!(%error, "trying again");
-                std::thread::sleep(START_PAUSE);
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Eight random hexadecimal digits: the standard library's hash seeds come from the system's generator.
-fn random_name() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    format!("{:08x}", std::hash::RandomState::new().build_hasher().finish() as u32)
-}
-
-fn open_state(plan: &Plan, options: &Options) -> Result<Option<State>> {
-    let needed = plan.sources.iter().any(|s| s.kind.replay == Replay::State);
-    let (true, Some(folder)) = (needed, &options.state) else { return Ok(None) };
-    let mut state = State::open(folder, &plan.name)?;
-    if options.fresh {
-        state.clear()?;
-    }
-    Ok(Some(state))
-}
-
-type LaneSinks = Vec<Box<dyn crate::sink::Sink>>;
-
-fn open_sinks(plan: &Plan, worker: &str, transaction: Option<&Arc<Transaction>>) -> Result<Vec<LaneSinks>> {
-    let (lanes, worker, transaction) = (plan.lanes, worker.to_owned(), transaction.cloned());
-    let open = crate::sink::Open { lanes, worker, transaction, traced: true };
-    plan.sinks
-        .iter()
-        .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
-        .collect()
-}
-
-fn open_dead_letters(
-    plan: &Plan,
-    worker: &str,
-    transaction: Option<&Arc<Transaction>>,
-) -> Result<dead_letter::Writer> {
-    match &plan.dead_letters {
-        DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
-        DeadLetters::Kafka(prepared, _) => {
-            let (worker, transaction) = (worker.to_owned(), transaction.cloned());
-            let open = crate::sink::Open { lanes: 1, worker, transaction, traced: false };
-            let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
-            let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
-            Ok(dead_letter::Writer::Kafka(only))
-        }
-    }
-}
-
-/// Dead letters that cannot be opened, with what to do: their sink was made by the engine and not by the file.
-fn no_letters(error: &Error) -> Error {
-    let own = error.help_text().map_or(String::new(), |help| format!("{help}; "));
-    error.clone().coded(Code::K004).help(format!("{own}`dead_letters` names another topic, or a file"))
-}
-
-fn open_sources(
-    plan: &Plan,
-    options: &Options,
-    worker: &str,
-    state: Option<&State>,
-    tell: &Tell<Event>,
-) -> Result<Vec<Opened>> {
-    let open = |node: &SourceNode| {
-        let resume = match state {
-            Some(state) if node.kind.replay == Replay::State => state.load(&node.name)?,
-            _ => Positions::new(),
-        };
-        let runtime = Arc::new(Link { events: tell.clone() });
-        let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
-        node.prepared.open(crate::source::Open { lanes, worker, until_end, room, resume, runtime })
-    };
-    plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()
 }
 
 /// Edges under construction: what each node of each lane sends to and receives from.
@@ -351,7 +232,7 @@ impl Wiring {
         mut self,
         plan: Plan,
         opened: Vec<Opened>,
-        sinks: Vec<LaneSinks>,
+        sinks: Vec<open::LaneSinks>,
         writer: dead_letter::Writer,
         events: Events<Event>,
         finality: Finality,

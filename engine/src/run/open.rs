@@ -1,0 +1,142 @@
+//! What is opened before a worker runs, in the order in which it may fail: state, sinks, dead letters, the transaction,
+//! sources.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender as Tell;
+
+use super::state::State;
+use super::{Event, Options, dead_letter};
+use crate::clock::Clock;
+use crate::config::spec::Guarantee;
+use crate::error::{Code, Error, Result};
+use crate::plan::{DeadLetters, Plan, SourceNode};
+use crate::sink::kafka::Transaction;
+use crate::source::{Opened, Positions, Replay, Runtime};
+
+/// What a source may ask of the runtime: it asks the coordinator.
+struct Link {
+    events: Tell<Event>,
+}
+
+impl Runtime for Link {
+    fn drain(&self, deadline: Duration) -> bool {
+        let (done, finished) = crossbeam_channel::bounded(1);
+        self.events.send(Event::Drain { done }).is_ok() && finished.recv_timeout(deadline).is_ok()
+    }
+
+    fn rewind(&self, reason: &str) {
+        // A worker that is gone has nothing to go back to.
+        let _ = self.events.send(Event::Rewind { of: None, reason: reason.to_owned() });
+    }
+}
+
+/// The transaction that all sinks and the dead letters share, where the delivery is exactly once.
+pub(super) fn transaction(plan: &Plan, worker: &str) -> Result<Option<Arc<Transaction>>> {
+    if plan.guarantee != Guarantee::ExactlyOnce {
+        return Ok(None);
+    }
+    let torn = |names: Vec<String>| Error::internal(format!("sinks do not agree on {}", names.join(", ")));
+    let cluster = plan.client().map_err(torn)?;
+    let cluster = cluster.ok_or_else(|| Error::internal("no sink writes to a cluster"))?;
+    let id = format!("{}.{worker}.0", plan.name);
+    Ok(Some(Arc::new(Transaction::new(cluster, id, plan.commit_interval))))
+}
+
+/// Starting takes at most this long: a broker that elects a coordinator needs some seconds.
+const START_WAIT: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// Tries again while the error is a passing one.
+pub(super) fn patiently(clock: &dyn Clock, mut call: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = clock.now() + START_WAIT;
+    loop {
+        match call() {
+            Err(error) if error.is_passing() && clock.now() < deadline => {
+                tracing::warn!(%error, "trying again");
+                std::thread::sleep(START_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Who this worker is: as it was told, else its name as a static member of the group, else any.
+pub(super) fn worker(plan: &Plan, options: &Options) -> String {
+    let instance = || plan.sources.iter().find_map(|source| source.prepared.instance());
+    options.worker.clone().or_else(instance).unwrap_or_else(random_name)
+}
+
+/// Eight random hexadecimal digits: the standard library's hash seeds come from the system's generator.
+fn random_name() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    format!("{:08x}", std::hash::RandomState::new().build_hasher().finish() as u32)
+}
+
+pub(super) fn state(plan: &Plan, options: &Options) -> Result<Option<State>> {
+    let needed = plan.sources.iter().any(|s| s.kind.replay == Replay::State);
+    let (true, Some(folder)) = (needed, &options.state) else { return Ok(None) };
+    let mut state = State::open(folder, &plan.name)?;
+    if options.fresh {
+        state.clear()?;
+    }
+    Ok(Some(state))
+}
+
+pub(super) type LaneSinks = Vec<Box<dyn crate::sink::Sink>>;
+
+pub(super) fn sinks(
+    plan: &Plan,
+    worker: &str,
+    transaction: Option<&Arc<Transaction>>,
+) -> Result<Vec<LaneSinks>> {
+    let (lanes, worker, transaction) = (plan.lanes, worker.to_owned(), transaction.cloned());
+    let open = crate::sink::Open { lanes, worker, transaction, traced: true };
+    plan.sinks
+        .iter()
+        .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
+        .collect()
+}
+
+pub(super) fn dead_letters(
+    plan: &Plan,
+    worker: &str,
+    transaction: Option<&Arc<Transaction>>,
+) -> Result<dead_letter::Writer> {
+    match &plan.dead_letters {
+        DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
+        DeadLetters::Kafka(prepared, _) => {
+            let (worker, transaction) = (worker.to_owned(), transaction.cloned());
+            let open = crate::sink::Open { lanes: 1, worker, transaction, traced: false };
+            let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
+            let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
+            Ok(dead_letter::Writer::Kafka(only))
+        }
+    }
+}
+
+/// Dead letters that cannot be opened, with what to do: their sink was made by the engine and not by the file.
+fn no_letters(error: &Error) -> Error {
+    let own = error.help_text().map_or(String::new(), |help| format!("{help}; "));
+    error.clone().coded(Code::K004).help(format!("{own}`dead_letters` names another topic, or a file"))
+}
+
+pub(super) fn sources(
+    plan: &Plan,
+    options: &Options,
+    worker: &str,
+    state: Option<&State>,
+    tell: &Tell<Event>,
+) -> Result<Vec<Opened>> {
+    let open = |node: &SourceNode| {
+        let resume = match state {
+            Some(state) if node.kind.replay == Replay::State => state.load(&node.name)?,
+            _ => Positions::new(),
+        };
+        let runtime = Arc::new(Link { events: tell.clone() });
+        let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
+        node.prepared.open(crate::source::Open { lanes, worker, until_end, room, resume, runtime })
+    };
+    plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()
+}
