@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use rdkafka::Offset;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::util::Timeout;
@@ -199,6 +200,9 @@ impl crate::sink::Transaction for Transaction {
             error
         };
         for GroupOffsets { group, offsets } in &offsets {
+            let group = group
+                .downcast_ref::<ConsumerGroupMetadata>()
+                .ok_or_else(|| Error::internal("offsets of a group that is not on a cluster"))?;
             client
                 .client
                 .send_offsets_to_transaction(offsets, group, Timeout::Never)

@@ -390,7 +390,7 @@ impl Control for KafkaControl {
                 .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(at))
                 .map_err(|e| crate::kafka::error(Code::X012, "an offset is not taken", &e))?;
         }
-        Ok(GroupOffsets { group, offsets })
+        Ok(GroupOffsets { group: Box::new(group), offsets })
     }
 
     fn committed(&self) -> Result<Positions> {
