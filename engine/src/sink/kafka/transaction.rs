@@ -183,19 +183,19 @@ impl crate::sink::Transaction for Transaction {
     }
 
     fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
-        let (client, age) = {
+        let (client, since) = {
             let mut state = self.lock();
-            let now = self.clock.now();
-            let age = state.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            let since = state.since.take().unwrap_or_else(|| self.clock.now());
             // While it is uncertain nobody may have it.
-            (state.client.take(), age)
+            (state.client.take(), since)
         };
         let Some(client) = client else { return Err(Error::stale(Code::X012, "no transaction is open")) };
         let judge = |what: &str, error: &KafkaError| {
-            let error = self.judge(what, error, age);
+            // Until now: a commit that is held up may itself outlast the time-out.
+            let error = self.judge(what, error, self.clock.now().saturating_sub(since));
             if error.is_stale() {
                 // For `begin`: how long it took.
-                self.lock().since = Some(self.clock.now().saturating_sub(age));
+                self.lock().since = Some(since);
             }
             error
         };

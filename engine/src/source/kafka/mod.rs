@@ -9,6 +9,7 @@ mod gather;
 mod group;
 mod lane;
 mod options;
+pub(crate) mod owned;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
