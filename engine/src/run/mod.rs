@@ -4,7 +4,8 @@
 //! Read in this order: `wiring` (who is connected to whom), `source`, `stage`, `sink`, `dead_letter` (the nodes'
 //! loops), `scribe` (failures to letters), `breaker` and `search` (what failures of a stage cost), `coordinator`
 //! (barriers, commits, rewinds, the end), `state` (positions of sources without a group), `summary` (the sums),
-//! `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have been).
+//! `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have been). Of
+//! the tests, `sim` runs all this over a simulated Kafka.
 
 mod breaker;
 mod committer;
@@ -22,6 +23,8 @@ pub mod replayed;
 pub mod samples;
 mod scribe;
 mod search;
+#[cfg(test)]
+mod sim;
 mod sink;
 mod source;
 mod stage;
