@@ -9,6 +9,7 @@ mod offsets;
 mod probe;
 mod topics;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,6 @@ use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, TopicPartitionList};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -103,8 +103,9 @@ pub fn is_secret(property: &str) -> bool {
 /// Positions of a consumer group on their way into a transaction, with the member and the generation that read them:
 /// the group's coordinator takes them only from a member that it still knows.
 pub struct GroupOffsets {
-    /// Group, member and generation.
-    pub group: ConsumerGroupMetadata,
+    /// Group, member and generation, as the transaction that takes them knows them: for a real cluster librdkafka's
+    /// `ConsumerGroupMetadata`, which only a joined consumer can make.
+    pub group: Box<dyn Any + Send + Sync>,
     /// For each partition the offset of the next record.
     pub offsets: TopicPartitionList,
 }

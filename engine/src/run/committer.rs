@@ -74,10 +74,12 @@ pub(super) struct ExactlyOnce {
     pub sources: Vec<Committed>,
     pub transaction: Arc<dyn Transaction>,
     pub gate: Arc<Gate>,
+    /// Waits this long for a lane that is inside.
+    pub empty_wait: Duration,
 }
 
 /// A lane that is inside writes for at most a second at a time, so that this is longer than it ever takes.
-const EMPTY_WAIT: Duration = Duration::from_secs(5);
+pub(super) const EMPTY_WAIT: Duration = Duration::from_secs(5);
 
 impl Committer for ExactlyOnce {
     fn commit(&mut self, ready: &Ready<'_>) -> Result<()> {
@@ -102,7 +104,7 @@ impl Committer for ExactlyOnce {
     }
 
     fn revive(&mut self, generation: Generation, epoch: Epoch) -> Result<Option<Positions>> {
-        if !self.gate.is_empty(EMPTY_WAIT) {
+        if !self.gate.is_empty(self.empty_wait) {
             return Err(Error::passing(
                 Code::X012,
                 "a sink is still writing into the transaction that is over",

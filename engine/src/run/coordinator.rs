@@ -59,6 +59,25 @@ pub(super) struct Coordinator {
     pub void: bool,
     /// Times that the worker went back since the last commit.
     pub setbacks: u32,
+    pub due: Due,
+}
+
+/// When something is to be done next.
+#[derive(Default)]
+pub(super) struct Due {
+    /// When the last barrier was asked for, and what had been read by then.
+    injected: (Duration, u64),
+    commit_after: Duration,
+    revive_after: Duration,
+    /// By when all must be drained.
+    deadline: Option<Duration>,
+}
+
+impl Due {
+    /// A worker that starts now.
+    pub fn new(now: Duration) -> Self {
+        Self { injected: (now, 0), ..Self::default() }
+    }
 }
 
 /// A commit that failed for a passing reason is tried again after this.
@@ -71,57 +90,73 @@ const TURN_MAX: Duration = Duration::from_secs(1);
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
         let result = self.serve();
-        self.committer.close();
-        let end = if result.is_ok() { &self.signals.over } else { &self.signals.down };
-        end.store(true, Ordering::Release);
-        self.vitals.enter(if result.is_ok() { Phase::Ended } else { Phase::Failed });
-        self.pulse.now(Doing::Ended);
+        self.conclude(result.is_ok());
         result
     }
 
     fn serve(&mut self) -> Result<()> {
-        let (mut injected_at, mut read) = (self.clock.now(), 0);
-        let (mut commit_after, mut revive_after) = (Duration::ZERO, Duration::ZERO);
-        let mut deadline: Option<Duration> = None;
         while !self.machine.is_finished() {
-            let now = self.clock.now();
-            let next = if self.void {
-                revive_after
-            } else if self.is_committable() {
-                commit_after
-            } else {
-                injected_at + self.interval
-            };
-            let wait = next.saturating_sub(now).min(self.interval).clamp(Duration::from_millis(1), TURN_MAX);
+            let wait = self.wait();
             if self.pulse.get().0 != Doing::Retrying {
                 self.pulse.now(Doing::Waiting);
             }
             match self.events.recv_timeout(wait) {
-                Ok(event) => self.handle(event)?,
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(event) => self.step(Some(event))?,
+                Err(RecvTimeoutError::Timeout) => self.step(None)?,
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("all nodes are gone")),
             }
-            let now = self.clock.now();
-            if self.stopping {
-                deadline.get_or_insert(now + self.shutdown_timeout);
-            }
-            if now >= commit_after && self.commit_ready()?.is_break() {
-                commit_after = now + COMMIT_PAUSE;
-            }
-            if self.void && now >= revive_after {
-                revive_after = now + self.revive()?;
-            }
-            let total = self.read.iter().map(|s| s.read.get()).sum();
-            if now >= injected_at + self.interval && total != read && self.inject(false).is_some() {
-                (injected_at, read) = (now, total);
-            }
-            if deadline.is_some_and(|deadline| now > deadline) {
-                let text = format!(
-                    "not drained within {}; what is not committed comes again at the next start",
-                    humantime::format_duration(self.shutdown_timeout)
-                );
-                return Err(Error::external(Code::X001, text).help("raise `delivery.shutdown_timeout`"));
-            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is committed any more: the lanes may end, or must.
+    pub fn conclude(&mut self, is_ok: bool) {
+        self.committer.close();
+        let end = if is_ok { &self.signals.over } else { &self.signals.down };
+        end.store(true, Ordering::Release);
+        self.vitals.enter(if is_ok { Phase::Ended } else { Phase::Failed });
+        self.pulse.now(Doing::Ended);
+    }
+
+    /// How long it may wait for an event.
+    fn wait(&self) -> Duration {
+        let next = if self.void {
+            self.due.revive_after
+        } else if self.is_committable() {
+            self.due.commit_after
+        } else {
+            self.due.injected.0 + self.interval
+        };
+        let wait = next.saturating_sub(self.clock.now());
+        wait.min(self.interval).clamp(Duration::from_millis(1), TURN_MAX)
+    }
+
+    /// Takes what was told, and does all that is due.
+    pub fn step(&mut self, event: Option<Event>) -> Result<()> {
+        if let Some(event) = event {
+            self.handle(event)?;
+        }
+        let now = self.clock.now();
+        if self.stopping {
+            self.due.deadline.get_or_insert(now + self.shutdown_timeout);
+        }
+        if now >= self.due.commit_after && self.commit_ready()?.is_break() {
+            self.due.commit_after = now + COMMIT_PAUSE;
+        }
+        if self.void && now >= self.due.revive_after {
+            self.due.revive_after = now + self.revive()?;
+        }
+        let total = self.read.iter().map(|s| s.read.get()).sum();
+        let (at, read) = self.due.injected;
+        if now >= at + self.interval && total != read && self.inject(false).is_some() {
+            self.due.injected = (now, total);
+        }
+        if self.due.deadline.is_some_and(|deadline| now > deadline) {
+            let text = format!(
+                "not drained within {}; what is not committed comes again at the next start",
+                humantime::format_duration(self.shutdown_timeout)
+            );
+            return Err(Error::external(Code::X001, text).help("raise `delivery.shutdown_timeout`"));
         }
         Ok(())
     }

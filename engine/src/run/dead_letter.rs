@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::gate::Entry;
 use super::scribe::Scribe;
 use super::sink::{Turn, VOID_WAIT};
-use super::{Event, Halt, Signals};
-use crate::batch::Failure;
+use super::{Event, Halt, Signals, Turned, turn_until_end};
+use crate::batch::{Batch, Failure};
 use crate::channel::{self, Inputs};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::sink::dead_letter::File;
-use crate::sink::{Refused, Sink};
+use crate::sink::{Prepare, Sink};
 use crate::units::Epoch;
 
 /// Where dead letters are written.
@@ -39,6 +39,7 @@ pub(super) struct Node {
     pub causes: Arc<metrics::Letters>,
     /// Letters taken since the last prepare, by node and kind of failure.
     pub pending: BTreeMap<(Arc<str>, &'static str), u64>,
+    pub work: Option<Work>,
     pub turn: Turn,
 }
 
@@ -47,36 +48,58 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A topic that takes nothing is logged this often, in pauses: every ten seconds.
 const PAUSES_A_LOG_LINE: u64 = 50;
 
+/// What the node has in hand until it is done, or a rewind made it void.
+pub(super) struct Work {
+    what: What,
+    paused: u64,
+    /// The transaction is void: the worker is to go back, and this with it.
+    void: bool,
+}
+
+enum What {
+    Write(Batch),
+    Prepare(Epoch),
+}
+
 impl Node {
     pub fn run(mut self) -> Result<(), Halt> {
-        loop {
-            match self.inputs.next(IDLE)? {
-                channel::Event::Data(_, failures) => self.write(&failures)?,
-                channel::Event::Idle => match &mut self.writer {
-                    Writer::Kafka(sink) => sink.idle()?,
-                    Writer::File(_) => {}
-                },
-                channel::Event::Watermark(_) => {}
-                channel::Event::Barrier(epoch) => self.prepare(epoch)?,
-                channel::Event::Rewound(_) => {
-                    self.pending.clear();
-                    self.turn.rewound(&self.signals);
-                    match &mut self.writer {
-                        Writer::Kafka(sink) => sink.abort()?,
-                        Writer::File(file) => file.abort()?,
-                    }
-                }
-                channel::Event::End => {
-                    return match &mut self.writer {
-                        Writer::Kafka(sink) => Ok(sink.close()?),
-                        Writer::File(_) => Ok(()),
-                    };
-                }
-            }
-        }
+        turn_until_end(|| self.turn(IDLE))
     }
 
-    fn write(&mut self, failures: &[Failure]) -> Result<(), Halt> {
+    /// One turn of the loop: goes on with what is in hand, else takes what comes within `wait`.
+    pub fn turn(&mut self, wait: Duration) -> Result<Turned, Halt> {
+        if let Some(work) = self.work.take() {
+            return self.attempt(work);
+        }
+        match self.inputs.next(wait)? {
+            channel::Event::Data(_, failures) => return self.write(&failures),
+            channel::Event::Idle => {
+                if let Writer::Kafka(sink) = &mut self.writer {
+                    sink.idle()?;
+                }
+                return Ok(Turned::Idle);
+            }
+            channel::Event::Watermark(_) => {}
+            channel::Event::Barrier(epoch) => return self.prepare(epoch),
+            channel::Event::Rewound(_) => {
+                self.pending.clear();
+                self.turn.rewound(&self.signals);
+                match &mut self.writer {
+                    Writer::Kafka(sink) => sink.abort()?,
+                    Writer::File(file) => file.abort()?,
+                }
+            }
+            channel::Event::End => {
+                if let Writer::Kafka(sink) = &mut self.writer {
+                    sink.close()?;
+                }
+                return Ok(Turned::End);
+            }
+        }
+        Ok(Turned::On)
+    }
+
+    fn write(&mut self, failures: &[Failure]) -> Result<Turned, Halt> {
         let now = self.clock.unix_ms();
         for failure in failures {
             *self.pending.entry((Arc::clone(&failure.node), failure.kind.as_str())).or_default() += 1;
@@ -86,24 +109,23 @@ impl Node {
             for failure in failures {
                 file.append(&self.scribe.line(failure, now))?;
             }
-            return Ok(());
+            return Ok(Turned::On);
         }
-        let batch = self.scribe.records(failures, now)?;
-        self.retry(|sink, refused| sink.write(&batch, refused))?;
-        Ok(())
+        let what = What::Write(self.scribe.records(failures, now)?);
+        self.attempt(Work { what, paused: 0, void: false })
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<(), Halt> {
-        let generation = self.inputs.generation();
+    fn prepare(&mut self, epoch: Epoch) -> Result<Turned, Halt> {
+        if let Writer::File(file) = &mut self.writer {
+            let written = file.sync()?;
+            return self.prepared(epoch, written);
+        }
+        self.attempt(Work { what: What::Prepare(epoch), paused: 0, void: false })
+    }
+
+    fn prepared(&mut self, epoch: Epoch, written: u64) -> Result<Turned, Halt> {
         let causes = std::mem::take(&mut self.pending);
         let pending = causes.values().sum::<u64>();
-        let written = match &mut self.writer {
-            Writer::File(file) => file.sync()?,
-            Writer::Kafka(_) => match self.retry(|sink, refused| sink.prepare(epoch, refused))? {
-                Some(done) => done.rows,
-                None => return Ok(()),
-            },
-        };
         if written != pending {
             return Err(Error::internal(format!("{written} of {pending} dead letters were written")).into());
         }
@@ -113,70 +135,86 @@ impl Node {
             self.causes.add(&node, kind, letters);
         }
         self.turn.next(epoch);
-        let event = Event::Prepared { generation, terminal: self.terminal, epoch };
-        self.events.send(event).map_err(|_| Halt::Disconnected)
+        let event = Event::Prepared { generation: self.inputs.generation(), terminal: self.terminal, epoch };
+        self.events.send(event).map_err(|_| Halt::Disconnected)?;
+        Ok(Turned::On)
     }
 
-    /// Calls the Kafka sink until it succeeds; `None` when a rewind made the work void. A refused dead letter stops
-    /// the pipeline.
-    fn retry<T>(
-        &mut self,
-        mut call: impl FnMut(&mut dyn Sink, &mut Vec<Refused>) -> Result<T>,
-    ) -> Result<Option<T>, Halt> {
+    /// Calls the Kafka sink once. What fails for a passing reason stays in hand; what a rewind made void is dropped. A
+    /// refused dead letter stops the pipeline.
+    fn attempt(&mut self, mut work: Work) -> Result<Turned, Halt> {
+        let generation = self.inputs.generation();
+        if work.void {
+            return self.await_rewind(work);
+        }
         let Writer::Kafka(sink) = &mut self.writer else {
             return Err(Error::internal("a file is not tried again").into());
         };
-        let generation = self.inputs.generation();
-        for paused in 0u64.. {
-            let mut refused = Vec::new();
-            let result = match self.turn.enter(generation) {
-                Some(Entry::Void) => return Ok(None),
-                Some(Entry::Wait) if self.signals.is_down() => return Err(Halt::Disconnected),
-                Some(Entry::Wait) => continue,
-                // While it is inside nothing is committed or given up.
-                Some(Entry::Inside(_)) | None => call(sink.as_mut(), &mut refused),
-            };
-            if let Some(first) = refused.first() {
-                let (batch, offset) = (&first.origin.batch, first.origin.offset());
-                let place = format!("{}/{} at {offset}", batch.topic, batch.partition);
-                return Err(Error::external(Code::K004, format!("the dead letter was refused: {}", first.reason))
-                    .context(place)
-                    .help(
-                        "raise `max.message.bytes` of the dead-letter topic, or name another under `dead_letters`, \
-                         and start again: nothing from there on was committed",
-                    )
-                    .into());
+        let mut refused = Vec::new();
+        let result = match self.turn.enter(generation) {
+            Some(Entry::Void) => return Ok(Turned::On),
+            Some(Entry::Wait) if self.signals.is_down() => return Err(Halt::Disconnected),
+            Some(Entry::Wait) => {
+                self.work = Some(work);
+                return Ok(Turned::Idle);
             }
-            match result {
-                Ok(done) => return Ok(Some(done)),
-                Err(error) if error.is_stale() => {
-                    let event = Event::Rewind { of: Some(generation), reason: error.to_string() };
-                    self.events.send(event).map_err(|_| Halt::Disconnected)?;
-                    while self.signals.generation.get() <= generation && !self.signals.is_down() {
-                        std::thread::sleep(VOID_WAIT);
-                    }
-                    return Ok(None);
-                }
-                Err(error) if !error.is_passing() => {
-                    return Err(error.coded(Code::K004).context("dead letters").into());
-                }
-                Err(error) => {
-                    if paused % PAUSES_A_LOG_LINE == PAUSES_A_LOG_LINE - 1 {
-                        tracing::warn!(%error, "dead letters cannot be written now; trying again");
-                    }
-                    if let Some(pulse) = self.inputs.pulse() {
-                        pulse.retrying(&error);
-                    }
-                }
-            }
-            if self.signals.is_down() {
-                return Err(Halt::Disconnected);
-            }
-            if self.signals.generation.get() > self.inputs.generation() {
-                return Ok(None);
-            }
-            std::thread::sleep(PAUSE);
+            // While it is inside nothing is committed or given up.
+            Some(Entry::Inside(_)) | None => match &work.what {
+                What::Write(batch) => sink.write(batch, &mut refused).map(|()| Prepare::default()),
+                What::Prepare(epoch) => sink.prepare(*epoch, &mut refused),
+            },
+        };
+        if let Some(first) = refused.first() {
+            let (batch, offset) = (&first.origin.batch, first.origin.offset());
+            let place = format!("{}/{} at {offset}", batch.topic, batch.partition);
+            return Err(Error::external(
+                Code::K004,
+                format!("the dead letter was refused: {}", first.reason),
+            )
+            .context(place)
+            .help(
+                "raise `max.message.bytes` of the dead-letter topic, or name another under `dead_letters`, \
+                     and start again: nothing from there on was committed",
+            )
+            .into());
         }
-        Ok(None)
+        let error = match (result, &work.what) {
+            (Ok(done), What::Prepare(epoch)) => return self.prepared(*epoch, done.rows),
+            (Ok(_), What::Write(_)) => return Ok(Turned::On),
+            (Err(error), _) => error,
+        };
+        if error.is_stale() {
+            let event = Event::Rewind { of: Some(generation), reason: error.to_string() };
+            self.events.send(event).map_err(|_| Halt::Disconnected)?;
+            work.void = true;
+            return self.await_rewind(work);
+        }
+        if !error.is_passing() {
+            return Err(error.coded(Code::K004).context("dead letters").into());
+        }
+        if work.paused % PAUSES_A_LOG_LINE == PAUSES_A_LOG_LINE - 1 {
+            tracing::warn!(%error, "dead letters cannot be written now; trying again");
+        }
+        if let Some(pulse) = self.inputs.pulse() {
+            pulse.retrying(&error);
+        }
+        if self.signals.is_down() {
+            return Err(Halt::Disconnected);
+        }
+        if self.signals.generation.get() > generation {
+            return Ok(Turned::On);
+        }
+        work.paused += 1;
+        self.work = Some(work);
+        Ok(Turned::Pause(PAUSE))
+    }
+
+    /// What is in hand is void; the node goes on when the worker has gone back, or is coming down.
+    fn await_rewind(&mut self, work: Work) -> Result<Turned, Halt> {
+        if self.signals.generation.get() > self.inputs.generation() || self.signals.is_down() {
+            return Ok(Turned::On);
+        }
+        self.work = Some(work);
+        Ok(Turned::Pause(VOID_WAIT))
     }
 }

@@ -6,7 +6,7 @@
 //! letters), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
 //! end), `committer` (how an epoch becomes final), `state` (positions of sources without a group), `summary` (the
 //! sums), `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have
-//! been).
+//! been). Of the tests, `sim` runs all this over a simulated Kafka.
 
 mod breaker;
 mod committer;
@@ -25,6 +25,8 @@ pub mod replayed;
 pub mod samples;
 mod scribe;
 mod search;
+#[cfg(test)]
+mod sim;
 mod sink;
 mod source;
 mod stage;
@@ -223,12 +225,35 @@ impl Signals {
     }
 }
 
+/// What a turn of a node's loop came to.
+enum Turned {
+    /// There may be more to do.
+    On,
+    /// Nothing came in time.
+    Idle,
+    /// What it has in hand is not possible yet; to be tried again after this.
+    Pause(Duration),
+    /// All is done.
+    End,
+}
+
 /// Why a node's loop ended early.
 enum Halt {
     /// It failed: the worker comes down.
     Failed(Error),
     /// Its neighbour is gone: some other node has failed, or the worker is coming down.
     Disconnected,
+}
+
+/// Turns until the end.
+fn turn_until_end(mut turn: impl FnMut() -> Result<Turned, Halt>) -> Result<(), Halt> {
+    loop {
+        match turn()? {
+            Turned::On | Turned::Idle => {}
+            Turned::Pause(pause) => std::thread::sleep(pause),
+            Turned::End => return Ok(()),
+        }
+    }
 }
 
 impl From<Error> for Halt {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::BackoffBuilder;
+use backon::{BackoffBuilder, ExponentialBackoff};
 
 use super::gate::{Entry, Gate};
-use super::{Event, Halt, Signals};
+use super::{Event, Halt, Signals, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, FailureKind};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
@@ -15,7 +15,7 @@ use crate::config::spec::OnFailure;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::Doing;
-use crate::sink::{Refused, Sink};
+use crate::sink::{Prepare, Refused, Sink};
 use crate::units::{Epoch, Generation};
 
 /// One lane of one sink.
@@ -34,6 +34,7 @@ pub(super) struct Lane {
     pub clock: Arc<dyn Clock>,
     /// Rows taken since the last prepare, and what became of some of them.
     pub pending: Pending,
+    pub work: Option<Work>,
     pub turn: Turn,
 }
 
@@ -43,12 +44,14 @@ pub(super) struct Turn {
     pub gate: Option<Arc<Gate>>,
     /// The epoch of the rows that come now.
     pub epoch: Epoch,
+    /// Waits this long for it at once.
+    pub wait: Duration,
 }
 
 impl Turn {
     /// Before the first epoch.
     pub fn new(gate: Option<Arc<Gate>>) -> Self {
-        Self { gate, epoch: Epoch(1) }
+        Self { gate, epoch: Epoch(1), wait: TURN_WAIT }
     }
 
     /// A barrier was prepared: what comes now is of the next epoch.
@@ -64,7 +67,7 @@ impl Turn {
 
     /// Asks to write a row of this generation; waits a moment for the turn.
     pub fn enter(&self, generation: Generation) -> Option<Entry<'_>> {
-        Some(self.gate.as_ref()?.enter(generation, self.epoch, TURN_WAIT))
+        Some(self.gate.as_ref()?.enter(generation, self.epoch, self.wait))
     }
 }
 
@@ -90,45 +93,91 @@ const PAUSES_BEFORE_LOG: u32 = 5;
 /// A sink that keeps failing is logged this often, in pauses.
 const PAUSES_A_LOG_LINE: u32 = 10;
 
+/// What a lane has in hand until the sink has done it, or a rewind made it void.
+pub(super) struct Work {
+    what: What,
+    begin: Duration,
+    pauses: ExponentialBackoff,
+    paused: u32,
+    /// The transaction is void: the worker is to go back, and this with it.
+    void: bool,
+}
+
+enum What {
+    Write(Batch),
+    Idle,
+    Prepare(Epoch),
+}
+
+impl Work {
+    fn new(what: What, begin: Duration) -> Self {
+        let pauses = backon::ExponentialBuilder::default()
+            .with_min_delay(PAUSE_MIN)
+            .with_max_delay(PAUSE_MAX)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Self { what, begin, pauses, paused: 0, void: false }
+    }
+}
+
+impl What {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Write(_) => "writing",
+            Self::Idle => "idling",
+            Self::Prepare(_) => "preparing",
+        }
+    }
+
+    fn call(&self, sink: &mut dyn Sink, refused: &mut Vec<Refused>) -> Result<Prepare> {
+        match self {
+            Self::Write(batch) => sink.write(batch, refused).map(|()| Prepare::default()),
+            Self::Idle => sink.idle().map(|()| Prepare::default()),
+            Self::Prepare(epoch) => sink.prepare(*epoch, refused),
+        }
+    }
+}
+
 impl Lane {
     pub fn run(mut self) -> Result<(), Halt> {
-        loop {
-            match self.inputs.next(IDLE)? {
-                channel::Event::Data(_, batch) => {
-                    self.pending.received += batch.len() as u64;
-                    let begin = self.clock.now();
-                    self.retry("writing", |sink, refused| sink.write(&batch, refused))?;
-                    self.stats.write_ns.record((self.clock.now() - begin).as_nanos() as u64);
-                    self.hand_over()?;
-                }
-                channel::Event::Idle => self.retry("idling", |sink, _| sink.idle())?.unwrap_or_default(),
-                channel::Event::Watermark(_) => {}
-                channel::Event::Barrier(epoch) => self.prepare(epoch)?,
-                channel::Event::Rewound(_) => {
-                    self.pending = Pending::default();
-                    self.turn.rewound(&self.signals);
-                    self.sink.abort().map_err(|e| self.place(e))?;
-                }
-                channel::Event::End => {
-                    self.failures.send(self.inputs.generation(), Message::End)?;
-                    return self.sink.close().map_err(|e| self.place(e).into());
-                }
-            }
+        turn_until_end(|| self.turn(IDLE))
+    }
+
+    /// One turn of the loop: goes on with what is in hand, else takes what comes within `wait`.
+    pub fn turn(&mut self, wait: Duration) -> Result<Turned, Halt> {
+        if let Some(work) = self.work.take() {
+            return self.attempt(work);
         }
+        let what = match self.inputs.next(wait)? {
+            channel::Event::Data(_, batch) => {
+                self.pending.received += batch.len() as u64;
+                What::Write(batch)
+            }
+            channel::Event::Idle => What::Idle,
+            channel::Event::Watermark(_) => return Ok(Turned::On),
+            channel::Event::Barrier(epoch) => What::Prepare(epoch),
+            channel::Event::Rewound(_) => {
+                self.pending = Pending::default();
+                self.turn.rewound(&self.signals);
+                self.sink.abort().map_err(|e| self.place(e))?;
+                return Ok(Turned::On);
+            }
+            channel::Event::End => {
+                self.failures.send(self.inputs.generation(), Message::End)?;
+                self.sink.close().map_err(|e| self.place(e))?;
+                return Ok(Turned::End);
+            }
+        };
+        self.attempt(Work::new(what, self.clock.now()))
     }
 
     fn place(&self, error: Error) -> Error {
         error.context(format!("sink `{}`", self.name))
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<(), Halt> {
+    fn prepared(&mut self, epoch: Epoch, done: Prepare) -> Result<(), Halt> {
         let generation = self.inputs.generation();
-        let begin = self.clock.now();
-        let Some(done) = self.retry("preparing", |sink, refused| sink.prepare(epoch, refused))? else {
-            return Ok(());
-        };
-        self.stats.prepare_ns.record((self.clock.now() - begin).as_nanos() as u64);
-        self.hand_over()?;
         let Pending { received, refused, .. } = std::mem::take(&mut self.pending);
         if done.rows + refused != received {
             let rows = done.rows;
@@ -180,78 +229,91 @@ impl Lane {
         }
     }
 
-    /// Calls the sink until it succeeds or fails for good; `None` when a rewind made the work void.
-    fn retry<T>(
-        &mut self,
-        what: &str,
-        mut call: impl FnMut(&mut dyn Sink, &mut Vec<Refused>) -> Result<T>,
-    ) -> Result<Option<T>, Halt> {
-        let mut pauses = backon::ExponentialBuilder::default()
-            .with_min_delay(PAUSE_MIN)
-            .with_max_delay(PAUSE_MAX)
-            .with_jitter()
-            .without_max_times()
-            .build();
-        let mut paused = 0u32;
-        loop {
-            let result = match self.turn.enter(self.inputs.generation()) {
-                Some(Entry::Void) => return Ok(None),
-                Some(Entry::Wait) => {
-                    if self.signals.is_down() {
-                        return Err(Halt::Disconnected);
-                    }
-                    if let Some(pulse) = self.inputs.pulse() {
-                        pulse.now(Doing::Blocked);
-                    }
-                    continue;
-                }
-                // While it is inside nothing is committed or given up.
-                Some(Entry::Inside(_)) | None => call(self.sink.as_mut(), &mut self.pending.letters),
-            };
-            let error = match result {
-                Ok(done) => {
-                    if let (Some(pulse), true) = (self.inputs.pulse(), paused > 0) {
-                        pulse.now(Doing::Working);
-                    }
-                    return Ok(Some(done));
-                }
-                Err(error) => self.place(error),
-            };
-            if error.is_stale() {
-                return self.await_rewind(&error);
-            }
-            if !error.is_passing() {
-                return Err(error.context(what.to_owned()).into());
-            }
-            if self.signals.is_down() {
-                return Err(Halt::Disconnected);
-            }
-            if self.signals.generation.get() > self.inputs.generation() {
-                return Ok(None);
-            }
-            if paused == PAUSES_BEFORE_LOG || (paused.is_multiple_of(PAUSES_A_LOG_LINE) && paused > 0) {
-                tracing::warn!(%error, what, "failed for a passing reason; trying again");
-            }
-            if let Some(pulse) = self.inputs.pulse() {
-                pulse.retrying(&error);
-            }
-            paused += 1;
-            self.stats.retries.add(1);
-            std::thread::sleep(pauses.next().unwrap_or(PAUSE_MAX));
+    /// Calls the sink once. What fails for a passing reason stays in hand; what a rewind made void is dropped.
+    fn attempt(&mut self, mut work: Work) -> Result<Turned, Halt> {
+        let generation = self.inputs.generation();
+        if work.void {
+            return self.await_rewind(work);
         }
+        let result = match self.turn.enter(generation) {
+            Some(Entry::Void) => return Ok(Turned::On),
+            Some(Entry::Wait) => {
+                if self.signals.is_down() {
+                    return Err(Halt::Disconnected);
+                }
+                if let Some(pulse) = self.inputs.pulse() {
+                    pulse.now(Doing::Blocked);
+                }
+                self.work = Some(work);
+                return Ok(Turned::Idle);
+            }
+            // While it is inside nothing is committed or given up.
+            Some(Entry::Inside(_)) | None => work.what.call(self.sink.as_mut(), &mut self.pending.letters),
+        };
+        let error = match result {
+            Ok(done) => return self.done(&work, done),
+            Err(error) => self.place(error),
+        };
+        if error.is_stale() {
+            let event = Event::Rewind { of: Some(generation), reason: error.to_string() };
+            self.events.send(event).map_err(|_| Halt::Disconnected)?;
+            work.void = true;
+            return self.await_rewind(work);
+        }
+        let what = work.what.name();
+        if !error.is_passing() {
+            return Err(error.context(what).into());
+        }
+        if self.signals.is_down() {
+            return Err(Halt::Disconnected);
+        }
+        if self.signals.generation.get() > generation {
+            return Ok(Turned::On);
+        }
+        let paused = work.paused;
+        if paused == PAUSES_BEFORE_LOG || (paused.is_multiple_of(PAUSES_A_LOG_LINE) && paused > 0) {
+            tracing::warn!(%error, what, "failed for a passing reason; trying again");
+        }
+        if let Some(pulse) = self.inputs.pulse() {
+            pulse.retrying(&error);
+        }
+        work.paused += 1;
+        self.stats.retries.add(1);
+        let pause = work.pauses.next().unwrap_or(PAUSE_MAX);
+        self.work = Some(work);
+        Ok(Turned::Pause(pause))
     }
 
-    /// The transaction is void: the worker is to go back, and this lane's work with it.
-    fn await_rewind<T>(&self, error: &Error) -> Result<Option<T>, Halt> {
-        let generation = self.inputs.generation();
-        let event = Event::Rewind { of: Some(generation), reason: error.to_string() };
-        self.events.send(event).map_err(|_| Halt::Disconnected)?;
-        while self.signals.generation.get() <= generation {
-            if self.signals.is_down() {
-                return Err(Halt::Disconnected);
-            }
-            std::thread::sleep(VOID_WAIT);
+    /// The sink has done it.
+    fn done(&mut self, work: &Work, done: Prepare) -> Result<Turned, Halt> {
+        if let (Some(pulse), true) = (self.inputs.pulse(), work.paused > 0) {
+            pulse.now(Doing::Working);
         }
-        Ok(None)
+        let took = (self.clock.now() - work.begin).as_nanos() as u64;
+        match work.what {
+            What::Write(_) => {
+                self.stats.write_ns.record(took);
+                self.hand_over()?;
+            }
+            What::Idle => return Ok(Turned::Idle),
+            What::Prepare(epoch) => {
+                self.stats.prepare_ns.record(took);
+                self.hand_over()?;
+                self.prepared(epoch, done)?;
+            }
+        }
+        Ok(Turned::On)
+    }
+
+    /// What is in hand is void; the lane goes on when the worker has gone back.
+    fn await_rewind(&mut self, work: Work) -> Result<Turned, Halt> {
+        if self.signals.generation.get() > self.inputs.generation() {
+            return Ok(Turned::On);
+        }
+        if self.signals.is_down() {
+            return Err(Halt::Disconnected);
+        }
+        self.work = Some(work);
+        Ok(Turned::Pause(VOID_WAIT))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::Decode;
-use super::{Event, Halt, Signals};
+use super::{Event, Halt, Signals, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch};
 use crate::channel::{Message, Sender};
 use crate::codec::BadRow;
@@ -52,45 +52,52 @@ const READ_PAUSE: Duration = Duration::from_millis(500);
 
 impl Lane {
     pub fn run(mut self) -> Result<(), Halt> {
-        loop {
-            if self.signals.is_down() {
-                return Err(Halt::Disconnected);
-            }
-            if self.signals.generation.get() > self.generation {
-                self.rewind()?;
-                continue;
-            }
-            while self.injected < self.signals.target() {
-                self.barrier()?;
-            }
-            if self.ended && self.signals.is_over() {
-                return self.end();
-            }
-            if self.ended || self.at_end {
-                std::thread::sleep(POLL_WAIT);
-                self.pulse.now(Doing::Waiting);
-                continue;
-            }
-            match self.reader.poll(POLL_WAIT) {
-                Ok(Polled::Batch(mut batch)) => {
-                    self.pulse.now(Doing::Working);
-                    batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
-                    self.batch(Arc::new(batch))?;
-                }
-                Ok(Polled::Idle) => self.pulse.now(Doing::Waiting),
-                Ok(Polled::End) => {
-                    self.at_end = true;
-                    self.tell(Event::AtEnd { generation: self.generation, lane: self.lane })?;
-                }
-                Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, "reading failed; trying again");
-                    self.pulse.retrying(&error);
-                    self.stats.retries.add(1);
-                    std::thread::sleep(READ_PAUSE);
-                }
-                Err(error) => return Err(Halt::Failed(error.context(format!("source `{}`", self.name)))),
-            }
+        turn_until_end(|| self.turn(POLL_WAIT))
+    }
+
+    /// One turn of the loop; waits at most this long for records.
+    pub fn turn(&mut self, wait: Duration) -> Result<Turned, Halt> {
+        if self.signals.is_down() {
+            return Err(Halt::Disconnected);
         }
+        if self.signals.generation.get() > self.generation {
+            return self.rewind();
+        }
+        if self.injected < self.signals.target() {
+            self.barrier()?;
+            return Ok(Turned::On);
+        }
+        if self.ended && self.signals.is_over() {
+            self.end()?;
+            return Ok(Turned::End);
+        }
+        if self.ended || self.at_end {
+            self.pulse.now(Doing::Waiting);
+            return Ok(Turned::Pause(POLL_WAIT));
+        }
+        match self.reader.poll(wait) {
+            Ok(Polled::Batch(mut batch)) => {
+                self.pulse.now(Doing::Working);
+                batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
+                self.batch(Arc::new(batch))?;
+            }
+            Ok(Polled::Idle) => {
+                self.pulse.now(Doing::Waiting);
+                return Ok(Turned::Idle);
+            }
+            Ok(Polled::End) => {
+                self.at_end = true;
+                self.tell(Event::AtEnd { generation: self.generation, lane: self.lane })?;
+            }
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "reading failed; trying again");
+                self.pulse.retrying(&error);
+                self.stats.retries.add(1);
+                return Ok(Turned::Pause(READ_PAUSE));
+            }
+            Err(error) => return Err(Halt::Failed(error.context(format!("source `{}`", self.name)))),
+        }
+        Ok(Turned::On)
     }
 
     fn tell(&self, event: Event) -> Result<(), Halt> {
@@ -180,7 +187,7 @@ impl Lane {
         Ok(())
     }
 
-    fn rewind(&mut self) -> Result<(), Halt> {
+    fn rewind(&mut self) -> Result<Turned, Halt> {
         let (generation, epoch, positions) =
             self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let empty = Positions::new();
@@ -191,8 +198,7 @@ impl Lane {
                 tracing::warn!(%error, "rewinding failed; trying again");
                 self.pulse.retrying(&error);
                 self.stats.retries.add(1);
-                std::thread::sleep(READ_PAUSE);
-                return Ok(());
+                return Ok(Turned::Pause(READ_PAUSE));
             }
             Err(error) => return Err(error.context(format!("source `{}`: rewinding", self.name)).into()),
         }
@@ -201,6 +207,6 @@ impl Lane {
         self.positions.clear();
         self.at_end = false;
         self.ended = false;
-        Ok(())
+        Ok(Turned::On)
     }
 }

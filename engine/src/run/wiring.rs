@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver as Events, Sender as Tell};
 
 use super::breaker::Breaker;
-use super::committer::{AtLeastOnce, Committed, Committer, ExactlyOnce};
+use super::committer::{AtLeastOnce, Committed, Committer, EMPTY_WAIT, ExactlyOnce};
 use super::controls::Controls;
-use super::coordinator::Coordinator;
+use super::coordinator::{Coordinator, Due};
 use super::decode::Decode;
 use super::gate::Gate;
 use super::health::Vitals;
@@ -287,7 +287,8 @@ impl Wiring {
                 // A commit waits until it is certain: the positions, then the end.
                 let pulse = pulse.patient(transaction.timeout() * 2);
                 gate.open(Generation(0), Epoch(1));
-                (Box::new(ExactlyOnce { sources: committed, transaction, gate: Arc::clone(gate) }), pulse)
+                let (sources, gate, empty_wait) = (committed, Arc::clone(gate), EMPTY_WAIT);
+                (Box::new(ExactlyOnce { sources, transaction, gate, empty_wait }), pulse)
             }
             (Finality::State(state), _) => (Box::new(AtLeastOnce { sources: committed, state }), pulse),
             (Finality::Transaction(_), None) => return Err(Error::internal("a transaction without a gate")),
@@ -313,6 +314,7 @@ impl Wiring {
             drains: Vec::new(),
             void: false,
             setbacks: 0,
+            due: Due::new(self.clock.now()),
         };
         let span = span(&self.stats.pipeline, &coordinator.pulse);
         let coordinator = std::thread::Builder::new()
@@ -418,6 +420,7 @@ impl Wiring {
             stats: Arc::clone(&self.stats.sinks[index].1),
             clock: Arc::clone(&self.clock),
             pending: sink::Pending::default(),
+            work: None,
             turn: sink::Turn::new(self.gate.clone()),
         };
         self.spawn(format!("{}/{lane}", node.name), pulse, || body.run())
@@ -444,6 +447,7 @@ impl Wiring {
             clock: Arc::clone(&self.clock),
             causes: Arc::clone(&self.stats.causes),
             pending: BTreeMap::new(),
+            work: None,
             turn: sink::Turn::new(self.gate.clone()),
         };
         self.spawn("dead-letters".to_owned(), pulse, || body.run())

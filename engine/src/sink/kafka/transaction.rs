@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use rdkafka::Offset;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::util::Timeout;
@@ -199,24 +200,26 @@ impl crate::sink::Transaction for Transaction {
     }
 
     fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
-        let (client, age) = {
+        let (client, since) = {
             let mut state = self.lock();
-            let now = self.clock.now();
-            let age = state.age(now);
-            state.since = None;
+            let since = state.since.take().unwrap_or_else(|| self.clock.now());
             // While it is uncertain nobody may have it.
-            (state.client.take(), age)
+            (state.client.take(), since)
         };
         let Some(client) = client else { return Err(Error::stale(Code::X012, "no transaction is open")) };
         let judge = |what: &str, error: &KafkaError| {
-            let error = self.judge(what, error, age);
+            // Until now: a commit that is held up may itself outlast the time-out.
+            let error = self.judge(what, error, self.clock.now().saturating_sub(since));
             if error.is_stale() {
                 // For `begin`: how long it took.
-                self.lock().since = Some(self.clock.now().saturating_sub(age));
+                self.lock().since = Some(since);
             }
             error
         };
         for GroupOffsets { group, offsets } in &offsets {
+            let group = group
+                .downcast_ref::<ConsumerGroupMetadata>()
+                .ok_or_else(|| Error::internal("offsets of a group that is not on a cluster"))?;
             client
                 .client
                 .send_offsets_to_transaction(offsets, group, Timeout::Never)

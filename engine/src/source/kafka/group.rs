@@ -21,6 +21,7 @@ use super::ffi::{Commit, Queue};
 use super::gather::Gather;
 use super::lane::{Lane, Tap, lock};
 use super::options::{OutOfRange, Start};
+use super::owned::Owned;
 use super::range::{self, Jumps};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
@@ -39,9 +40,9 @@ pub(super) struct Shared {
     pub(super) targets: Positions,
     /// The first assignment is here (it may be empty).
     assigned: AtomicBool,
-    /// What this worker owns, with the offset at which it began. Held during a commit: a partition is not given back
-    /// while an older position of it is on its way.
-    pub(super) owned: Mutex<BTreeMap<Partition, i64>>,
+    /// What this worker owns. Held during a commit: a partition is not given back while an older position of it is on
+    /// its way.
+    pub(super) owned: Mutex<Owned>,
     /// The error that ends the source.
     failed: Mutex<Option<Error>>,
     has_failed: AtomicBool,
@@ -210,7 +211,7 @@ impl Group {
         self.shared.counts.assigned.fetch_add(taps.len() as u64, Ordering::Relaxed);
         let mut owned = lock(&self.shared.owned);
         for tap in taps {
-            owned.insert(tap.partition.clone(), tap.start);
+            owned.take(tap.partition.clone(), tap.start);
             self.shared.lane(&tap.partition).add(tap);
         }
         Ok(assignment)
@@ -285,10 +286,7 @@ impl Group {
             drained = self.runtime.drain(REVOKE_TIMEOUT);
             tracing::info!(node, partitions = leaving.len(), drained, "partitions revoked");
         }
-        {
-            let mut owned = lock(&self.shared.owned);
-            owned.retain(|partition, _| !leaving.contains(partition));
-        }
+        lock(&self.shared.owned).leave(&leaving, drained);
         let gone = if drained { &self.shared.counts.revoked } else { &self.shared.counts.lost };
         gone.fetch_add(leaving.len() as u64, Ordering::Relaxed);
         if !drained && !closing && !leaving.is_empty() {
@@ -373,8 +371,7 @@ impl Control for KafkaControl {
         let owned = lock(&self.shared.owned);
         let mut list = TopicPartitionList::new();
         for (partition, &at) in positions {
-            // A position from before this partition left and came back is older than what its other owner committed.
-            if owned.get(partition).is_some_and(|&start| at >= start) {
+            if owned.covers(partition, at) {
                 list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(at))
                     .map_err(|e| crate::kafka::error(Code::X001, "an offset is not taken", &e))?;
             }
@@ -411,28 +408,25 @@ impl Control for KafkaControl {
         };
         // Asked before what is owned: a generation that is older than that is refused by the group's coordinator.
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a consumer without a group"))?;
-        let owned = lock(&self.shared.owned);
+        lock(&self.shared.owned).claim(positions)?;
         let mut offsets = TopicPartitionList::new();
         for (partition, &at) in positions {
-            // What was read of a partition that is gone may have been read by its next owner.
-            if owned.get(partition).is_none_or(|&start| at < start) {
-                let Partition { topic, partition } = partition;
-                let message = format!("{topic}/{partition} belongs to another worker by now");
-                return Err(Error::stale(Code::X012, message));
-            }
             offsets
                 .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(at))
                 .map_err(|e| crate::kafka::error(Code::X012, "an offset is not taken", &e))?;
         }
-        Ok(GroupOffsets { group, offsets })
+        Ok(GroupOffsets { group: Box::new(group), offsets })
     }
 
     fn committed(&self) -> Result<Positions> {
         let Some(consumer) = self.consumer() else { return Ok(Positions::new()) };
         let mut list = TopicPartitionList::new();
-        for partition in lock(&self.shared.owned).keys() {
+        let mut owned = lock(&self.shared.owned);
+        owned.go_back();
+        for partition in owned.partitions() {
             list.add_partition(&partition.topic, partition.partition);
         }
+        drop(owned);
         let found = consumer.committed_offsets(list, KAFKA_OPEN_TIMEOUT).map_err(|e| {
             let what = format!("what the group has committed cannot be found out: {e}");
             Error::passing(Code::X012, what)

@@ -10,6 +10,7 @@ mod gather;
 mod group;
 mod lane;
 mod options;
+pub(crate) mod owned;
 mod range;
 
 use std::sync::atomic::AtomicBool;

@@ -140,7 +140,7 @@ impl Jumps {
         (tap.start, tap.next, tap.handed, tap.seen) = (to, to, to, to);
         tap.outside = false;
         drop(taps);
-        lock(&shared.owned).insert(partition.clone(), to);
+        lock(&shared.owned).take(partition.clone(), to);
         remember(consumer, &place);
         lane.wake.ring();
         Ok(())
