@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn sink(base: &Path, options: serde_json::Value, worker: &str) -> Box<dyn Sink> {
-        let open = Open { lanes: 1, worker: worker.into(), traced: false };
+        let open = Open { lanes: 1, worker: worker.into(), traced: false, transaction: None };
         ready(base, options).unwrap_or_else(|p| panic!("{p:?}")).open(&open).unwrap().remove(0)
     }
 
@@ -443,7 +443,7 @@ mod tests {
         std::fs::write(dir.path().join("file"), "").unwrap();
         let ready =
             ready(dir.path(), serde_json::json!({"path": "file/x/"})).unwrap_or_else(|p| panic!("{p:?}"));
-        let open = Open { lanes: 1, worker: "w".into(), traced: false };
+        let open = Open { lanes: 1, worker: "w".into(), traced: false, transaction: None };
         let Err(e) = ready.open(&open) else { panic!("it was opened") };
         assert_eq!(e.code(), Code::K001);
     }
