@@ -218,6 +218,10 @@ pub const KAFKA_TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
 /// A worker that ends aborts its open transaction within this, or leaves it to its time-out.
 pub const KAFKA_ABORT_WAIT: Duration = Duration::from_secs(2);
 
+/// How much longer than a transaction may take its client is waited for when it is given positions: librdkafka stops
+/// by itself before that, where it stops at all.
+pub const KAFKA_OFFSETS_SLACK: Duration = Duration::from_secs(2);
+
 /// Where the admin server listens if nobody says where: this machine only, on the port that OpenTelemetry's exporters
 /// for Prometheus use.
 pub const ADMIN_ADDRESS: &str = "127.0.0.1:9464";

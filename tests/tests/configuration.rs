@@ -232,6 +232,61 @@ fn a_pattern_that_reads_what_is_written_is_refused() {
     check("\"^(a\"", "other").says(2, &["C011", "not a regular expression"]);
 }
 
+/// A pipeline under `exactly_once`: its source, its sink and more of it.
+fn exactly_once(source: &str, sink: &str, more: &str) -> Scratch {
+    Scratch::new(&format!(
+        "name: p\ndelivery: {{ guarantee: exactly_once }}\nsources:\n  in: {{ {source}, format: raw }}\nsinks:\n  out: \
+         {{ from: in, {sink} }}\n{more}"
+    ))
+}
+
+#[test]
+fn exactly_once_is_refused_where_it_cannot_be_had() {
+    let from = "kafka: { brokers: \"b:1\", topics: [t] }";
+    let to = "kafka: { brokers: \"b:1\", topic: o }, format: raw";
+    exactly_once(from, to, "").pipe(&["check"]).says(0, &[]);
+    // Whoever throws records away throws none away twice.
+    exactly_once(from, "blackhole:", "").pipe(&["check"]).says(0, &[]);
+    const CAN: &str = "exactly once is from Kafka to Kafka on one cluster; use `guarantee: at_least_once`";
+    const LETTERS: &str = "dead_letters: { kafka: { brokers: \"b:1\", topic: d } }\n";
+    let elsewhere = to.replace("b:1", "c:1");
+    let other = to.replace("topic: o", "topic: o, properties: { linger.ms: 7 }");
+    let second =
+        format!("  two: {{ from: in, {} }}\n", other.replace("topic: o", "topic: o2").replace('7', "9"));
+    for (source, sink, more, words) in [
+        (
+            "file: { path: in.txt }",
+            to,
+            LETTERS,
+            &[":4:", "`in`", "no consumer group", "kind `file`", CAN][..],
+        ),
+        (from, "file: { path: out.txt }, format: raw", "", &[":6:", "`out`", "kind `file`", CAN]),
+        (from, "stdout:, format: raw", "", &[":6:", "`out`", "kind `stdout`", CAN]),
+        (from, &elsewhere, "", &[":6:", "here is `c:1`, above is `b:1`", "the same `brokers:` everywhere"]),
+        (
+            from,
+            to,
+            &LETTERS.replace("b:1", "c:1"),
+            &[":7:", "here is `c:1`, above is `b:1`", "the same `brokers:` everywhere"],
+        ),
+        (
+            from,
+            to,
+            "dead_letters: { file: { path: d.jsonl } }\n",
+            &[":7:", "dead letters in a file", "name a topic"],
+        ),
+        (from, &other, &second, &[":2:", "share one client", "linger.ms", "the same value in each sink"]),
+    ] {
+        let scratch = exactly_once(source, sink, more);
+        scratch.write("in.txt", "x\n");
+        let ended = scratch.pipe(&["check"]);
+        ended.says(2, words);
+        assert_eq!(ended.stderr.matches("P007").count(), 1, "{}", ended.stderr);
+        // The rest of it is sound.
+        scratch.pipe(&["check", "--set", "delivery.guarantee=at_least_once"]).says(0, &[]);
+    }
+}
+
 #[test]
 fn completions_are_scripts_that_their_shells_read() {
     for (shell, parts) in [

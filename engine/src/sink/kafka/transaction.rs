@@ -21,7 +21,9 @@ use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Cluster, GroupOffsets, Meaning, meaning};
-use crate::units::{KAFKA_ABORT_WAIT, KAFKA_TRANSACTION_TIMEOUT_MAX, KAFKA_TRANSACTION_TIMEOUT_MIN};
+use crate::units::{
+    KAFKA_ABORT_WAIT, KAFKA_OFFSETS_SLACK, KAFKA_TRANSACTION_TIMEOUT_MAX, KAFKA_TRANSACTION_TIMEOUT_MIN,
+};
 
 /// The transaction of a worker, and its client.
 pub struct Transaction {
@@ -50,6 +52,9 @@ impl State {
         self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 }
+
+/// What became of giving positions to a transaction, and the positions.
+type Sent = (Result<(), KafkaError>, Vec<GroupOffsets>);
 
 /// Whether a broker knows a newer client of this id.
 fn is_fenced(code: RDKafkaErrorCode) -> bool {
@@ -131,6 +136,49 @@ impl Transaction {
         Ok(Arc::new(Producer::new(&self.cluster, "transaction", &own, ledgers)?))
     }
 
+    /// Gives positions to the transaction. A thread asks that can be left behind with its client: where the group's
+    /// coordinator goes away librdkafka does not look at its time-out and may never answer (librdkafka#5456). The next
+    /// client fences the one that is left, and the next change of a connection wakes it.
+    fn send(&self, client: &Arc<Producer>, offsets: Vec<GroupOffsets>) -> Result<Sent> {
+        if !offsets.iter().all(|part| part.group.is::<ConsumerGroupMetadata>()) {
+            return Err(Error::internal("offsets of a group that is not on a cluster"));
+        }
+        let (done, answer) = std::sync::mpsc::sync_channel(1);
+        let theirs = Arc::clone(client);
+        let ask = move || {
+            let sent = offsets.iter().try_for_each(|GroupOffsets { group, offsets }| {
+                let Some(group) = group.downcast_ref::<ConsumerGroupMetadata>() else { return Ok(()) };
+                theirs.client.send_offsets_to_transaction(offsets, group, Timeout::Never)
+            });
+            // Nobody listens to one that was left behind.
+            let _ = done.send((sent, offsets));
+        };
+        std::thread::Builder::new()
+            .name("positions".into())
+            .spawn(ask)
+            .map_err(|e| Error::external(Code::X012, format!("no thread can be started: {e}")))?;
+        let wait = self.timeout() + KAFKA_OFFSETS_SLACK;
+        answer.recv_timeout(wait).map_err(|_| {
+            let wait = humantime::format_duration(wait);
+            Error::stale(Code::X012, format!("positions were not added to the transaction within {wait}"))
+        })
+    }
+
+    /// What has to be allowed.
+    fn right(&self, code: RDKafkaErrorCode) -> String {
+        match code {
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                "allow this user to write to the topics of the sinks and of the dead letters, and to read those of the \
+                 sources"
+                    .to_owned()
+            }
+            RDKafkaErrorCode::GroupAuthorizationFailed => {
+                "allow this user to read as the consumer group of the pipeline's name".to_owned()
+            }
+            _ => format!("allow this user to write under the transactional id `{}`", self.id),
+        }
+    }
+
     /// What an error says of a transaction. `age`: how long it has been written into.
     fn judge(&self, what: &str, error: &KafkaError, age: Duration) -> Error {
         let timeout = self.lock().timeout;
@@ -154,8 +202,9 @@ impl Transaction {
                 Error::external(Code::X012, message)
                     .help("Kafka has them since version 0.11; use `guarantee: at_least_once`")
             }
-            Some(code) if meaning(code) == Meaning::Denied => Error::external(Code::X012, message)
-                .help(format!("allow this user to write under the transactional id `{}`", self.id)),
+            Some(code) if meaning(code) == Meaning::Denied => {
+                Error::external(Code::X012, message).help(self.right(code))
+            }
             _ => Error::stale(Code::X012, message),
         }
     }
@@ -163,14 +212,21 @@ impl Transaction {
 
 impl crate::sink::Transaction for Transaction {
     fn begin(&self) -> Result<()> {
-        let (timeout, before) = {
+        let (before, age) = {
+            let state = self.lock();
+            (state.client.clone(), state.age(self.clock.now()))
+        };
+        // Asked of the one that is given up: from here on it is fenced by its successor. All that a lane saw is that
+        // its records were thrown away; an open transaction is asked to begin, for the answer says why it is void.
+        let why = before.as_ref().and_then(|client| client.client.begin_transaction().err());
+        if let Some(error) = why.map(|why| self.judge("the transaction failed", &why, age))
+            && !error.is_stale()
+        {
+            return Err(error);
+        }
+        let timeout = {
             let mut state = self.lock();
-            let age = state.age(self.clock.now());
-            // Asked of the one that is given up: from here on it is fenced by its successor.
-            let fatal = state.client.as_ref().and_then(|client| client.client.client().fatal_error());
-            if fatal.is_some_and(|(code, _)| is_fenced(code)) && age < state.timeout / 2 {
-                return Err(self.taken_over());
-            }
+            state.client = None;
             state.since = None;
             if age >= state.timeout {
                 // It was given up because it took too long: the same work would take as long again.
@@ -178,7 +234,7 @@ impl crate::sink::Transaction for Transaction {
                 let timeout = humantime::format_duration(state.timeout).to_string();
                 tracing::warn!(timeout, "a transaction took longer than its time-out, which is raised");
             }
-            (state.timeout, state.client.take())
+            state.timeout
         };
         // Its own reports are of no interest any more; the lanes let go of it when they are told to go back.
         drop(before);
@@ -216,15 +272,8 @@ impl crate::sink::Transaction for Transaction {
             }
             error
         };
-        for GroupOffsets { group, offsets } in &offsets {
-            let group = group
-                .downcast_ref::<ConsumerGroupMetadata>()
-                .ok_or_else(|| Error::internal("offsets of a group that is not on a cluster"))?;
-            client
-                .client
-                .send_offsets_to_transaction(offsets, group, Timeout::Never)
-                .map_err(|e| judge("the positions cannot be added to the transaction", &e))?;
-        }
+        let (sent, offsets) = self.send(&client, offsets)?;
+        sent.map_err(|e| judge("the positions cannot be added to the transaction", &e))?;
         client
             .client
             .commit_transaction(Timeout::Never)

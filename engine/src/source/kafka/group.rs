@@ -219,7 +219,12 @@ impl Group {
 
     /// The offset at which each partition goes on: what the group committed, else where a new group starts.
     fn starts(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<(Partition, i64)>> {
-        let committed = self.patiently(|| base.committed_offsets(list.clone(), KAFKA_OPEN_TIMEOUT))?;
+        let committed = self.patiently(|| {
+            let found = base.committed_offsets(list.clone(), KAFKA_OPEN_TIMEOUT)?;
+            // An answer that failed for one partition has no offset for it, as if none had been committed.
+            found.elements().iter().try_for_each(|element| element.error())?;
+            Ok(found)
+        })?;
         let mut starts = Vec::with_capacity(list.count());
         let mut jumped = TopicPartitionList::new();
         let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
@@ -427,13 +432,18 @@ impl Control for KafkaControl {
             list.add_partition(&partition.topic, partition.partition);
         }
         drop(owned);
-        let found = consumer.committed_offsets(list, KAFKA_OPEN_TIMEOUT).map_err(|e| {
-            let what = format!("what the group has committed cannot be found out: {e}");
-            Error::passing(Code::X012, what)
-        })?;
+        // Passing whatever it is, but for rights that are missing: they would be missing the next time, too.
+        let fail = |error: KafkaError| {
+            let what = "what the group has committed cannot be found out";
+            match error.rdkafka_error_code().map(meaning) {
+                Some(Meaning::Denied) => crate::kafka::error(Code::X012, what, &error),
+                _ => Error::passing(Code::X012, format!("{what}: {error}")),
+            }
+        };
+        let found = consumer.committed_offsets(list, KAFKA_OPEN_TIMEOUT).map_err(fail)?;
         let mut committed = Positions::new();
         for element in found.elements() {
-            element.error().map_err(|e| Error::passing(Code::X012, format!("{}: {e}", element.topic())))?;
+            element.error().map_err(fail)?;
             if let Offset::Offset(at) = element.offset() {
                 let partition = Partition { topic: element.topic().into(), partition: element.partition() };
                 committed.insert(partition, at);
