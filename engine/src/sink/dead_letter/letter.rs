@@ -170,9 +170,8 @@ pub fn split<'a>(headers: &[Header<'a>]) -> Option<(Headers<'a>, Headers<'a>)> {
         rest.iter().partition(|(name, _)| name.starts_with(cause::PREFIX.as_bytes()));
     let is_number = |name| told(&causes, name).is_some_and(|text| text.parse::<i64>().is_ok());
     let is_there = |name| told(&causes, name).is_some();
-    if !(is_there(cause::STAGE) && is_there(cause::KIND) && is_there(cause::TOPIC))
-        || !(is_number(cause::PARTITION) && is_number(cause::OFFSET))
-    {
+    let named = is_there(cause::STAGE) && is_there(cause::KIND) && is_there(cause::TOPIC);
+    if !(named && is_number(cause::PARTITION) && is_number(cause::OFFSET)) {
         return None;
     }
     let mut originals = [before, &added].concat();
