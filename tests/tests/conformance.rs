@@ -240,7 +240,10 @@ fn file_sink(format: &str, base: &Path) -> Box<dyn Sink> {
         schema: &columns(),
     };
     let prepared = (kind.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    prepared.open(&sink::Open { lanes: 1, worker: "w".into(), traced: false }).unwrap().remove(0)
+    prepared
+        .open(&sink::Open { lanes: 1, worker: "w".into(), traced: false, transaction: None })
+        .unwrap()
+        .remove(0)
 }
 
 fn visible(base: &Path) -> Vec<i64> {
@@ -317,7 +320,9 @@ fn a_blackhole_counts_what_it_drops() {
     let settings =
         sink::Settings { pipeline: "p", name: "out", base, options: &options, format: None, schema: &schema };
     let prepared = (kind.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    let mut sinks = prepared.open(&sink::Open { lanes: 2, worker: "w".into(), traced: false }).unwrap();
+    let mut sinks = prepared
+        .open(&sink::Open { lanes: 2, worker: "w".into(), traced: false, transaction: None })
+        .unwrap();
     assert_eq!(sinks.len(), 2, "one a lane");
     let mut refused = Vec::new();
     sinks[0].write(&rows(0..5), &mut refused).unwrap();

@@ -80,7 +80,7 @@ pub(crate) fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result
         schema,
     };
     let prepared = (sink::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    prepared.open(&sink::Open { lanes, worker: "w".into(), traced: false })
+    prepared.open(&sink::Open { lanes, worker: "w".into(), traced: false, transaction: None })
 }
 
 /// Drains by committing everything that was handed out, from another thread as the committer does.
