@@ -5,14 +5,17 @@
 //! a record are sent again one by one, and only the one that fails alone is refused. Within a transaction a failure
 //! makes all of it void: they are sent alone when they come again.
 
+mod apart;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, BinaryArray};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::producer::BaseRecord;
 
+use self::apart::stays;
 use super::columns::{Columns, Parts};
 use super::ffi::{self, Topic};
 use super::ledger::{BATCH_ROWS_MAX, Ledger, Ticket};
@@ -149,14 +152,6 @@ fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether a failure would come again, whatever is done anew.
-fn stays(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as E;
-    let missing =
-        matches!(code, E::UnknownTopicOrPartition | E::UnknownTopic | E::UnknownPartition | E::InvalidTopic);
-    missing || meaning(code) == Meaning::Denied
-}
-
 fn refusal(topic: &str, bytes: usize, code: RDKafkaErrorCode) -> String {
     format!("topic `{topic}` refused a record of {bytes} bytes: {code}")
 }
@@ -180,35 +175,6 @@ impl KafkaSink {
         }
         self.state.sent.push_back(sent);
         self.state.partial = true;
-        Ok(())
-    }
-
-    /// Rows that would make a transaction void, or did.
-    fn find_apart(&self, sent: &Sent, transaction: &Transaction) -> Vec<(usize, Verdict)> {
-        let suspects = transaction.suspects();
-        let look = suspects.any();
-        let verdict = |row: usize| {
-            if sent.bytes(row) > self.record_bytes as u64 {
-                let bytes = sent.values.value(row).len();
-                let code = RDKafkaErrorCode::MessageSizeTooLarge;
-                return Some(Verdict::Refused(refusal(&self.topic, bytes, code)));
-            }
-            if look { suspects.verdict(&self.name, &sent.origins.get(row)) } else { None }
-        };
-        (0..sent.values.len()).filter_map(|row| Some((row, verdict(row)?))).collect()
-    }
-
-    /// The client that is to be used now.
-    fn refresh(&mut self) -> Result<()> {
-        let Writer::Shared(transaction, current) = &mut self.writer else { return Ok(()) };
-        let (producer, version) = transaction.client()?;
-        if current.as_ref().is_some_and(|(known, _)| *known == version) {
-            return Ok(());
-        }
-        if !self.state.sent.is_empty() {
-            return Err(Error::stale(Code::K002, "records of a transaction that was given up"));
-        }
-        *current = Some((version, Client::new(producer, &self.topic, self.compression)?));
         Ok(())
     }
 
@@ -247,79 +213,6 @@ impl KafkaSink {
                 return Ok(false);
             }
         }
-    }
-
-    /// Deals with the next row that needs care; returns whether that was possible now.
-    fn give_apart(&mut self, at: usize) -> Result<bool> {
-        let sent = &self.state.sent[at];
-        let (row, verdict) = sent.apart[sent.apart_done].clone();
-        match verdict {
-            Verdict::Refused(reason) => self.refuse_for(at, row, reason),
-            Verdict::Alone if !self.give_alone(at, row)? => return Ok(false),
-            Verdict::Alone => {}
-        }
-        let sent = &mut self.state.sent[at];
-        (sent.done, sent.apart_done) = (row + 1, sent.apart_done + 1);
-        Ok(true)
-    }
-
-    /// Gives one record with nothing else on its way, so that its report is about it and nothing else.
-    fn give_alone(&mut self, at: usize, row: usize) -> Result<bool> {
-        let Some(transaction) = self.transaction().map(Arc::clone) else {
-            return Err(Error::internal("only a transaction is made void by a record"));
-        };
-        let _alone = transaction.alone();
-        let producer = Arc::clone(&self.client()?.producer);
-        if producer.client.flush(KAFKA_BLOCK).is_err() {
-            return Ok(false);
-        }
-        self.check_reports(None)?;
-        let number = self.state.sent[at].number;
-        self.ledger.expect(number, 1);
-        match self.give(at, row) {
-            Ok(Given::Taken) => {}
-            other => {
-                self.ledger.unexpect(number, 1);
-                if let Given::Refused(code) = other? {
-                    self.refuse(at, row, code);
-                }
-                return Ok(true);
-            }
-        }
-        let delivered = producer.client.flush(transaction.timeout());
-        self.check_reports(Some((number, row)))?;
-        delivered.map_err(|e| Error::stale(Code::K002, format!("a record was not confirmed: {e}")))?;
-        Ok(true)
-    }
-
-    /// Within a transaction a report of a failure makes all of it void. What it says is kept: the cluster refused a
-    /// record, this one if it was `alone`.
-    fn check_reports(&mut self, alone: Option<(u64, usize)>) -> Result<()> {
-        let Some(transaction) = self.transaction().map(Arc::clone) else { return Ok(()) };
-        let mut failed = None;
-        for (number, row, code) in self.ledger.failures() {
-            let sent = &self.state.sent[self.find(number)];
-            if is_about_the_record(code) {
-                let reason = || refusal(&self.topic, sent.values.value(row).len(), code);
-                let verdict =
-                    if alone == Some((number, row)) { Verdict::Refused(reason()) } else { Verdict::Alone };
-                transaction.suspects().add(&self.name, &sent.origins.get(row), verdict);
-            } else if stays(code) {
-                return Err(self.failed(&KafkaError::MessageProduction(code)));
-            }
-            // The first says why; what follows was given up because of it.
-            failed = failed.or(Some(code));
-        }
-        match failed {
-            None => Ok(()),
-            Some(code) => Err(self.void(code)),
-        }
-    }
-
-    /// The transaction cannot be committed.
-    fn void(&self, code: RDKafkaErrorCode) -> Error {
-        let message = format!("topic `{}` on {} was not written: {code}", self.topic, self.brokers);
-        Error::stale(Code::K002, message)
     }
 
     /// Gives the rows up to this one, each by itself; returns whether all of them were taken.
