@@ -1,7 +1,8 @@
 //! What exactly once costs: throughput beside at least once in one run, and the latency at half load as those see it
 //! who wait for commits.
 //!
-//! `delivery [--records N] [--rounds R] [--interval TIME] [--rate N] [--seconds S] [--history FILE]`. The runs alternate
+//! `delivery [--records N] [--rounds R] [--interval TIME] [--rate N] [--seconds S] [--set KEY=VALUE]
+//! [--history FILE]`. The runs alternate
 //! over one topic; every output is counted by a consumer that reads what is committed.
 
 use std::error::Error;
@@ -43,12 +44,14 @@ struct Args {
     interval: String,
     rate: u64,
     seconds: u64,
+    /// Given on to the workers.
+    set: Vec<String>,
     history: Option<PathBuf>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
     let (interval, history) = ("100ms".to_owned(), None);
-    let mut args = Args { records: 2_000_000, rounds: 5, interval, rate: 50_000, seconds: 20, history };
+    let mut args = Args { records: 2_000_000, rounds: 5, interval, rate: 50_000, seconds: 20, set: vec![], history };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
@@ -58,6 +61,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--interval" => args.interval = value,
             "--rate" => args.rate = value.parse()?,
             "--seconds" => args.seconds = value.parse()?,
+            "--set" => args.set.extend(["--set".to_owned(), value]),
             "--history" => args.history = Some(value.into()),
             other => return Err(format!("there is no option {other}").into()),
         }
@@ -103,7 +107,7 @@ fn worker(
     let text = PIPELINE.replace("BROKERS", brokers).replace("INTERVAL", &args.interval);
     fs::write(&file, text.replace("GUARANTEE", guarantee).replace("INPUT", input).replace("NAME", name))?;
     let mut command = Command::new(std::env::current_exe()?.with_file_name("pipe"));
-    command.arg("run").arg(&file).args(more).args(["--admin", "off", "--worker-id", "bench"]);
+    command.arg("run").arg(&file).args(more).args(&args.set).args(["--admin", "off", "--worker-id", "bench"]);
     command.env("PIPE_STAGES", pipe_tests::stages());
     Ok(command)
 }
@@ -184,7 +188,7 @@ fn now() -> u64 {
 /// first quarter left out.
 fn paced(args: &Args, brokers: &str, input: &str, output: &str) -> Result<Vec<u64>, Box<dyn Error>> {
     let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", brokers).set("linger.ms", "1").create()?;
+        ClientConfig::new().set("bootstrap.servers", brokers).set("linger.ms", "5").create()?;
     let total = args.rate * args.seconds;
     let consumer = reader(brokers, output)?;
     let reading = std::thread::spawn(move || {
