@@ -31,7 +31,7 @@ pub const BATCH_ROWS: usize = 8_192;
 /// Bytes of originals in a batch that a source hands over.
 pub const BATCH_BYTES: usize = 1 << 20;
 /// A source hands over what it has after this long, so that a trickle is not held back.
-pub const BATCH_AGE: Duration = Duration::from_millis(20);
+pub const BATCH_AGE: Duration = Duration::from_millis(5);
 
 /// Batches a channel holds: two keep both ends busy, four ride out a hiccup.
 pub const CHANNEL_BATCHES_MAX: usize = 4;

@@ -14,12 +14,13 @@ pub(crate) enum Must {
     GoBack,
     /// End with this code, and say this.
     Stop(&'static str, &'static str),
+    /// Go back the first time, for it may be a late request of its own; the second time is another worker of this
+    /// identity, which is said.
+    Twin,
 }
 
-use Must::{GoBack, GoOn, Stop};
+use Must::{GoBack, GoOn, Stop, Twin};
 
-/// Another worker of this identity.
-const TWIN: Must = Stop("X013", "--worker-id");
 /// The cluster does not let this user.
 const DENIED: Must = Stop("X012", "allow this user to");
 
@@ -115,7 +116,7 @@ pub(crate) const CALLS: [Call; 8] = [
                     RD_KAFKA_RESP_ERR_UNKNOWN,
                 ],
             ),
-            (TWIN, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
+            (Twin, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
             (
                 DENIED,
                 &[
@@ -151,7 +152,7 @@ pub(crate) const CALLS: [Call; 8] = [
                     RD_KAFKA_RESP_ERR_UNKNOWN,
                 ],
             ),
-            (TWIN, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
+            (Twin, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
             (
                 DENIED,
                 &[
@@ -193,7 +194,7 @@ pub(crate) const CALLS: [Call; 8] = [
                     RD_KAFKA_RESP_ERR_UNKNOWN,
                 ],
             ),
-            (TWIN, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
+            (Twin, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
             (
                 DENIED,
                 &[
@@ -229,7 +230,7 @@ pub(crate) const CALLS: [Call; 8] = [
                     RD_KAFKA_RESP_ERR_UNKNOWN,
                 ],
             ),
-            (TWIN, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
+            (Twin, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
             (
                 DENIED,
                 &[
@@ -274,7 +275,7 @@ pub(crate) const CALLS: [Call; 8] = [
                     RD_KAFKA_RESP_ERR_UNKNOWN,
                 ],
             ),
-            (TWIN, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
+            (Twin, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED]),
             // X012 or K002: whether the client or the report of a record says so first.
             (
                 Stop("", "this user"),

@@ -38,11 +38,20 @@ fn rows(call: &Call) -> (String, Vec<String>) {
                 let void = vec![RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION];
                 injected.push((RDKafkaApiKey::TxnOffsetCommit, void));
             }
-            let did = bench.disturb(|cluster| {
-                injected.iter().for_each(|(api, errors)| cluster.request_errors(*api, errors));
-            });
-            bench.calm(injected.iter().map(|(api, _)| *api));
+            let mut inject = || {
+                let did = bench.disturb(|cluster| {
+                    injected.iter().for_each(|(api, errors)| cluster.request_errors(*api, errors));
+                });
+                bench.calm(injected.iter().map(|(api, _)| *api));
+                did
+            };
+            let first = inject();
+            let did = match (must, &first) {
+                (Must::Twin, Did::Went(1..)) => inject(),
+                _ => first,
+            };
             let ok = match (must, &did) {
+                (Must::Twin, Did::Stopped(last)) => last.contains("X013") && last.contains("--worker-id"),
                 (Must::GoOn, Did::Went(0)) => true,
                 (Must::GoBack, Did::Went(times)) => *times > 0,
                 (Must::Stop(code, says), Did::Stopped(last)) => last.contains(code) && last.contains(says),

@@ -181,12 +181,6 @@ impl Prepared for Target {
     }
 
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
-        self.open_lanes(open).map_err(|e| e.context(format!("sink `{}`", self.name)))
-    }
-}
-
-impl Target {
-    fn open_lanes(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         let lanes = open.lanes;
         assert!(lanes <= LANES_MAX, "{lanes} lanes");
         self.look()?;
@@ -226,7 +220,9 @@ impl Target {
         }
         Ok(sinks)
     }
+}
 
+impl Target {
     /// The topic is there, or is made.
     fn look(&self) -> Result<()> {
         let Options { topic, create, partitions, replication, .. } = &self.options;

@@ -44,6 +44,8 @@ struct State {
     timeout: Duration,
     /// When the first record of this transaction was written.
     since: Option<Duration>,
+    /// When a client was fenced last that was not too old.
+    fenced: Option<Duration>,
 }
 
 impl State {
@@ -72,7 +74,7 @@ impl Transaction {
             cluster,
             id,
             ledgers: Mutex::default(),
-            state: Mutex::new(State { client: None, version: 0, timeout, since: None }),
+            state: Mutex::new(State { client: None, version: 0, timeout, since: None, fenced: None }),
             suspects: Suspects::default(),
             alone: RwLock::new(()),
             clock: SystemClock::default(),
@@ -109,7 +111,15 @@ impl Transaction {
         }
     }
 
-    fn taken_over(&self) -> Error {
+    /// A broker knows a newer client of this id. Once that may be one of ours whose request was held up on its way: it
+    /// is fenced in turn. Who is fenced again within the time of a transaction has a twin that does the same.
+    fn fenced(&self, message: String) -> Error {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let before = state.fenced.replace(now);
+        if before.is_none_or(|at| now.saturating_sub(at) >= state.timeout) {
+            return Error::stale(Code::X012, message);
+        }
         let message = format!("another worker has taken over the transactional id `{}`", self.id);
         Error::external(Code::X013, message).help("give each worker an own `--worker-id`, or leave it out")
     }
@@ -186,7 +196,7 @@ impl Transaction {
         let message = format!("{what}: {error}");
         match code {
             // A broker that gives up a transaction whose time is over fences its client, too.
-            Some(code) if is_fenced(code) && age < timeout / 2 => self.taken_over(),
+            Some(code) if is_fenced(code) && age < timeout / 2 => self.fenced(message),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => {
                 let message = format!(
                     "the cluster does not take transactions of {}",

@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::codec::Problem;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::kafka::{self, Cluster, Known, Probe, Topics, Voice};
 use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 use crate::units::{
@@ -122,8 +122,7 @@ impl Prepared for Source {
     }
 
     fn open(&self, open: Open) -> Result<Opened> {
-        let context = |e: Error| e.context(format!("source `{}`", self.name));
-        let (known, targets) = self.look(open.until_end).map_err(context)?;
+        let (known, targets) = self.look(open.until_end)?;
         let partitions = known.values().filter_map(|count| usize::try_from(*count).ok()).sum();
         let lanes: Vec<Arc<Lane>> = (0..open.lanes.max(1)).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared::new(lanes, open.until_end, targets, self.out_of_range));
@@ -136,7 +135,7 @@ impl Prepared for Source {
             consumer: OnceLock::new(),
             closing: AtomicBool::new(false),
         };
-        let fail = |e| context(kafka::error(Code::S001, "the consumer cannot be made", &e));
+        let fail = |e| kafka::error(Code::S001, "the consumer cannot be made", &e);
         let consumer: BaseConsumer<Group> =
             self.config(partitions).create_with_context(group).map_err(fail)?;
         let consumer = Arc::new(consumer);
