@@ -8,6 +8,7 @@ use pipe_tests::kafka::{self, Broker, unique};
 use serde_json::json;
 
 use super::failures::raw;
+use super::group::Stream;
 use super::{
     LONG, Pipeline, Record, Writer, committed, copy, patiently, records, records_committed, topic_with,
 };
@@ -203,4 +204,32 @@ fn what_is_not_committed_is_not_seen_and_an_end_leaves_nothing_open() {
     worker.stop();
     assert_eq!(seen(broker, &to), once(1, 100));
     assert_eq!(committed(broker, &name, &from, 1), BTreeMap::from([(0, 100)]));
+}
+
+#[test]
+fn four_workers_come_and_go_while_records_flow_and_nothing_comes_twice() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["once-scale", "from", "to"].map(unique);
+    broker.topic(&from, 8);
+    broker.topic(&to, 8);
+    let pipeline = Pipeline::new(broker, &format!("{EXACTLY}{}", copy(&name, &from, &to)));
+    let stream = Stream::start(broker, &from, 8);
+    let mut workers = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        let mut worker = pipeline.start(&["--worker-id", id]);
+        worker.says("\"partition assigned\"");
+        std::thread::sleep(Duration::from_millis(500));
+        workers.push(worker);
+    }
+    let last = workers.pop().unwrap();
+    for worker in workers {
+        worker.stop();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let count = stream.end();
+    patiently(LONG, "all is committed", || {
+        committed(broker, &name, &from, 8).values().filter(|&&at| at == count).count() == 8
+    });
+    last.stop();
+    assert_eq!(seen(broker, &to), once(8, count));
 }
