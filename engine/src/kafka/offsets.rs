@@ -40,6 +40,7 @@ impl Offsets {
     /// Clients for a group; nothing is asked yet.
     pub fn new(cluster: &Cluster, group: &str, node: &str) -> Result<Self> {
         let client = cluster
+            .outside()
             .config(&[
                 ("group.id", group),
                 ("enable.auto.commit", "false"),
