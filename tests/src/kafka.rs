@@ -156,6 +156,10 @@ impl Broker {
              transaction.state.log.num.partitions=4\n\
              group.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=1000\n\
+             group.consumer.min.session.timeout.ms=1000\n\
+             group.consumer.session.timeout.ms=6000\n\
+             group.consumer.min.heartbeat.interval.ms=500\n\
+             group.consumer.heartbeat.interval.ms=500\n\
              auto.create.topics.enable=false\n\
              log.cleaner.backoff.ms=500\n\
              log.retention.ms=-1\n"

@@ -164,6 +164,31 @@ fn a_secret_that_is_none_names_its_key_and_its_path() {
 }
 
 #[test]
+fn the_protocol_of_kip_848_is_a_preview_and_has_other_properties() {
+    let pipeline = |topics: &str, properties: &str| {
+        format!(
+            "name: p\nsources:\n  in:\n    kafka: {{ brokers: \"b:1\", topics: [{topics}], properties: {{ {properties} }} \
+             }}\n    format: raw\nsinks: {{ out: {{ from: in, blackhole: }} }}\n"
+        )
+    };
+    let scratch = Scratch::new(&pipeline("t", "group.protocol: consumer, group.remote.assignor: uniform"));
+    scratch.pipe(&["check"]).says(0, &["warning P010", "KIP-848 is a preview"]);
+    let rest = "session.timeout.ms: 6000, heartbeat.interval.ms: 500";
+    scratch.write("pipeline.yaml", pipeline("t", &format!("group.protocol: classic, {rest}")));
+    let ended = scratch.pipe(&["check"]);
+    ended.says(0, &[]);
+    assert_eq!(ended.stderr, "");
+    scratch.write("pipeline.yaml", pipeline("\"^t\"", &format!("group.protocol: consumer, {rest}")));
+    let refused = ["`session.timeout.ms`", "`heartbeat.interval.ms`", "patterns of topics", "error P009"];
+    scratch.pipe(&["check"]).says(2, &refused);
+    let assignor = "group.protocol: consumer, partition.assignment.strategy: range";
+    scratch.write("pipeline.yaml", pipeline("t", assignor));
+    scratch.pipe(&["check"]).says(2, &["C005", "`partition.assignment.strategy` cannot be set"]);
+    scratch.write("pipeline.yaml", pipeline("t", "group.protocol: eager"));
+    scratch.pipe(&["check"]).says(2, &["C005", "eager"]);
+}
+
+#[test]
 fn suspicious_settings_are_warned_of_with_the_key_to_change() {
     let pipeline = "name: p\nsources:\n  in:\n    kafka: { brokers: \"b:1\", topics: [t], properties: { \
                     max.poll.interval.ms: 10000, session.timeout.ms: 6000 } }\n    format: raw\n    on_failure: skip\n\

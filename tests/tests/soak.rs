@@ -30,6 +30,12 @@ fn nothing_is_lost_or_doubled_by_kills_and_faults_in_a_complex_topology() {
     soak(&Options { faults: true, ..Options::new(Shape::Complex, 12, seed()) }, &Broker::start());
 }
 
+#[test]
+fn nothing_is_lost_or_doubled_with_the_group_protocol_of_kip_848() {
+    let protocol = "consumer".to_owned();
+    soak(&Options { protocol, ..Options::new(Shape::Simple, 5, seed()) }, kafka::shared());
+}
+
 /// The test of the test: where repeats are allowed they are seen, so a run without them means something.
 #[test]
 fn at_least_once_loses_nothing_and_its_repeats_are_noticed() {

@@ -78,7 +78,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("delivery.timeout.ms", "a record is tried until it is delivered or refused"),
     ("message.timeout.ms", "a record is tried until it is delivered or refused"),
     ("group.id", "the consumer group is the pipeline's name"),
-    ("group.protocol", "the classic protocol carries the delivery promise"),
     ("isolation.level", "only committed records are ever read"),
     ("metadata.broker.list", "use `brokers:`"),
     ("partition.assignment.strategy", "the assignor is always cooperative-sticky"),
@@ -86,6 +85,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("plugin.library.paths", "native code is not loaded from a pipeline file"),
     ("transactional.id", "transactional ids belong to the engine"),
 ];
+
+/// Properties that make a client a certain member of its group. Whoever only asks is none.
+const MEMBER: &[&str] = &["group.instance.id", "group.protocol", "group.remote.assignor"];
 
 const MESSAGE_BYTES: &str = "message.max.bytes";
 /// librdkafka's own value for it.
@@ -159,6 +161,13 @@ impl Cluster {
     /// `bootstrap.servers`, sorted, without repeats.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// The same cluster for a client that asks and is a member of nothing: it can neither fence a member nor be fenced.
+    pub fn outside(&self) -> Self {
+        let mut outside = self.clone();
+        outside.properties.retain(|name, _| !MEMBER.contains(&name.as_str()));
+        outside
     }
 
     /// A property that the pipeline gives.
@@ -411,6 +420,8 @@ pub fn meaning(code: RDKafkaErrorCode) -> Meaning {
         | E::NotEnoughReplicas
         | E::NotEnoughReplicasAfterAppend
         | E::IllegalGeneration
+        | E::StaleMemberEpoch
+        | E::FencedMemberEpoch
         | E::UnknownMemberId
         | E::RebalanceInProgress
         | E::State

@@ -15,6 +15,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::units::{KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
 
+/// The state of a group of which only a commit tells whether it is live.
+const UNSEEN: &str = "of the protocol of KIP-848, its members cannot be listed";
+
 /// Topic and number of a partition.
 pub type Place = (Arc<str>, i32);
 
@@ -30,7 +33,7 @@ pub struct Offsets {
 /// Who is in a group.
 #[derive(Debug, Default)]
 pub struct Membership {
-    /// As the coordinator calls it (`Stable`, `Empty`); empty where there is no such group.
+    /// As the coordinator calls it (`Stable`, `Empty`) where it does; empty where there is no such group.
     pub state: String,
     /// Each member: client, host and id, in words.
     pub members: Vec<String>,
@@ -40,6 +43,7 @@ impl Offsets {
     /// Clients for a group; nothing is asked yet.
     pub fn new(cluster: &Cluster, group: &str, node: &str) -> Result<Self> {
         let client = cluster
+            .outside()
             .config(&[
                 ("group.id", group),
                 ("enable.auto.commit", "false"),
@@ -95,10 +99,9 @@ impl Offsets {
             let host = m.client_host().trim_start_matches('/');
             format!("{} at {host} ({})", m.client_id(), m.id())
         };
-        Ok(Membership {
-            state: info.state().to_owned(),
-            members: info.members().iter().map(member).collect(),
-        })
+        // A group that is listed is not dead: so brokers call one of KIP-848 to a client that asks about classic ones.
+        let state = if info.state() == "Dead" { UNSEEN } else { info.state() };
+        Ok(Membership { state: state.to_owned(), members: info.members().iter().map(member).collect() })
     }
 
     /// Commits offsets for the group. Refused by its coordinator while it has members.

@@ -35,6 +35,7 @@ impl Probe {
     /// A client; nothing is asked yet. `code` is that of the errors that say "cannot be opened".
     pub fn new(cluster: &Cluster, node: &str, code: Code) -> Result<Self> {
         let client = cluster
+            .outside()
             .config(&[("isolation.level", "read_committed")])
             .create_with_context(Voice::new(node))
             .map_err(|e| super::error(code, "the client cannot be made", &e))?;

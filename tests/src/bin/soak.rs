@@ -16,7 +16,7 @@ pipe-soak [OPTION VALUE]... [--faults] [--keep] [--plan]
   --seed N                         replays what a run did [by the time]
   --guarantee exactly_once|at_least_once [exactly_once]
   --commit-interval TIME           as in a pipeline file [100ms]
-  --protocol classic               of the consumer group
+  --protocol classic|consumer      of the consumer group [classic]
   --rate N                         records a second [1000]
   --faults                         freeze workers and the broker, kill the broker, restart workers in turn, too
   --keep                           keep the logs even if all is well
@@ -51,14 +51,14 @@ fn args() -> Result<Args> {
         match (name.as_str(), value.as_str()) {
             ("--topology", "simple") => shapes = vec![Shape::Simple],
             ("--topology", "complex") => shapes = vec![Shape::Complex],
-            ("--topology", "both") | ("--protocol", "classic") => {}
+            ("--topology", "both") => {}
             ("--kills", n) => options.kills = n.parse()?,
             ("--workers", n) => options.workers = n.parse()?,
             ("--seed", n) => options.seed = n.parse()?,
             ("--rate", n) => options.rate = n.parse()?,
             ("--guarantee", "exactly_once" | "at_least_once") => options.guarantee = value,
             ("--commit-interval", _) => options.commit_interval = value,
-            ("--protocol", "consumer") => return Err("only the classic protocol is there yet".into()),
+            ("--protocol", "classic" | "consumer") => options.protocol = value,
             _ => return Err(format!("`{name} {value}` is no option").into()),
         }
     }

@@ -57,6 +57,8 @@ pub struct Options {
     pub guarantee: String,
     /// As in the pipeline file.
     pub commit_interval: String,
+    /// `group.protocol` of the workers: `classic` or `consumer`.
+    pub protocol: String,
     /// Whether workers and the broker are frozen, the broker is killed and workers are restarted in turn, too.
     pub faults: bool,
     /// Records a second.
@@ -69,6 +71,7 @@ impl Options {
     /// Three workers, exactly once, 100 ms, no other faults.
     pub fn new(shape: Shape, kills: u32, seed: u64) -> Self {
         let (guarantee, commit_interval) = ("exactly_once".to_owned(), "100ms".to_owned());
+        let protocol = "classic".to_owned();
         Self {
             shape,
             kills,
@@ -76,6 +79,7 @@ impl Options {
             seed,
             guarantee,
             commit_interval,
+            protocol,
             faults: false,
             rate: 1_000,
             keep: false,
@@ -98,13 +102,14 @@ pub fn run(options: &Options, broker: &Broker) -> Result<Report> {
     let topology = Topology::new(options.shape, &unique("soak"));
     topology.make_topics(broker);
     let folder = tempfile::Builder::new().prefix("pipe-soak-").tempdir()?;
-    let pipeline = topology.pipeline(&options.guarantee, &options.commit_interval);
+    let pipeline = topology.pipeline(&options.guarantee, &options.commit_interval, &options.protocol);
     std::fs::write(folder.path().join("pipeline.yaml"), pipeline)?;
     let result = {
         let crew = Crew::new(folder.path(), broker.address(), options.workers);
         let start = Instant::now();
         let mut run = Run { options, broker, topology, crew, start, deeds: Deeds::default() };
-        run.say(&format!("{:?}, {} kills, seed {}", options.shape, options.kills, options.seed));
+        let Options { shape, kills, seed, protocol, .. } = options;
+        run.say(&format!("{shape:?}, {kills} kills, seed {seed}, protocol {protocol}"));
         run.whole()
     };
     if options.keep || result.as_ref().map_or(true, |report| !report.problems.is_empty()) {

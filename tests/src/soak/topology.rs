@@ -69,12 +69,17 @@ impl Topology {
     }
 
     /// The pipeline file.
-    pub fn pipeline(&self, guarantee: &str, commit_interval: &str) -> String {
+    pub fn pipeline(&self, guarantee: &str, commit_interval: &str, protocol: &str) -> String {
         let session = super::schedule::SESSION.as_millis();
+        // With the other protocol the broker says both: see `kafka::Broker`.
+        let member = match protocol {
+            "classic" => format!("session.timeout.ms: {session}, heartbeat.interval.ms: 500"),
+            other => format!("group.protocol: {other}"),
+        };
         let source = |topic: &str| {
             format!(
                 "{{ kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topics: [{topic}], \
-                 properties: {{ session.timeout.ms: {session}, heartbeat.interval.ms: 500 }} }}, \
+                 properties: {{ {member} }} }}, \
                  format: {{ json: {{ columns: {{ kind: int64, id: int64, key: utf8, seq: int64 }} }} }} }}"
             )
         };

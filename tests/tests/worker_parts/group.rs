@@ -39,7 +39,7 @@ impl Stream {
 }
 
 /// Number of partitions that a worker's log says it was given.
-fn assigned(log: &str) -> usize {
+pub(super) fn assigned(log: &str) -> usize {
     log.matches("\"partition assigned\"").count()
 }
 

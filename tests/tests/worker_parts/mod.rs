@@ -6,6 +6,7 @@ mod failures;
 mod group;
 mod job;
 mod letters;
+mod membership;
 mod offsets;
 mod outage;
 mod probes;

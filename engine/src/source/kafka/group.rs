@@ -22,6 +22,7 @@ use super::gather::Gather;
 use super::lane::{Lane, Tap, lock};
 use super::options::{OutOfRange, Start};
 use super::owned::Owned;
+use super::protocol;
 use super::range::{self, Jumps};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
@@ -127,6 +128,8 @@ pub(super) struct Group {
     pub(super) start: Start,
     /// Partitions of each topic that were there when the source was opened.
     pub(super) known: BTreeMap<Arc<str>, i32>,
+    /// Its name as a static member.
+    pub(super) instance: Option<String>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// The consumer that this is the context of.
     pub(super) consumer: OnceLock<Weak<BaseConsumer<Group>>>,
@@ -305,6 +308,12 @@ impl Group {
     }
 }
 
+/// Why librdkafka has given this consumer up, if it has.
+fn given_up(consumer: &BaseConsumer<Group>) -> Option<Error> {
+    let (code, text) = consumer.client().fatal_error()?;
+    Some(protocol::given_up(code, &text, consumer.context().instance.as_deref()))
+}
+
 fn no_answer() -> Error {
     let wait = humantime::format_duration(KAFKA_COMMIT_WAIT);
     Error::passing(Code::X001, format!("the group's coordinator did not answer a commit within {wait}"))
@@ -351,9 +360,6 @@ impl Control for KafkaControl {
                     .fail(Error::internal("a record came by the group's queue, not by its partition's"));
             }
             Some(Err(error)) => match error.rdkafka_error_code() {
-                _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                    self.shared.fail(crate::kafka::error(Code::S002, "the consumer failed", &error));
-                }
                 Some(code) if meaning(code) == Meaning::Denied => {
                     self.shared.fail(crate::kafka::error(
                         Code::S002,
@@ -366,6 +372,11 @@ impl Control for KafkaControl {
             },
             None => {}
         }
+        // Not by the error that the poll gave: it says only that there is such a one.
+        if let Some(error) = given_up(&consumer) {
+            self.shared.fail(error);
+        }
+        self.shared.check()?;
         self.shared.jumps.serve(&consumer, &self.shared)?;
         self.ask(&consumer);
         self.shared.check()
@@ -393,6 +404,9 @@ impl Control for KafkaControl {
             return Err(no_answer());
         }
         let fail = |code| {
+            if let Some(error) = given_up(&consumer) {
+                return error;
+            }
             let error = KafkaError::ConsumerCommit(code);
             crate::kafka::error(Code::X001, "the group's offsets cannot be committed", &error)
         };

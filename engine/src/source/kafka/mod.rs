@@ -11,6 +11,7 @@ mod group;
 mod lane;
 mod options;
 pub(crate) mod owned;
+mod protocol;
 mod range;
 
 use std::sync::atomic::AtomicBool;
@@ -31,6 +32,7 @@ use crate::units::{
 use group::{Group, KafkaControl, Shared};
 use lane::{KafkaReader, Lane};
 use options::{Options, OutOfRange, Start};
+use protocol::Protocol;
 
 /// The kind.
 pub static KIND: SourceKind = SourceKind {
@@ -50,6 +52,8 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let mut problems = Vec::new();
     let cluster = Cluster::new(&options.brokers, &options.properties, &mut problems);
     let topics = Topics::new(options.topics, &mut problems);
+    let protocol = Protocol::of(&cluster);
+    protocol.check(&cluster, &topics, &mut problems);
     let schema = settings.format.and_then(|format| format.schema());
     if schema.is_none() {
         let help = "such as `json` with `columns:`, `csv` with `columns:`, or `raw`";
@@ -65,6 +69,7 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
             start: options.start,
             out_of_range: options.out_of_range,
             cluster,
+            protocol,
             schema,
         })),
         _ => Err(problems),
@@ -78,6 +83,7 @@ struct Source {
     start: Start,
     out_of_range: OutOfRange,
     cluster: Cluster,
+    protocol: Protocol,
     schema: SchemaRef,
 }
 
@@ -104,17 +110,18 @@ impl Prepared for Source {
     }
 
     fn warnings(&self) -> Vec<Problem> {
+        let mut warnings: Vec<Problem> = self.protocol.warning().into_iter().collect();
         // A thread of its own polls the group, and it waits while what is revoked drains.
         let given = self.cluster.number("max.poll.interval.ms");
-        let Some(given) = given.filter(|ms| u128::from(*ms) < REVOKE_TIMEOUT.as_millis()) else {
-            return Vec::new();
-        };
-        let wait = humantime::format_duration(REVOKE_TIMEOUT);
-        let message = format!(
-            "a rebalance may hold this worker for {wait}, and after {given} ms the group takes it for dead"
-        );
-        let help = "raise `max.poll.interval.ms`, or leave it out";
-        vec![Problem::new(Code::P010, "/properties/max.poll.interval.ms", message).help(help)]
+        if let Some(given) = given.filter(|ms| u128::from(*ms) < REVOKE_TIMEOUT.as_millis()) {
+            let wait = humantime::format_duration(REVOKE_TIMEOUT);
+            let message = format!(
+                "a rebalance may hold this worker for {wait}, and after {given} ms the group takes it for dead"
+            );
+            let help = "raise `max.poll.interval.ms`, or leave it out";
+            warnings.push(Problem::new(Code::P010, "/properties/max.poll.interval.ms", message).help(help));
+        }
+        warnings
     }
 
     fn reads(&self, topic: &str) -> Option<&str> {
@@ -131,6 +138,7 @@ impl Prepared for Source {
             shared: Arc::clone(&shared),
             start: self.start,
             known,
+            instance: self.instance(),
             runtime: Arc::clone(&open.runtime),
             consumer: OnceLock::new(),
             closing: AtomicBool::new(false),
@@ -196,7 +204,6 @@ impl Source {
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
-            ("partition.assignment.strategy", "cooperative-sticky"),
             // Not "true": batch consumption takes such an event for a record, so the position that librdkafka
             // goes back to after a rebalance would be one too far and a record would be lost.
             ("enable.partition.eof", "false"),
@@ -204,6 +211,7 @@ impl Source {
             ("queued.max.messages.kbytes", &kbytes),
             ("queued.min.messages", &records),
         ];
+        defaults.extend(self.protocol.defaults());
         if patterns {
             defaults.push(("topic.metadata.refresh.interval.ms", KAFKA_PATTERN_REFRESH_MS));
         }

@@ -27,7 +27,8 @@ pub(super) struct Options {
     /// decides it once and by hand.
     #[serde(default)]
     pub(super) out_of_range: OutOfRange,
-    /// Properties of librdkafka, such as `security.protocol`, `sasl.mechanism`, `ssl.ca.location`.
+    /// Properties of librdkafka, such as `security.protocol`, `sasl.mechanism`, `ssl.ca.location`. `group.instance.id`
+    /// makes the worker a static member of the group; `group.protocol: consumer` (KIP-848) is a preview.
     #[serde(default)]
     pub(super) properties: Properties,
 }
