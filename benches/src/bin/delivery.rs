@@ -51,7 +51,8 @@ struct Args {
 
 fn args() -> Result<Args, Box<dyn Error>> {
     let (interval, history) = ("100ms".to_owned(), None);
-    let mut args = Args { records: 2_000_000, rounds: 5, interval, rate: 50_000, seconds: 20, set: vec![], history };
+    let mut args =
+        Args { records: 2_000_000, rounds: 5, interval, rate: 50_000, seconds: 20, set: vec![], history };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;

@@ -15,7 +15,7 @@ use super::{
 const EXACTLY: &str = "delivery: { guarantee: exactly_once }\n";
 
 /// How often each `n` of each partition `p` is in a topic, as those see it who wait for commits; in order.
-fn seen(broker: &Broker, topic: &str) -> BTreeMap<i64, Vec<i64>> {
+pub(super) fn seen(broker: &Broker, topic: &str) -> BTreeMap<i64, Vec<i64>> {
     let mut seen: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for record in records_committed(broker, topic) {
         let json = record.json();
@@ -25,7 +25,7 @@ fn seen(broker: &Broker, topic: &str) -> BTreeMap<i64, Vec<i64>> {
 }
 
 /// Each partition's numbers once and in order.
-fn once(partitions: i64, count: i64) -> BTreeMap<i64, Vec<i64>> {
+pub(super) fn once(partitions: i64, count: i64) -> BTreeMap<i64, Vec<i64>> {
     (0..partitions).map(|p| (p, (0..count).collect())).collect()
 }
 

@@ -10,6 +10,7 @@ mod offsets;
 mod outage;
 mod probes;
 mod resets;
+mod several;
 mod tails;
 mod traces;
 
