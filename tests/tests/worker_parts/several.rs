@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pipe_tests::kafka::{self, Broker, unique};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -183,7 +183,8 @@ fn the_open_transaction_of_a_dead_worker_is_waited_for_however_long_it_takes() {
     Writer::new(broker).numbers(&from, 1, 0..10);
     let dead = hold(broker, &name, &from, 4);
     let yaml = format!("delivery: {{ guarantee: exactly_once }}\n{}", copy(&name, &from, &to));
-    let mut worker = Pipeline::new(broker, &yaml).start(&["--until-end"]);
+    let pipeline = Pipeline::new(broker, &yaml);
+    let mut worker = pipeline.start(&["--until-end"]);
     worker.says("assigned partitions wait");
     // Longer than anything else may take that a rebalance asks for.
     std::thread::sleep(Duration::from_secs(75));
@@ -194,6 +195,16 @@ fn the_open_transaction_of_a_dead_worker_is_waited_for_however_long_it_takes() {
     dead.commit_transaction(LONG).unwrap();
     worker.wait(LONG).ok();
     assert_eq!(seen(broker, &to), BTreeMap::from([(0, (4..10).collect())]), "on where the dead one was");
+}
+
+/// How long the next worker waits for its partitions.
+fn wait_of(pipeline: &Pipeline) -> Duration {
+    let started = Instant::now();
+    let mut next = pipeline.start(&[]);
+    next.says("\"partition assigned\"");
+    let took = started.elapsed();
+    next.stop();
+    took
 }
 
 #[test]
@@ -207,20 +218,36 @@ fn a_worker_that_stops_with_an_error_leaves_the_group() {
         // A member that does not leave is there for half a minute.
         let yaml = yaml.replace("session.timeout.ms: 6000", "session.timeout.ms: 30000");
         let stops = yaml.replace("sources:\n  in:\n", "sources:\n  in:\n    on_failure: stop\n");
+        let (stops, goes_on) = (Pipeline::new(broker, &stops), Pipeline::new(broker, &yaml));
         let writer = Writer::new(broker);
-        let mut worker = Pipeline::new(broker, &stops).start(&[]);
+        let mut worker = stops.start(&[]);
         worker.says("\"partition assigned\"");
         writer.numbers(&from, 2, 0..100);
         writer.write(&from, &Record::new(0, "broken"));
         writer.flush();
+        // A lane fails.
         let end = worker.wait(LONG).failed("X002", "in");
         assert!(!end.log.contains("left behind"), "{}", end.log);
-        let started = Instant::now();
-        let mut next = Pipeline::new(broker, &yaml).start(&[]);
-        next.says("\"partition assigned\"");
-        let took = started.elapsed();
-        println!("{guarantee}: the next worker had its partitions after {took:?}");
-        next.stop();
+        let took = wait_of(&goes_on);
+        println!("{guarantee}: after X002 the next worker had its partitions after {took:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+
+        // What was assigned cannot be taken.
+        let mut outside = TopicPartitionList::new();
+        outside.add_partition_offset(&from, 0, Offset::Offset(5_000)).unwrap();
+        let member: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", broker.address())
+            .set("group.id", &name)
+            .create()
+            .unwrap();
+        member.commit(&outside, CommitMode::Sync).unwrap();
+        drop(member);
+        let end = stops.start(&[]).wait(LONG).failed("S004", &from);
+        println!("{guarantee}: S004 took {:?}", end.took);
+        assert!(!end.log.contains("left behind"), "{}", end.log);
+        let elsewhere = yaml.replace("topics:", "out_of_range: earliest, topics:");
+        let took = wait_of(&Pipeline::new(broker, &elsewhere));
+        println!("{guarantee}: after S004 the next worker had its partitions after {took:?}");
         assert!(took < Duration::from_secs(15), "{took:?}");
     }
 }
