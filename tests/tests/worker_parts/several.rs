@@ -251,3 +251,53 @@ fn a_worker_that_stops_with_an_error_leaves_the_group() {
         assert!(took < Duration::from_secs(15), "{took:?}");
     }
 }
+
+#[test]
+fn a_worker_that_was_replaced_leaves_the_group() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["several-twin", "from", "to"].map(unique);
+    broker.topic(&from, 2);
+    broker.topic(&to, 2);
+    let yaml = format!("delivery: {{ guarantee: exactly_once }}\n{}", copy(&name, &from, &to));
+    let yaml = yaml.replace("session.timeout.ms: 6000", "session.timeout.ms: 30000");
+    let pipeline = Pipeline::new(broker, &yaml);
+    let writer = Writer::new(broker);
+    let assigned = |worker: &Worker| worker.log().matches("\"partition assigned\"").count();
+    let mut older = pipeline.start(&["--worker-id", "twin"]);
+    patiently(LONG, "the older has both", || assigned(&older) == 2);
+    let newer = pipeline.start(&["--worker-id", "twin"]);
+    let mut sent = 0;
+    patiently(LONG, "the older one stops", || {
+        writer.numbers(&from, 2, sent..sent + 10);
+        sent += 10;
+        older.has_ended()
+    });
+    let started = Instant::now();
+    let end = older.wait(LONG).failed("X013", "--worker-id");
+    assert!(!end.log.contains("left behind"), "{}", end.log);
+    patiently(Duration::from_secs(15), "the newer has both", || assigned(&newer) == 2);
+    println!("the newer had all partitions after {:?}", started.elapsed());
+    newer.stop();
+}
+
+#[test]
+fn a_worker_that_waits_for_a_transaction_can_be_stopped_and_leaves_the_group() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["several-stop", "from", "to"].map(unique);
+    broker.topic(&from, 1);
+    broker.topic(&to, 1);
+    Writer::new(broker).numbers(&from, 1, 0..10);
+    let dead = hold(broker, &name, &from, 4);
+    let yaml = format!("delivery: {{ guarantee: exactly_once }}\n{}", copy(&name, &from, &to));
+    let pipeline =
+        Pipeline::new(broker, &yaml.replace("session.timeout.ms: 6000", "session.timeout.ms: 30000"));
+    let mut worker = pipeline.start(&[]);
+    worker.says("assigned partitions wait");
+    let end = worker.stop();
+    println!("stopped after {:?}", end.took);
+    assert!(end.took < Duration::from_secs(12) && !end.log.contains("left behind"), "{}", end.log);
+    dead.abort_transaction(LONG).unwrap();
+    let took = wait_of(&pipeline);
+    println!("the next one had its partition after {took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
