@@ -162,8 +162,19 @@ pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// beside [`RETRYING_UNREADY`], and nothing to a cluster.
 pub const KAFKA_ASK: Duration = Duration::from_secs(1);
 
-/// An assignment looks up committed offsets for at most this long; below Kafka's `max.poll.interval.ms` (5 min).
-pub const KAFKA_ASSIGN_TIMEOUT: Duration = Duration::from_secs(60);
+/// One question where assigned partitions go on waits this long: the thread that asks also serves rebalances.
+pub const KAFKA_ASSIGN_ASK: Duration = Duration::from_secs(3);
+
+/// One look for where all of them go on takes at most this long before it is taken for stuck.
+pub const KAFKA_ASSIGN_TURN: Duration = Duration::from_secs(60);
+
+/// How much longer than a transaction may take its end is waited for: brokers look for old ones every ten seconds.
+const KAFKA_ASSIGN_SLACK: Duration = Duration::from_secs(60);
+
+/// Where assigned partitions go on is asked for at most this long: a transaction that a dead worker has left open holds
+/// the answer back until the broker ends it.
+pub const KAFKA_ASSIGN_TIMEOUT: Duration =
+    Duration::from_secs(KAFKA_TRANSACTION_TIMEOUT_MAX.as_secs() + KAFKA_ASSIGN_SLACK.as_secs());
 
 /// Bytes that a worker's consumer fetches ahead, over all its partitions.
 pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;

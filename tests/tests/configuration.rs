@@ -257,6 +257,30 @@ fn a_pattern_that_reads_what_is_written_is_refused() {
     check("\"^(a\"", "other").says(2, &["C011", "not a regular expression"]);
 }
 
+#[test]
+fn sources_of_one_cluster_share_a_client_and_read_no_topic_twice() {
+    let check = |a: &str, b: &str, brokers: &str| {
+        let pipeline = format!(
+            "name: p\nsources:\n  a: {{ kafka: {{ brokers: \"b:1,c:1\", {a} }}, format: raw }}\n  b: {{ kafka: {{ brokers: \
+             \"{brokers}\", {b} }}, format: raw }}\nsinks:\n  out: {{ from: [a, b], blackhole: }}\n"
+        );
+        Scratch::new(&pipeline).pipe(&["check"])
+    };
+    let same = "c:1, b:1";
+    check("topics: [s, \"^t.*\"]", "topics: [u, \"^v.*\"]", same).says(0, &[]);
+    check("topics: [t]", "topics: [s, t]", same)
+        .says(2, &["P009", "`a` and `b` both read `t`", "one source"]);
+    check("topics: [\"^t.*\"]", "topics: [t1]", same).says(2, &["P009", "`t1`, by the pattern `^t.*`"]);
+    check("topics: [t1]", "topics: [\"^t.*\"]", same).says(2, &["P009", "`t1`, by the pattern `^t.*`"]);
+    check("topics: [\"^t.*\"]", "topics: [\"^t.*\"]", same).says(2, &["P009", "`^t.*`"]);
+    check("topics: [t]", "topics: [t]", "d:1").says(0, &[]);
+    let with = |ms: u32| format!("properties: {{ session.timeout.ms: {ms} }}");
+    let (a, b) = (format!("topics: [s], {}", with(6000)), format!("topics: [t], {}", with(7000)));
+    check(&a, &b, same).says(2, &["P009", "`a` and `b` share one client", "session.timeout.ms"]);
+    check(&a, "topics: [t]", same).says(0, &[]);
+    check(&a, &b, "d:1").says(0, &[]);
+}
+
 /// A pipeline under `exactly_once`: its source, its sink and more of it.
 fn exactly_once(source: &str, sink: &str, more: &str) -> Scratch {
     Scratch::new(&format!(

@@ -215,6 +215,7 @@ fn a_rewind_reads_again_from_the_given_positions() {
             room: kafka_parts::room(),
             resume: Positions::new(),
             runtime: fake,
+            consumers: Arc::default(),
         })
         .unwrap();
     let control = Arc::clone(&opened.control);

@@ -103,6 +103,10 @@ pub fn plan<B: Ports>(
         tracing,
         warnings: suspicious,
     };
+    let torn = sources::together(&plan.sources);
+    if !torn.is_empty() {
+        return Err(torn);
+    }
     let unkept = guarantee::check(&plan);
     if !unkept.is_empty() {
         return Err(unkept);

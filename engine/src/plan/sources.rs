@@ -96,6 +96,42 @@ pub fn positions(tables: &Tables, draft: &Draft, base: &Path) -> Result<Vec<Kept
     if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
+/// Sources of one cluster are one member of the group, so they have one client, and read each topic once.
+pub(super) fn together(sources: &[SourceNode]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let grouped: Vec<_> = sources
+        .iter()
+        .filter_map(|node| node.prepared.group().map(|(cluster, topics)| (node, cluster, topics)))
+        .collect();
+    for (at, (node, cluster, topics)) in grouped.iter().enumerate() {
+        let of_cluster = |other: &&(_, &Cluster, _)| other.1.brokers() == cluster.brokers();
+        let place = step(&pointer("sources", &node.name), node.kind.name);
+        for (other, others_cluster, others) in grouped[..at].iter().filter(of_cluster) {
+            if let Err(torn) = Cluster::merge([*others_cluster, *cluster]) {
+                let message = format!(
+                    "`{}` and `{}` share one client, and these properties have several values: {}",
+                    other.name,
+                    node.name,
+                    torn.join(", ")
+                );
+                let help = "give them the same value in each source of the cluster";
+                problems.push(Problem::new(Code::P009, step(&place, "properties"), message).help(help));
+            }
+            let named = topics.names().filter_map(|topic| Some((topic, others.entry(topic)?)));
+            let theirs = others.names().filter_map(|topic| Some((topic, topics.entry(topic)?)));
+            let patterns = topics.given().iter().filter(|topic| others.given().contains(topic));
+            let patterns = patterns.map(|pattern| (pattern.as_str(), pattern.as_str()));
+            let Some((topic, entry)) = named.chain(theirs).chain(patterns).next() else { continue };
+            let by = if entry == topic { String::new() } else { format!(", by the pattern `{entry}`") };
+            let message = format!("`{}` and `{}` both read `{topic}`{by}", other.name, node.name);
+            let help = "a consumer group reads each record once: let one source read it, and several stages or sinks \
+                        read from that source";
+            problems.push(Problem::new(Code::P009, step(&place, "topics"), message).help(help));
+        }
+    }
+    problems
+}
+
 pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {
     problems.into_iter().map(|problem| problem.below(prefix)).collect()
 }

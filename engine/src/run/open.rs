@@ -13,6 +13,7 @@ use crate::config::spec::Guarantee;
 use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, SourceNode};
 use crate::sink::kafka::Transaction;
+use crate::source::kafka::Consumers;
 use crate::source::{Opened, Positions, Replay, Runtime};
 
 /// What a source may ask of the runtime: it asks the coordinator.
@@ -129,6 +130,10 @@ pub(super) fn sources(
     state: Option<&State>,
     tell: &Tell<Event>,
 ) -> Result<Vec<Opened>> {
+    let torn = |names: Vec<String>| Error::internal(format!("sources do not agree on {}", names.join(", ")));
+    let clusters = plan.sources.iter().filter_map(|source| source.prepared.group());
+    let consumers = Consumers::new(&plan.name, clusters.map(|(cluster, _)| cluster)).map_err(torn)?;
+    let consumers = Arc::new(consumers);
     let open = |node: &SourceNode| {
         let resume = match state {
             Some(state) if node.kind.replay == Replay::State => state.load(&node.name)?,
@@ -136,7 +141,8 @@ pub(super) fn sources(
         };
         let runtime = Arc::new(Link { events: tell.clone() });
         let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
-        node.prepared.open(crate::source::Open { lanes, worker, until_end, room, resume, runtime })
+        let consumers = Arc::clone(&consumers);
+        node.prepared.open(crate::source::Open { lanes, worker, until_end, room, resume, runtime, consumers })
     };
     plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()
 }

@@ -31,7 +31,7 @@ use crate::sink::Transaction as _;
 use crate::sink::kafka::Transaction;
 use crate::source::{Control, Opened, Positions, Reader};
 use crate::trace::{Export, Sampler, Tracer};
-use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TIMEOUT, REVOKE_TIMEOUT};
+use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TURN, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
@@ -334,7 +334,7 @@ impl Wiring {
         let mut all = Controls::default();
         for (node, control) in plan.sources.iter().zip(controls) {
             // A rebalance looks up offsets, or drains, within one turn.
-            let turn = KAFKA_ASSIGN_TIMEOUT + REVOKE_TIMEOUT;
+            let turn = KAFKA_ASSIGN_TURN + REVOKE_TIMEOUT;
             let pulse = Arc::new(self.pulse(Role::Group, &node.name, None).patient(turn));
             let span = span(&self.stats.pipeline, &pulse);
             self.stats.vitals.watch(Arc::clone(&pulse));

@@ -110,6 +110,8 @@ pub struct Open {
     pub resume: Positions,
     /// The runtime, for what a rebalance needs.
     pub runtime: Arc<dyn Runtime>,
+    /// The consumers of the worker, which sources of one cluster share.
+    pub consumers: Arc<kafka::Consumers>,
 }
 
 /// Bounds of one batch.

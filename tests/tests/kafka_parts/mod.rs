@@ -132,6 +132,7 @@ impl Worker {
             room: room(),
             resume: Positions::new(),
             runtime: Arc::clone(&fake) as Arc<dyn Runtime>,
+            consumers: Arc::default(),
         })?;
         assert!(fake.control.set(Arc::clone(&opened.control)).is_ok());
         let stop = Arc::new(AtomicBool::new(false));

@@ -11,6 +11,7 @@ mod offsets;
 mod outage;
 mod probes;
 mod resets;
+mod several;
 mod tails;
 mod traces;
 

@@ -412,8 +412,15 @@ mod tests {
         let options = serde_json::json!({ "path": path });
         let settings = Settings { pipeline: "p", name: "in", base, options: &options, format: Some(&format) };
         let room = Room { rows: 2, bytes: 1 << 20, age: Duration::from_millis(1) };
-        let open =
-            Open { lanes, worker: "w".into(), until_end: true, room, resume, runtime: Arc::new(Alone) };
+        let open = Open {
+            lanes,
+            worker: "w".into(),
+            until_end: true,
+            room,
+            resume,
+            runtime: Arc::new(Alone),
+            consumers: Arc::default(),
+        };
         prepare(&settings).unwrap_or_else(|p| panic!("{p:?}")).open(open).unwrap().readers
     }
 

@@ -14,8 +14,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::ffi::{Item, Queue, Visit};
 use super::gather::Gather;
-use super::group::{Group, Shared};
+use super::group::Group;
 use super::range::{Jumps, is_outside, outside_log};
+use super::shared::Shared;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
@@ -194,10 +195,7 @@ impl Lane {
 pub(super) struct KafkaReader {
     pub(super) lane: Arc<Lane>,
     pub(super) shared: Arc<Shared>,
-    pub(super) source: Arc<str>,
     pub(super) room: Room,
-    /// One for each worker's consumer; gone when the source was closed.
-    pub(super) consumer: std::sync::Weak<BaseConsumer<Group>>,
 }
 
 /// What one look at all partitions found.
@@ -227,7 +225,7 @@ impl KafkaReader {
                 if tap.outside {
                     self.shared.jumps.ask(&tap.partition);
                 }
-                if let Some(consumer) = self.consumer.upgrade() {
+                if let Some(consumer) = self.shared.consumer() {
                     tap.look_behind(&consumer);
                 }
                 continue;
@@ -238,7 +236,7 @@ impl KafkaReader {
                 *turn = at + 1;
                 tap.handed = tap.next;
                 let Partition { topic, partition } = &tap.partition;
-                return Ok(Sweep::Batch(tap.gather.finish(&self.source, topic, *partition, tap.next)));
+                return Ok(Sweep::Batch(tap.gather.finish(&self.shared.name, topic, *partition, tap.next)));
             }
             due = Some(due.map_or(ready, |d: Duration| d.min(ready)));
         }
@@ -271,7 +269,7 @@ impl Reader for KafkaReader {
     }
 
     fn rewind(&mut self, to: &Positions) -> Result<()> {
-        let Some(consumer) = self.consumer.upgrade() else { return Ok(()) };
+        let Some(consumer) = self.shared.consumer() else { return Ok(()) };
         let deadline = self.shared.clock.now() + KAFKA_SEEK_TIMEOUT;
         loop {
             match self.seek(&consumer, to) {

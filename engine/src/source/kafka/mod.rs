@@ -1,10 +1,12 @@
 //! The Kafka source: topics of a cluster, shared by all workers of a pipeline through its consumer group.
 //!
-//! `options` is what the pipeline file says, `group` what happens in a rebalance and at a commit, `lane` the readers,
-//! `range` what becomes of an offset that a log does not hold, `gather` their Arrow buffers, `ffi` the batch
+//! `options` is what the pipeline file says, `consumer` the one client of all sources of a cluster, `group` what happens
+//! in a rebalance, `control` the commits, `shared` what they all know of a source, `lane` its readers, `range` what becomes of an offset that a log does not hold, `gather` their Arrow buffers, `ffi` the batch
 //! consumption. Each partition's queue is split off the consumer's own, so the thread that polls the consumer sees
 //! rebalances and errors only, and never waits for a full channel.
 
+mod consumer;
+mod control;
 mod ffi;
 mod gather;
 mod group;
@@ -13,26 +15,23 @@ mod options;
 pub(crate) mod owned;
 mod protocol;
 mod range;
+mod shared;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::codec::Problem;
 use crate::error::{Code, Result};
-use crate::kafka::{self, Cluster, Known, Probe, Topics, Voice};
+use crate::kafka::{self, Cluster, Known, Probe, Topics};
 use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
-use crate::units::{
-    KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_PREFETCH_BYTES,
-    KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS,
-    REVOKE_TIMEOUT,
-};
-use group::{Group, KafkaControl, Shared};
-use lane::{KafkaReader, Lane};
+use crate::units::REVOKE_TIMEOUT;
+pub use consumer::Consumers;
+use control::KafkaControl;
+use lane::KafkaReader;
 use options::{Options, OutOfRange, Start};
 use protocol::Protocol;
+use shared::{Parts, Shared};
 
 /// The kind.
 pub static KIND: SourceKind = SourceKind {
@@ -130,41 +129,27 @@ impl Prepared for Source {
 
     fn open(&self, open: Open) -> Result<Opened> {
         let (known, targets) = self.look(open.until_end)?;
-        let partitions = known.values().filter_map(|count| usize::try_from(*count).ok()).sum();
-        let lanes: Vec<Arc<Lane>> = (0..open.lanes.max(1)).map(|_| Arc::default()).collect();
-        let shared = Arc::new(Shared::new(lanes, open.until_end, targets, self.out_of_range));
-        let group = Group {
-            voice: Voice::new(&self.name),
-            shared: Arc::clone(&shared),
+        let shared = Arc::new(Shared::new(Parts {
+            name: Arc::clone(&self.name),
+            topics: self.topics.clone(),
             start: self.start,
+            policy: self.out_of_range,
             known,
-            instance: self.instance(),
-            runtime: Arc::clone(&open.runtime),
-            consumer: OnceLock::new(),
-            closing: AtomicBool::new(false),
+            targets,
+            until_end: open.until_end,
+            lanes: open.lanes,
+        }));
+        let client = open.consumers.of(&self.pipeline, &self.cluster);
+        let polls = client.join(&shared, &open.runtime)?;
+        let reader = |lane| {
+            let (lane, shared) = (Arc::clone(lane), Arc::clone(&shared));
+            Box::new(KafkaReader { lane, shared, room: open.room }) as Box<dyn Reader>
         };
-        let fail = |e| kafka::error(Code::S001, "the consumer cannot be made", &e);
-        let consumer: BaseConsumer<Group> =
-            self.config(partitions).create_with_context(group).map_err(fail)?;
-        let consumer = Arc::new(consumer);
-        // A fresh cell: the set cannot fail.
-        let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
-        let topics: Vec<&str> = self.topics.given().iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(fail)?;
-        let readers = shared.lanes.iter().map(|lane| {
-            Box::new(KafkaReader {
-                lane: Arc::clone(lane),
-                shared: Arc::clone(&shared),
-                source: Arc::clone(&self.name),
-                room: open.room,
-                consumer: Arc::downgrade(&consumer),
-            }) as Box<dyn Reader>
-        });
-        let readers = readers.collect();
         Ok(Opened {
-            readers,
+            readers: shared.lanes.iter().map(reader).collect(),
             control: Arc::new(KafkaControl {
-                consumer: Mutex::new(Some(consumer)),
+                client,
+                polls,
                 shared,
                 unanswered: Mutex::default(),
                 asked: Mutex::default(),
@@ -189,36 +174,6 @@ impl Source {
             }
         }
         Ok((known, targets))
-    }
-
-    /// The consumer's configuration. Split queues count their bounds per partition, so one budget is divided.
-    fn config(&self, partitions: usize) -> rdkafka::ClientConfig {
-        let patterns = self.topics.has_patterns();
-        let partitions = partitions.max(if patterns { KAFKA_PATTERN_PARTITIONS } else { 1 });
-        let kbytes = (KAFKA_PREFETCH_BYTES / partitions).max(KAFKA_PREFETCH_PARTITION_BYTES_MIN) / 1024;
-        let records = (KAFKA_PREFETCH_RECORDS / partitions).max(KAFKA_PREFETCH_PARTITION_RECORDS_MIN);
-        let (kbytes, records) = (kbytes.to_string(), records.to_string());
-        let mut defaults = vec![
-            ("group.id", self.pipeline.as_str()),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("auto.offset.reset", "error"),
-            ("isolation.level", "read_committed"),
-            // Not "true": batch consumption takes such an event for a record, so the position that librdkafka
-            // goes back to after a rebalance would be one too far and a record would be lost.
-            ("enable.partition.eof", "false"),
-            ("fetch.queue.backoff.ms", "10"),
-            ("queued.max.messages.kbytes", &kbytes),
-            ("queued.min.messages", &records),
-        ];
-        defaults.extend(self.protocol.defaults());
-        if patterns {
-            defaults.push(("topic.metadata.refresh.interval.ms", KAFKA_PATTERN_REFRESH_MS));
-        }
-        if patterns && !self.topics.reads_own() {
-            defaults.push(("topic.blacklist", "^__"));
-        }
-        self.cluster.config(&defaults)
     }
 }
 

@@ -12,9 +12,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::group::{Group, Shared};
+use super::group::Group;
 use super::lane::{Tap, Taps, lock};
 use super::options::OutOfRange;
+use super::shared::Shared;
 use crate::error::{Code, Error, Result};
 use crate::source::Partition;
 use crate::units::{KAFKA_OPEN_TIMEOUT, REVOKE_TIMEOUT};
@@ -130,7 +131,7 @@ impl Jumps {
             return Err(outside_log(partition, tap.next, Some(log))
                 .context("the log was cut or made anew while it was read"));
         }
-        let to = self.decide(&consumer.context().voice.node, partition, tap.next, log)?;
+        let to = self.decide(&shared.name, partition, tap.next, log)?;
         let mut place = TopicPartitionList::new();
         add(&mut place, partition, to)?;
         // librdkafka seeks nothing whose fetch has failed; a new assignment it takes.

@@ -1,0 +1,167 @@
+//! One consumer for all sources of a worker that read from one cluster.
+//!
+//! [`Consumers`] is made before the first source is opened, as it must be known who takes part: the last one of a
+//! cluster to be opened makes the consumer and subscribes to the topics of all.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::group::Group;
+use super::lane::lock;
+use super::protocol::Protocol;
+use super::shared::Shared;
+use crate::clock::SystemClock;
+use crate::error::{Code, Result};
+use crate::kafka::{self, Cluster, Voice};
+use crate::source::Runtime;
+use crate::units::{
+    KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_PREFETCH_BYTES,
+    KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS,
+};
+
+/// The consumers of a worker, one a cluster.
+#[derive(Default)]
+pub struct Consumers {
+    all: Vec<Arc<Client>>,
+}
+
+impl Consumers {
+    /// Those of the sources that read from these clusters, each named once for each source. The error names the
+    /// properties on which the sources of one cluster do not agree.
+    pub fn new<'a>(
+        pipeline: &str,
+        clusters: impl IntoIterator<Item = &'a Cluster>,
+    ) -> Result<Self, Vec<String>> {
+        let mut by_brokers: Vec<Vec<&Cluster>> = Vec::new();
+        for cluster in clusters {
+            match by_brokers.iter_mut().find(|known| known[0].brokers() == cluster.brokers()) {
+                Some(known) => known.push(cluster),
+                None => by_brokers.push(vec![cluster]),
+            }
+        }
+        let mut all = Vec::new();
+        for clusters in by_brokers {
+            let expected = clusters.len();
+            if let Some(cluster) = Cluster::merge(clusters)? {
+                all.push(Arc::new(Client::new(pipeline, cluster, expected)));
+            }
+        }
+        Ok(Self { all })
+    }
+
+    /// The one of a cluster; one of its own where a source is opened alone.
+    pub(super) fn of(&self, pipeline: &str, cluster: &Cluster) -> Arc<Client> {
+        let known = self.all.iter().find(|client| client.cluster.brokers() == cluster.brokers());
+        known.map_or_else(|| Arc::new(Client::new(pipeline, cluster.clone(), 1)), Arc::clone)
+    }
+}
+
+/// The consumer of one cluster.
+pub(super) struct Client {
+    pipeline: String,
+    cluster: Cluster,
+    /// Sources that it will read for.
+    expected: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sources: Vec<Arc<Shared>>,
+    /// Sources that were closed.
+    closed: usize,
+    /// Made when the last source has come, dropped when the last one has gone: that leaves the group.
+    consumer: Option<Arc<BaseConsumer<Group>>>,
+}
+
+impl Client {
+    fn new(pipeline: &str, cluster: Cluster, expected: usize) -> Self {
+        Self { pipeline: pipeline.to_owned(), cluster, expected, state: Mutex::default() }
+    }
+
+    /// A source comes; the last one makes the consumer. Returns whether it is the first one, which is to poll.
+    pub(super) fn join(&self, source: &Arc<Shared>, runtime: &Arc<dyn Runtime>) -> Result<bool> {
+        let mut state = lock(&self.state);
+        state.sources.push(Arc::clone(source));
+        if state.sources.len() == self.expected {
+            state.consumer = Some(self.make(&state.sources, runtime)?);
+        }
+        Ok(state.sources.len() == 1)
+    }
+
+    fn make(&self, sources: &[Arc<Shared>], runtime: &Arc<dyn Runtime>) -> Result<Arc<BaseConsumer<Group>>> {
+        let names: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
+        let group = Group {
+            voice: Voice::new(&names.join(", ")),
+            sources: sources.to_vec(),
+            instance: self.cluster.text("group.instance.id").map(str::to_owned),
+            runtime: Arc::clone(runtime),
+            closing: AtomicBool::new(false),
+            clock: SystemClock::default(),
+            unsettled: Mutex::default(),
+        };
+        let fail = |e| kafka::error(Code::S001, "the consumer cannot be made", &e);
+        let consumer: BaseConsumer<Group> = self.config(sources).create_with_context(group).map_err(fail)?;
+        let consumer = Arc::new(consumer);
+        for source in sources {
+            // A fresh cell: the set cannot fail.
+            let _ = source.consumer.set(Arc::downgrade(&consumer));
+        }
+        let topics: Vec<&str> =
+            sources.iter().flat_map(|source| source.topics.given()).map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(fail)?;
+        Ok(consumer)
+    }
+
+    /// Shows the consumer, if there is one. Held, not cloned: whoever closes drops the last reference.
+    pub(super) fn with<T>(&self, show: impl FnOnce(&BaseConsumer<Group>) -> T) -> Option<T> {
+        lock(&self.state).consumer.as_deref().map(show)
+    }
+
+    /// A source goes; the last one leaves the group.
+    pub(super) fn leave(&self) {
+        let mut state = lock(&self.state);
+        if let Some(consumer) = &state.consumer {
+            consumer.context().closing.store(true, Ordering::SeqCst);
+        }
+        state.closed += 1;
+        let last = if state.closed >= self.expected { state.consumer.take() } else { None };
+        drop(state);
+        // The last one: dropping it leaves the group.
+        drop(last);
+    }
+
+    /// The consumer's configuration. Split queues count their bounds per partition, so one budget is divided.
+    fn config(&self, sources: &[Arc<Shared>]) -> rdkafka::ClientConfig {
+        let known = sources.iter().flat_map(|source| source.known.values());
+        let partitions: usize = known.filter_map(|count| usize::try_from(*count).ok()).sum();
+        let patterns = sources.iter().any(|source| source.topics.has_patterns());
+        let partitions = partitions.max(if patterns { KAFKA_PATTERN_PARTITIONS } else { 1 });
+        let kbytes = (KAFKA_PREFETCH_BYTES / partitions).max(KAFKA_PREFETCH_PARTITION_BYTES_MIN) / 1024;
+        let records = (KAFKA_PREFETCH_RECORDS / partitions).max(KAFKA_PREFETCH_PARTITION_RECORDS_MIN);
+        let (kbytes, records) = (kbytes.to_string(), records.to_string());
+        let mut defaults = vec![
+            ("group.id", self.pipeline.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            // Not "true": batch consumption takes such an event for a record, so the position that librdkafka
+            // goes back to after a rebalance would be one too far and a record would be lost.
+            ("enable.partition.eof", "false"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("queued.max.messages.kbytes", &kbytes),
+            ("queued.min.messages", &records),
+        ];
+        defaults.extend(Protocol::of(&self.cluster).defaults());
+        if patterns {
+            defaults.push(("topic.metadata.refresh.interval.ms", KAFKA_PATTERN_REFRESH_MS));
+        }
+        if patterns && !sources.iter().any(|source| source.topics.reads_own()) {
+            defaults.push(("topic.blacklist", "^__"));
+        }
+        self.cluster.config(&defaults)
+    }
+}
