@@ -31,7 +31,7 @@ use crate::secret;
 
 pub use headers::{Header, headers};
 pub use offsets::{Membership, Offsets, Place};
-pub use probe::{Known, Probe, create_topic};
+pub use probe::{Known, Members, Probe, create_topic};
 pub use topics::Topics;
 
 /// Value of a librdkafka property as YAML gives it.
@@ -58,6 +58,9 @@ impl fmt::Display for PropertyValue {
         }
     }
 }
+
+/// What a worker calls itself where its properties say nothing else.
+pub const CLIENT: &str = "pipe";
 
 /// librdkafka's properties, by name.
 pub type Properties = BTreeMap<String, PropertyValue>;
@@ -218,7 +221,7 @@ impl Cluster {
     /// A client's configuration with `defaults` below the pipeline's properties.
     pub fn config(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("client.id", "pipe").set("bootstrap.servers", &self.brokers);
+        config.set("client.id", CLIENT).set("bootstrap.servers", &self.brokers);
         for (name, value) in defaults {
             config.set(*name, *value);
         }

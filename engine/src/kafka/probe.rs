@@ -18,10 +18,21 @@ use rdkafka::types::RDKafkaRespErr;
 use super::{Cluster, Topics, Voice};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::units::{KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
+use crate::units::{KAFKA_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
 
 /// Topics with the number of their partitions.
 pub type Known = BTreeMap<Arc<str>, i32>;
+
+/// The members of a consumer group.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// `consumer`, or what else such groups are used for (`connect`).
+    pub kind: String,
+    /// By which assignor they share partitions; empty while they agree on it.
+    pub assignor: String,
+    /// Client id and host of each.
+    pub clients: Vec<(String, String)>,
+}
 
 /// A client without a group, for questions. Its log lines go to the node's voice.
 pub struct Probe {
@@ -107,6 +118,23 @@ impl Probe {
             known.extend(all.filter(|(name, _)| topics.entry(name).is_some()).map(|(n, c)| (n.into(), c)));
         }
         Ok(known)
+    }
+
+    /// Who is in a consumer group; nobody where there is no such group.
+    pub fn members(&self, group: &str) -> Result<Members> {
+        let what = "a consumer group cannot be seen";
+        let found = self
+            .client
+            .fetch_group_list(Some(group), KAFKA_ASK)
+            .map_err(|e| super::error(self.code, what, &e))?;
+        let Some(info) = found.groups().iter().find(|info| info.name() == group) else {
+            return Ok(Members::default());
+        };
+        let clients = info.members().iter().map(|member| {
+            (member.client_id().to_owned(), member.client_host().trim_start_matches('/').to_owned())
+        });
+        let (kind, assignor) = (info.protocol_type().to_owned(), info.protocol().to_owned());
+        Ok(Members { kind, assignor, clients: clients.collect() })
     }
 
     /// First and end offset of a partition; the end is that of what is committed.

@@ -12,6 +12,7 @@ mod outage;
 mod probes;
 mod resets;
 mod several;
+mod strangers;
 mod tails;
 mod traces;
 

@@ -12,6 +12,7 @@ use super::consumer::Client;
 use super::ffi::Commit;
 use super::group::{Group, given_up};
 use super::lane::lock;
+use super::protocol::taken;
 use super::shared::Shared;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
@@ -73,6 +74,7 @@ impl Control for KafkaControl {
                     let what = "the cluster refuses this consumer";
                     group.fail(&crate::kafka::error(Code::S002, what, &error));
                 }
+                Some(RDKafkaErrorCode::InconsistentGroupProtocol) => group.fail(&taken("other programs")),
                 // All others are librdkafka's to retry; they were logged by the group's voice.
                 _ => {}
             },

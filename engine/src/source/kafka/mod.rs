@@ -23,7 +23,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::Problem;
 use crate::error::{Code, Result};
-use crate::kafka::{self, Cluster, Known, Probe, Topics};
+use crate::kafka::{self, CLIENT, Cluster, Known, Probe, Topics};
 use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 use crate::units::REVOKE_TIMEOUT;
 pub use consumer::Consumers;
@@ -163,6 +163,17 @@ impl Source {
     fn look(&self, until_end: bool) -> Result<(Known, Positions)> {
         let probe = Probe::new(&self.cluster, &self.name, Code::S001)?;
         let known = probe.known(&self.topics)?;
+        // One of KIP-848 is not seen by a client that asks about classic ones; its coordinator refuses by itself.
+        match probe.members(&self.pipeline) {
+            Ok(members) => {
+                protocol::look_at(
+                    &self.pipeline,
+                    &members,
+                    self.cluster.text("client.id").unwrap_or(CLIENT),
+                )?;
+            }
+            Err(error) => tracing::debug!(%error, "the group's members cannot be seen"),
+        }
         if known.is_empty() {
             tracing::warn!(source = &*self.name, "no topic matches yet; what comes is read");
         }

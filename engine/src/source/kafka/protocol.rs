@@ -6,8 +6,8 @@
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::codec::Problem;
-use crate::error::{Code, Error};
-use crate::kafka::{Cluster, Topics};
+use crate::error::{Code, Error, Result};
+use crate::kafka::{Cluster, Members, Topics};
 
 const PROPERTY: &str = "group.protocol";
 
@@ -66,11 +66,41 @@ impl Protocol {
     /// The engine's own properties for it.
     pub(super) fn defaults(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Classic => &[("partition.assignment.strategy", "cooperative-sticky")],
+            Self::Classic => &[("partition.assignment.strategy", ASSIGNOR)],
             // The brokers' default assignor is sticky.
             Self::Consumer => &[],
         }
     }
+}
+
+/// The assignor of every worker.
+const ASSIGNOR: &str = "cooperative-sticky";
+
+/// Who is in the group and cannot be joined is an error that names them; who only shares the partitions is warned of.
+pub(super) fn look_at(group: &str, members: &Members, own: &str) -> Result<()> {
+    let Members { kind, assignor, clients } = members;
+    if !clients.is_empty() && (kind != "consumer" || !(assignor.is_empty() || assignor == ASSIGNOR)) {
+        let clients: Vec<String> = clients.iter().map(|(id, host)| format!("`{id}` at {host}")).collect();
+        return Err(taken(&clients.join(", ")).context(format!("group `{group}`")));
+    }
+    for (id, host) in clients.iter().filter(|(id, _)| id != own) {
+        tracing::warn!(
+            group,
+            client = id,
+            host,
+            "another program is in this consumer group and reads a part of it"
+        );
+    }
+    Ok(())
+}
+
+/// A group whose members are of another kind.
+pub(super) fn taken(by: &str) -> Error {
+    Error::external(
+        Code::S002,
+        format!("the consumer group is in use by {by}, and cannot be joined beside them"),
+    )
+    .help("give the pipeline another `name:`, which is its group, or stop them")
 }
 
 /// The error of a consumer that librdkafka has given up: nothing but a new one helps.
