@@ -50,14 +50,14 @@ fn roll(
     let mut workers: Vec<Worker> = (0..3).map(|_| pipeline.start(&[])).collect();
     workers.iter_mut().for_each(ready);
     let mut ends = Vec::new();
-    for at in 0..3 {
+    for worker in &mut workers {
         std::thread::sleep(Duration::from_millis(500));
         let started = Instant::now();
         // The new one comes while the old one leaves: several rebalances follow each other.
         let new = pipeline.start(&[]);
-        ends.push(std::mem::replace(&mut workers[at], new).stop());
-        ready(&mut workers[at]);
-        println!("restart {at} took {:?}", started.elapsed());
+        ends.push(std::mem::replace(worker, new).stop());
+        ready(worker);
+        println!("a restart took {:?}", started.elapsed());
     }
     let counts = streams.map(Stream::end);
     patiently(LONG, "all is committed", || {
