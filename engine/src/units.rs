@@ -162,6 +162,9 @@ pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// beside [`RETRYING_UNREADY`], and nothing to a cluster.
 pub const KAFKA_ASK: Duration = Duration::from_secs(1);
 
+/// At the start all brokers are asked who is in the consumer group; one that is away holds the start up this long.
+pub const KAFKA_MEMBERS_ASK: Duration = Duration::from_secs(5);
+
 /// One question where assigned partitions go on waits this long: the thread that asks also serves rebalances.
 pub const KAFKA_ASSIGN_ASK: Duration = Duration::from_secs(3);
 

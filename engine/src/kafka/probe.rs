@@ -18,7 +18,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::{Cluster, Topics, Voice};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::units::{KAFKA_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
+use crate::units::{KAFKA_MEMBERS_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
 
 /// Topics with the number of their partitions.
 pub type Known = BTreeMap<Arc<str>, i32>;
@@ -125,7 +125,7 @@ impl Probe {
         let what = "a consumer group cannot be seen";
         let found = self
             .client
-            .fetch_group_list(Some(group), KAFKA_ASK)
+            .fetch_group_list(Some(group), KAFKA_MEMBERS_ASK)
             .map_err(|e| super::error(self.code, what, &e))?;
         let Some(info) = found.groups().iter().find(|info| info.name() == group) else {
             return Ok(Members::default());
