@@ -162,6 +162,10 @@ pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// beside [`RETRYING_UNREADY`], and nothing to a cluster.
 pub const KAFKA_ASK: Duration = Duration::from_secs(1);
 
+/// A thread of its own polls the group, and waits at most [`REVOKE_TIMEOUT`] within a poll. Brokers hold a rebalance for
+/// as long as this for members that do not come back: librdkafka's five minutes were seen after a crash of a broker.
+pub const KAFKA_POLL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// At the start all brokers are asked who is in the consumer group; one that is away holds the start up this long.
 pub const KAFKA_MEMBERS_ASK: Duration = Duration::from_secs(5);
 
@@ -228,6 +232,9 @@ pub const KAFKA_TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 
 /// And at most this long: the usual `transaction.max.timeout.ms` of brokers.
 pub const KAFKA_TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+
+/// The longest time between two commits of transactions: three of them fit into the longest transaction.
+pub const KAFKA_TRANSACTION_INTERVAL_MAX: Duration = Duration::from_secs(300);
 
 /// A worker that ends aborts its open transaction within this, or leaves it to its time-out.
 pub const KAFKA_ABORT_WAIT: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@ use crate::config::step;
 use crate::error::Code;
 use crate::sink::Delivery;
 use crate::source::Replay;
+use crate::units::KAFKA_TRANSACTION_INTERVAL_MAX;
 
 /// Everything that stands in the way of `exactly_once`, each with what can be done.
 pub(super) fn check<B>(plan: &Plan<B>) -> Vec<Problem> {
@@ -20,6 +21,12 @@ pub(super) fn check<B>(plan: &Plan<B>) -> Vec<Problem> {
     };
     const CAN: &str = "exactly once is from Kafka to Kafka on one cluster; use `guarantee: at_least_once`, and let \
                        readers drop repeats by topic, partition and offset (`metadata:`)";
+    if plan.commit_interval > KAFKA_TRANSACTION_INTERVAL_MAX {
+        let most = humantime::format_duration(KAFKA_TRANSACTION_INTERVAL_MAX);
+        let message =
+            format!("`exactly_once` commits every {most} at least: brokers end what is open for longer");
+        add("/delivery/commit_interval".into(), message, "lower it, or use `guarantee: at_least_once`");
+    }
     for source in &plan.sources {
         if source.kind.replay != Replay::Group {
             let message = format!(

@@ -233,3 +233,27 @@ fn four_workers_come_and_go_while_records_flow_and_nothing_comes_twice() {
     last.stop();
     assert_eq!(seen(broker, &to), once(8, count));
 }
+
+#[test]
+fn what_comes_after_a_start_at_the_end_is_read_though_nothing_was_committed_before_a_crash() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["once-latest", "from", "to"].map(unique);
+    broker.topic(&from, 1);
+    broker.topic(&to, 1);
+    let writer = Writer::new(broker);
+    writer.numbers(&from, 1, 0..5);
+    let slow = "delivery: { guarantee: exactly_once, commit_interval: 10s }\n";
+    let copy = copy(&name, &from, &to).replace("topics:", "start: latest, topics:");
+    let pipeline = Pipeline::new(broker, &format!("{slow}{copy}"));
+    let mut first = pipeline.start(&["--worker-id", "w"]);
+    first.says("\"partition assigned\"");
+    writer.numbers(&from, 1, 5..55);
+    std::thread::sleep(Duration::from_secs(1));
+    first.kill();
+    let mut second = pipeline.start(&["--worker-id", "w"]);
+    second.says("\"partition assigned\"");
+    writer.numbers(&from, 1, 55..65);
+    patiently(LONG, "all is committed", || committed(broker, &name, &from, 1).get(&0) == Some(&65));
+    second.stop();
+    assert_eq!(seen(broker, &to), BTreeMap::from([(0, (5..65).collect())]));
+}

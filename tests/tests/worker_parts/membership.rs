@@ -136,36 +136,6 @@ fn of_two_workers_with_one_static_id_the_loser_says_so_and_stops() {
 }
 
 #[test]
-fn workers_go_over_to_the_protocol_of_kip_848_and_back_one_by_one() {
-    let broker = kafka::shared();
-    let [name, from, to] = ["over", "from", "to"].map(unique);
-    broker.topic(&from, 4);
-    broker.topic(&to, 4);
-    let yaml = format!("{EXACTLY}{}", copy(&name, &from, &to));
-    let classic = Pipeline::new(broker, &yaml);
-    let next =
-        yaml.replace("session.timeout.ms: 6000, heartbeat.interval.ms: 500", "group.protocol: consumer");
-    let next = Pipeline::new(broker, &next);
-    let stream = Stream::start(broker, &from, 4);
-    let mut workers: Vec<_> = ["a", "b"].map(|id| (id, classic.start(&["--worker-id", id]))).into();
-    settled(&workers, 2);
-    for pipeline in [&next, &next, &classic, &classic] {
-        let (id, worker) = workers.remove(0);
-        worker.stop();
-        workers.push((id, pipeline.start(&["--worker-id", id])));
-        settled(&workers, 2);
-    }
-    let count = stream.end();
-    patiently(LONG, "all is committed", || {
-        committed(broker, &name, &from, 4).values().filter(|&&at| at == count).count() == 4
-    });
-    workers.into_iter().for_each(|(_, worker)| {
-        worker.stop();
-    });
-    assert_eq!(seen(broker, &to), once(4, count));
-}
-
-#[test]
 fn offsets_of_a_live_group_of_kip_848_cannot_be_reset() {
     let broker = kafka::shared();
     let [name, from, to] = ["reset", "from", "to"].map(unique);

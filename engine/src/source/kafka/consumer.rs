@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -17,7 +18,7 @@ use crate::error::{Code, Result};
 use crate::kafka::{self, Cluster, Voice};
 use crate::source::Runtime;
 use crate::units::{
-    KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_PREFETCH_BYTES,
+    KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_POLL_INTERVAL, KAFKA_PREFETCH_BYTES,
     KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS,
 };
 
@@ -96,6 +97,7 @@ impl Client {
         let group = Group {
             voice: Voice::new(&names.join(", ")),
             sources: sources.to_vec(),
+            member: Mutex::default(),
             instance: self.cluster.text("group.instance.id").map(str::to_owned),
             runtime: Arc::clone(runtime),
             closing: AtomicBool::new(false),
@@ -155,6 +157,12 @@ impl Client {
             ("queued.max.messages.kbytes", &kbytes),
             ("queued.min.messages", &records),
         ];
+        // Also how long brokers let a rebalance wait for members that are dead. It must not be below the session's time.
+        let session = self.cluster.number("session.timeout.ms").map(Duration::from_millis);
+        let poll = KAFKA_POLL_INTERVAL.as_millis().to_string();
+        if session.is_none_or(|session| session <= KAFKA_POLL_INTERVAL) {
+            defaults.push(("max.poll.interval.ms", &poll));
+        }
         defaults.extend(Protocol::of(&self.cluster).defaults());
         if patterns {
             defaults.push(("topic.metadata.refresh.interval.ms", KAFKA_PATTERN_REFRESH_MS));

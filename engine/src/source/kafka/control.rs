@@ -137,7 +137,11 @@ impl Control for KafkaControl {
             return Err(Error::stale(Code::X012, "the group was left"));
         };
         // Asked before what is owned: a generation that is older than that is refused by the group's coordinator.
+        let before = consumer.context().confirm(&consumer)?;
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a consumer without a group"))?;
+        if consumer.context().confirm(&consumer)? != before {
+            return Err(Error::stale(Code::X012, "the group's generation is another one by now"));
+        }
         lock(&self.shared.owned).claim(positions)?;
         let mut offsets = TopicPartitionList::new();
         for (partition, &at) in positions {

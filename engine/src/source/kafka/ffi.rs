@@ -294,6 +294,22 @@ impl<C: ConsumerContext + 'static> Drop for Commit<C> {
     }
 }
 
+/// Member id and generation under which the group knows a consumer now; `None` while it knows it under none.
+pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<(String, i32)> {
+    // SAFETY: the client is alive as `consumer` is; what is returned is ours and destroyed below.
+    let metadata = unsafe { rd::rd_kafka_consumer_group_metadata(consumer.client().native_ptr()) };
+    let metadata = ptr::NonNull::new(metadata)?;
+    // SAFETY: the metadata are alive until they are destroyed, once, here; the id is a C string of theirs, and copied.
+    let (id, generation) = unsafe {
+        let id = rd::rd_kafka_consumer_group_metadata_member_id(metadata.as_ptr());
+        let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
+        let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata.as_ptr());
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata.as_ptr());
+        (id, generation)
+    };
+    (!id.is_empty() && generation >= 0).then_some((id, generation))
+}
+
 /// End of a partition's log as the last fetch saw it, without asking the broker; `None` before the first fetch.
 pub(super) fn cached_end<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,

@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::ffi::Queue;
+use super::ffi::{Queue, membership};
 use super::gather::Gather;
 use super::lane::{Tap, lock};
 use super::options::Start;
@@ -41,6 +41,8 @@ pub(super) struct Group {
     pub(super) voice: Voice,
     /// The sources that it reads for, in the order of the pipeline file.
     pub(super) sources: Vec<Arc<Shared>>,
+    /// As which member of the group it was given what it owns.
+    pub(super) member: Mutex<String>,
     /// Its name as a static member.
     pub(super) instance: Option<String>,
     pub(super) runtime: Arc<dyn Runtime>,
@@ -173,6 +175,8 @@ impl Group {
 
     /// Finds where each partition goes on, splits its queue off and gives it to its lane.
     fn take(&self, consumer: &Arc<BaseConsumer<Self>>, waiting: &BTreeSet<Partition>) -> Result<()> {
+        // Before the offsets: what another owner has committed since is refused by the generation.
+        self.enter(consumer)?;
         let mut assignment = TopicPartitionList::new();
         let mut taps = Vec::new();
         for (source, partition, start) in self.starts(consumer, waiting)? {
@@ -215,10 +219,37 @@ impl Group {
             .map_err(|e| Error::external(Code::S002, format!("partitions cannot be assigned: {e}")))
     }
 
+    /// Notes as which member partitions are taken.
+    fn enter(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
+        let Some((id, _)) = membership(consumer) else {
+            return Err(Error::passing(Code::S002, "the group does not know this worker yet"));
+        };
+        let mut member = lock(&self.member);
+        if *member != id
+            && self.sources.iter().any(|source| lock(&source.owned).partitions().next().is_some())
+        {
+            return Err(let_in_anew());
+        }
+        *member = id;
+        Ok(())
+    }
+
+    /// Whether the group still knows this worker as the member that was given what it owns; answers which generation
+    /// it knows.
+    pub(super) fn confirm(&self, consumer: &BaseConsumer<Self>) -> Result<i32> {
+        let Some((id, generation)) = membership(consumer) else {
+            return Err(Error::stale(Code::X012, "the group does not know this worker any more"));
+        };
+        if *lock(&self.member) != id {
+            return Err(let_in_anew());
+        }
+        Ok(generation)
+    }
+
     /// The offset at which each partition goes on: what the group committed, else where a new group starts.
     fn starts(
         &self,
-        base: &BaseConsumer<Self>,
+        base: &Arc<BaseConsumer<Self>>,
         waiting: &BTreeSet<Partition>,
     ) -> Result<Vec<(&Arc<Shared>, Partition, i64)>> {
         let mut list = TopicPartitionList::with_capacity(waiting.len());
@@ -252,11 +283,15 @@ impl Group {
                 (_, Start::Earliest) => low,
                 // What came after the start was never skipped on purpose.
                 (_, Start::Latest) if !source.knew(partition) => low,
-                (_, Start::Latest) => high,
+                // Committed before anything is read: asked again after a crash, the end would be a later one.
+                (_, Start::Latest) => {
+                    range::add(&mut jumped, partition, high)?;
+                    high
+                }
             };
             starts.push((source, partition.clone(), start));
         }
-        range::remember(base, &jumped);
+        range::remember(base, &jumped)?;
         Ok(starts)
     }
 
@@ -299,6 +334,13 @@ impl Group {
             self.fail(&Error::external(Code::S002, format!("partitions cannot be given back: {error}")));
         }
     }
+}
+
+/// A static member whose session is over may be let in as another one without being told that its partitions were
+/// lost: what it has of them may be another worker's by now, and nothing takes them away.
+fn let_in_anew() -> Error {
+    let message = "the group has let this worker in as another member, and has not taken its partitions back";
+    Error::external(Code::X012, message).help("start it again: it goes on where the group stands")
 }
 
 /// Why librdkafka has given this consumer up, if it has.

@@ -8,17 +8,19 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::ffi::Commit;
 use super::group::Group;
 use super::lane::{Tap, Taps, lock};
 use super::options::OutOfRange;
 use super::shared::Shared;
 use crate::error::{Code, Error, Result};
+use crate::kafka::{Meaning, meaning};
 use crate::source::Partition;
-use crate::units::{KAFKA_OPEN_TIMEOUT, REVOKE_TIMEOUT};
+use crate::units::{KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Whether an error of a partition says that the log does not hold the next offset.
 pub(super) fn is_outside(code: RDKafkaErrorCode) -> bool {
@@ -134,6 +136,7 @@ impl Jumps {
         let to = self.decide(&shared.name, partition, tap.next, log)?;
         let mut place = TopicPartitionList::new();
         add(&mut place, partition, to)?;
+        remember(consumer, &place)?;
         // librdkafka seeks nothing whose fetch has failed; a new assignment it takes.
         consumer.incremental_unassign(&place).map_err(|e| fail("no new start", e))?;
         consumer.incremental_assign(&place).map_err(|e| fail("no new start", e))?;
@@ -142,7 +145,6 @@ impl Jumps {
         tap.outside = false;
         drop(taps);
         lock(&shared.owned).take(partition.clone(), to);
-        remember(consumer, &place);
         lane.wake.ring();
         Ok(())
     }
@@ -174,13 +176,21 @@ pub(super) fn add(list: &mut TopicPartitionList, partition: &Partition, at: i64)
         .map_err(|e| crate::kafka::error(Code::S002, "an offset is not taken", &e))
 }
 
-/// Commits where the partitions go on: a worker that ends before the next record would jump again, with `latest` over
-/// what came meanwhile. It may fail: then that is so, and is told again.
-pub(super) fn remember(consumer: &BaseConsumer<Group>, places: &TopicPartitionList) {
-    if places.count() > 0
-        && let Err(error) = consumer.commit(places, CommitMode::Async)
-    {
-        tracing::warn!("where reading goes on cannot be committed: {error}");
+/// Commits where the partitions go on, before anything is read there: a worker that ends before the next record would
+/// jump again, with `latest` over what came meanwhile, and a commit that arrives late would be behind later ones.
+pub(super) fn remember(consumer: &Arc<BaseConsumer<Group>>, places: &TopicPartitionList) -> Result<()> {
+    if places.count() == 0 {
+        return Ok(());
+    }
+    let what = "where reading goes on cannot be committed";
+    let fail = |code: RDKafkaErrorCode| match meaning(code) {
+        Meaning::Denied => crate::kafka::error(Code::S002, what, &KafkaError::ConsumerCommit(code)),
+        _ => Error::passing(Code::S002, format!("{what}: {code}")),
+    };
+    match Commit::start(consumer, places).map_err(fail)?.wait(KAFKA_COMMIT_WAIT) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(code)) => Err(fail(code)),
+        None => Err(Error::passing(Code::S002, format!("{what}: the group's coordinator does not answer"))),
     }
 }
 
