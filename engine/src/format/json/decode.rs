@@ -18,6 +18,7 @@ use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder};
 use crate::error::{Error, Result};
 use crate::format::columns::{Column, Columns, Values, blame, sentence};
+use super::fast;
 use crate::format::{Good, too_large};
 
 /// Decodes records of JSON.
@@ -40,6 +41,15 @@ impl JsonDecoder {
             None => std::str::from_utf8(record)
                 .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
         };
+        if fast::record(text, &mut self.columns, row).is_some() {
+            return Ok(());
+        }
+        self.columns.truncate(row);
+        self.slow(text, row)
+    }
+
+    /// The same record by serde_json, which decides whatever is unusual and words every fault.
+    fn slow(&mut self, text: &str, row: usize) -> Result<(), String> {
         let fields = Members { columns: &mut self.columns, row, what: "a JSON object" };
         let mut json = serde_json::Deserializer::from_str(text);
         json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
@@ -71,6 +81,7 @@ impl JsonDecoder {
                 }
             }
         }
+        self.columns.review();
         let records = self.columns.finish(&self.schema, good.count())?;
         let good: Option<BooleanArray> = good.finish();
         Ok(Decoded { records, good, bad })
@@ -147,7 +158,7 @@ impl Visitor<'_> for Key<'_> {
 }
 
 /// One value of a column. It recurses as deep as the column's type is, no deeper.
-struct Cell<'a>(&'a mut Column);
+pub(super) struct Cell<'a>(pub(super) &'a mut Column);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();

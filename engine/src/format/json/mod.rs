@@ -2,6 +2,8 @@
 
 mod decode;
 mod encode;
+mod fast;
+mod scan;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;
