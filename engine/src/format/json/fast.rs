@@ -67,7 +67,12 @@ impl Reader<'_> {
 
     /// Takes what stands before a value, its key not being the one that was foreseen: the key's column, and the place
     /// of the next key. The inner `None` is the object's end.
-    fn key(&mut self, columns: &mut Columns, place: usize, hint: usize) -> Option<Option<(Option<usize>, usize)>> {
+    fn key(
+        &mut self,
+        columns: &mut Columns,
+        place: usize,
+        hint: usize,
+    ) -> Option<Option<(Option<usize>, usize)>> {
         let start = self.scan.at;
         let first = place == 0;
         if first {
@@ -141,7 +146,9 @@ impl Reader<'_> {
                 self.members(columns, row)?;
                 column.close_struct().ok()
             }
-            b'[' if matches!(column.values, Values::List { .. } | Values::FixedList { .. }) => self.list(column),
+            b'[' if matches!(column.values, Values::List { .. } | Values::FixedList { .. }) => {
+                self.list(column)
+            }
             _ => {
                 self.scan.skip()?;
                 self.again(column, start)

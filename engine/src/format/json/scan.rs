@@ -31,7 +31,8 @@ fn marks(word: u64) -> u64 {
 /// How many of a word's lowest bytes are digits.
 #[inline(always)]
 fn leading_digits(word: u64) -> usize {
-    let other = ((word & (ONES * 0xf0)) ^ (ONES * 0x30)) | ((word.wrapping_add(ONES * 0x06) & (ONES * 0xf0)) ^ (ONES * 0x30));
+    let other = ((word & (ONES * 0xf0)) ^ (ONES * 0x30))
+        | ((word.wrapping_add(ONES * 0x06) & (ONES * 0xf0)) ^ (ONES * 0x30));
     // Additions carry only out of bytes that are no digits, towards higher ones.
     (other.trailing_zeros() / 8) as usize
 }
