@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 
 const BLOCK: usize = 16;
-/// The longest number is shorter.
+/// The longest number is shorter, its sign included.
 const NUMBER_BYTES_MAX: usize = 24;
 /// A control character becomes `\u001f`.
 const ESCAPE_BYTES_MAX: usize = 6;
@@ -34,6 +34,11 @@ const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
     4041424344454647484950515253545556575859\
     6061626364656667686970717273747576777879\
     8081828384858687888990919293949596979899";
+
+#[inline(always)]
+fn pair(out: &mut [u8], at: usize, number: usize) {
+    out[at..at + 2].copy_from_slice(&PAIRS[number * 2..number * 2 + 2]);
+}
 
 impl Default for Stage {
     fn default() -> Self {
@@ -77,6 +82,12 @@ impl Stage {
     #[inline(always)]
     pub(super) fn byte(&mut self, byte: u8) {
         self.room(1);
+        self.put(byte);
+    }
+
+    /// A byte; the room is there already.
+    #[inline(always)]
+    fn put(&mut self, byte: u8) {
         self.bytes[self.at] = byte;
         self.at += 1;
     }
@@ -95,41 +106,48 @@ impl Stage {
         self.at += bytes.len();
     }
 
-    /// `len` bytes from `start` on; those behind them may be read.
+    /// `len` bytes from `start` on; those behind them may be read. The room is there already.
     #[inline(always)]
     fn part(&mut self, data: &[u8], start: usize, len: usize) {
         if len <= BLOCK
             && let Some(block) = data.get(start..).and_then(|rest| rest.first_chunk())
         {
-            self.room(len);
             self.block(block, len);
         } else {
-            self.all(&data[start..start + len]);
+            self.bytes[self.at..self.at + len].copy_from_slice(&data[start..start + len]);
+            self.at += len;
         }
     }
 
+    /// A number; the room is there already.
     #[inline(always)]
     fn number(&mut self, mut number: u64) {
-        self.room(NUMBER_BYTES_MAX);
         let len = number.checked_ilog10().map_or(1, |digits| digits as usize + 1);
         let out = &mut self.bytes[self.at..self.at + len];
         self.at += len;
         let mut end = len;
-        while number >= 100 {
-            let pair = (number % 100) as usize * 2;
+        while number >= 10_000 {
+            let four = (number % 10_000) as usize;
+            number /= 10_000;
+            pair(out, end - 4, four / 100);
+            pair(out, end - 2, four % 100);
+            end -= 4;
+        }
+        let mut number = number as usize;
+        if number >= 100 {
+            pair(out, end - 2, number % 100);
             number /= 100;
-            out[end - 2..end].copy_from_slice(&PAIRS[pair..pair + 2]);
             end -= 2;
         }
-        if number >= 10 {
-            let pair = number as usize * 2;
-            out[..2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        if end == 2 {
+            pair(out, 0, number);
         } else {
             out[0] = b'0' + number as u8;
         }
     }
 
-    /// A number with up to three decimals, which most are. `false`, and nothing is written, for all others.
+    /// A number with up to three decimals, which most are; the room is there already. `false`, and nothing is written,
+    /// for all others.
     ///
     /// Why these are the digits of the shortest text: a decimal of at most 15 digits is the only one of that length
     /// that a double is nearest to, and fewer decimals are tried first.
@@ -140,23 +158,28 @@ impl Stage {
         if !(1e-3..1e8).contains(&size) {
             return false;
         }
-        for (decimals, power) in [(1, 10u64), (2, 100), (3, 1_000)] {
-            let digits = (size * power as f64 + 0.5) as u64;
-            if digits as f64 / power as f64 != size {
-                continue;
-            }
-            if value < 0.0 {
-                self.byte(b'-');
-            }
-            self.number(digits / power);
-            // The power makes its leading one a place for zeros that lead the decimals; the point takes it.
-            let point = self.at;
-            self.number(digits % power + power);
-            self.bytes[point] = b'.';
-            debug_assert_eq!(self.at, point + 1 + decimals);
-            return true;
+        let negative = value < 0.0;
+        self.decimals::<10>(size, negative)
+            || self.decimals::<100>(size, negative)
+            || self.decimals::<1_000>(size, negative)
+    }
+
+    #[inline(always)]
+    fn decimals<const POWER: i64>(&mut self, size: f64, negative: bool) -> bool {
+        let digits = (size * POWER as f64 + 0.5) as i64;
+        if digits as f64 / POWER as f64 != size {
+            return false;
         }
-        false
+        if negative {
+            self.put(b'-');
+        }
+        let digits = digits as u64;
+        self.number(digits / POWER as u64);
+        // The power keeps the zeros that lead the decimals; the point takes its own digit's place.
+        let point = self.at;
+        self.number(digits % POWER as u64 + POWER as u64);
+        self.bytes[point] = b'.';
+        true
     }
 
     /// Text with what has to be escaped in it.
@@ -260,11 +283,12 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// Writes a value that is not null; the room for a number is there already.
     #[inline(always)]
     fn write(&mut self, row: usize, out: &mut Stage, spare: &mut Vec<u8>) {
         let signed = |out: &mut Stage, value: i64| {
             if value < 0 {
-                out.byte(b'-');
+                out.put(b'-');
             }
             out.number(value.unsigned_abs());
         };
@@ -286,7 +310,8 @@ impl<'a> Cells<'a> {
             Self::Boolean(_) => out.all(b"false"),
             Self::Text { offsets, data, plain } => {
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-                out.byte(b'"');
+                out.room(end - start + 2);
+                out.put(b'"');
                 if *plain {
                     out.part(data, start, end - start);
                 } else {
@@ -345,6 +370,8 @@ impl<'a> Rows<'a> {
             if null && !self.explicit_nulls {
                 continue;
             }
+            // Once for the key and all that has a bound.
+            out.room(field.key_len + NUMBER_BYTES_MAX);
             out.part(&field.key, 0, field.key_len);
             if null {
                 out.all(b"null");
