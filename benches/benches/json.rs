@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
 use arrow::json::{LineDelimitedWriter, ReaderBuilder};
 use pipe_benches::{Requests, request_schema};
