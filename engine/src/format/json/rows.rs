@@ -17,8 +17,6 @@ use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 const BLOCK: usize = 16;
 /// The longest number is shorter, its sign included.
 const NUMBER_BYTES_MAX: usize = 24;
-/// A control character becomes `\u001f`.
-const ESCAPE_BYTES_MAX: usize = 6;
 /// What a stage holds at first.
 const STAGE_BYTES: usize = 32 << 10;
 
@@ -182,9 +180,9 @@ impl Stage {
         true
     }
 
-    /// Text with what has to be escaped in it.
+    /// Text with what has to be escaped in it. Room is asked for as it goes: all of it escaped would be six times as
+    /// much.
     fn escaped(&mut self, text: &[u8]) {
-        self.room(text.len() * ESCAPE_BYTES_MAX);
         for run in text.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
             let short = match run {
                 b"\"" => b'"',
