@@ -144,7 +144,7 @@ fn schema() -> SchemaRef {
     types::columns(&columns).unwrap()
 }
 
-/// One text of a list; few of the first ones' neighbours are bad, so that most records are read to their end.
+/// One text of a list.
 fn one(texts: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
     prop::sample::select(texts)
 }
