@@ -1,4 +1,5 @@
-//! JSON records to columns: serde_json's streaming deserialiser drives the columns directly, no value tree between.
+//! JSON records to columns, the slow way: serde_json's streaming deserialiser drives the columns directly, no value
+//! tree between. Plain records never come here, `fast.rs` reads them; whatever is unusual does, and every fault.
 //!
 //! What surprises: fields that are not declared must be JSON, and are skipped however deep they are, without
 //! recursion and without being parsed into anything. Deep nesting where a column is declared is refused at its first
@@ -14,6 +15,7 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
+use super::fast;
 use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder};
 use crate::error::{Error, Result};
@@ -24,11 +26,13 @@ use crate::format::{Good, too_large};
 pub(super) struct JsonDecoder {
     schema: SchemaRef,
     columns: Columns,
+    /// Off in the test that compares the two ways.
+    pub(super) fast: bool,
 }
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())? })
+        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, fast: true })
     }
 
     /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
@@ -40,6 +44,17 @@ impl JsonDecoder {
             None => std::str::from_utf8(record)
                 .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
         };
+        if self.fast {
+            if fast::record(text, &mut self.columns, row).is_some() {
+                return Ok(());
+            }
+            self.columns.truncate(row);
+        }
+        self.slow(text, row)
+    }
+
+    /// The same record by serde_json, which decides whatever is unusual and words every fault.
+    fn slow(&mut self, text: &str, row: usize) -> Result<(), String> {
         let fields = Members { columns: &mut self.columns, row, what: "a JSON object" };
         let mut json = serde_json::Deserializer::from_str(text);
         json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
@@ -71,6 +86,7 @@ impl JsonDecoder {
                 }
             }
         }
+        self.columns.review();
         let records = self.columns.finish(&self.schema, good.count())?;
         let good: Option<BooleanArray> = good.finish();
         Ok(Decoded { records, good, bad })
@@ -147,7 +163,7 @@ impl Visitor<'_> for Key<'_> {
 }
 
 /// One value of a column. It recurses as deep as the column's type is, no deeper.
-struct Cell<'a>(&'a mut Column);
+pub(super) struct Cell<'a>(pub(super) &'a mut Column);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();

@@ -1,29 +1,35 @@
-//! Columns to JSON records by arrow-json's writer, cut into rows afterwards.
+//! Columns to JSON records: plain types by `rows.rs`, all others by arrow-json's encoders and those of here.
 //!
 //! What differs from arrow-json's own: decimals are strings, because most readers of JSON take a number for a double
 //! and lose digits. Times are written as they are read, the ends of their range too. Entries of a map are kept where
 //! their value is null, and its keys may be of any type that has a text; a null of a dictionary may be one of its
 //! words. Binary is hexadecimal digits. NaN and infinities, which JSON does not have, are nulls.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BinaryArray, MapArray, RecordBatch};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::json::Encoder as FieldEncoder;
 use arrow::json::writer::{
     EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder, make_encoder,
 };
-use arrow::json::{Encoder as FieldEncoder, Writer};
 
+use super::rows::{Rows, Stage};
 use crate::codec::{Encoder, RowWriter};
 use crate::error::{Code, Error, Result};
 use crate::format::write::{Text, keys};
 use crate::format::{Count, written};
 
-fn builder(explicit_nulls: bool) -> WriterBuilder {
+/// arrow-json's own writer with our spellings.
+pub(super) fn builder(explicit_nulls: bool) -> WriterBuilder {
     WriterBuilder::new().with_explicit_nulls(explicit_nulls).with_encoder_factory(Arc::new(Spellings))
+}
+
+fn options(explicit_nulls: bool) -> EncoderOptions {
+    EncoderOptions::default().with_explicit_nulls(explicit_nulls).with_encoder_factory(Arc::new(Spellings))
 }
 
 /// Writes a row of nulls, so that a type without a JSON spelling is refused before the first row.
@@ -172,7 +178,8 @@ impl FieldEncoder for Map<'_> {
 
 /// Encodes rows, each a byte string.
 pub(super) struct JsonEncoder {
-    explicit_nulls: bool,
+    options: EncoderOptions,
+    stage: Stage,
     /// Bytes of the last batch: the next one is about as large.
     capacity: usize,
 }
@@ -180,71 +187,70 @@ pub(super) struct JsonEncoder {
 impl JsonEncoder {
     pub(super) fn new(schema: &SchemaRef, explicit_nulls: bool) -> Result<Self> {
         probe(schema)?;
-        Ok(Self { explicit_nulls, capacity: 0 })
+        Ok(Self { options: options(explicit_nulls), stage: Stage::default(), capacity: 0 })
     }
 }
 
 impl Encoder for JsonEncoder {
     fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
-        let mut lines = Vec::with_capacity(self.capacity);
-        let mut writer = builder(self.explicit_nulls).build::<_, LineDelimited>(&mut lines);
-        writer
-            .write(records)
-            .and_then(|()| writer.finish())
+        let mut rows = Rows::new(records, &self.options)
             .map_err(|e| Error::user(Code::K002, format!("rows cannot be written as JSON: {e}")))?;
-        drop(writer);
-        self.capacity = lines.len();
-        split(&mut lines, records.num_rows())
+        // Batches of a stream resemble each other; an eighth more saves a copy of the whole.
+        let mut values = Vec::with_capacity(self.capacity + self.capacity / 8);
+        let mut offsets = Vec::with_capacity(records.num_rows() + 1);
+        offsets.push(0i32);
+        self.stage.clear();
+        for row in 0..records.num_rows() {
+            rows.write(row, &mut self.stage);
+            let end = values.len() + self.stage.written().len();
+            let end = i32::try_from(end)
+                .map_err(|_| Error::user(Code::K002, "a batch is larger than 2 GiB as JSON"))?;
+            offsets.push(end);
+            if self.stage.is_full() {
+                values.extend_from_slice(self.stage.written());
+                self.stage.clear();
+            }
+        }
+        values.extend_from_slice(self.stage.written());
+        self.capacity = values.len();
+        Ok(BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(values), None))
     }
-}
-
-/// Cuts lines apart and takes out their ends in place. JSON has no bare line end within a value.
-fn split(lines: &mut Vec<u8>, rows: usize) -> Result<BinaryArray> {
-    let mut offsets = Vec::with_capacity(rows + 1);
-    offsets.push(0i32);
-    let (mut read, mut write) = (0, 0);
-    while read < lines.len() {
-        // Searches by words; reading from memory cannot fail.
-        let skipped = (&lines[read..]).skip_until(b'\n').unwrap_or(0);
-        let len = skipped.saturating_sub(1);
-        lines.copy_within(read..read + len, write);
-        write += len;
-        read += len + 1;
-        let end = i32::try_from(write)
-            .map_err(|_| Error::user(Code::K002, "a batch is larger than 2 GiB as JSON"))?;
-        offsets.push(end);
-    }
-    if offsets.len() != rows + 1 {
-        return Err(Error::internal(format!("{rows} rows became {} lines of JSON", offsets.len() - 1)));
-    }
-    lines.truncate(write);
-    let values = Buffer::from_vec(std::mem::take(lines));
-    Ok(BinaryArray::new(OffsetBuffer::new(offsets.into()), values, None))
 }
 
 /// Writes a file of JSON lines.
 pub(super) struct JsonLines {
-    writer: Writer<Count, LineDelimited>,
+    options: EncoderOptions,
+    stage: Stage,
+    out: Count,
 }
 
 impl JsonLines {
     pub(super) fn new(schema: &SchemaRef, explicit_nulls: bool, out: Box<dyn Write + Send>) -> Result<Self> {
         probe(schema)?;
-        Ok(Self { writer: builder(explicit_nulls).build(Count::new(out)) })
+        Ok(Self { options: options(explicit_nulls), stage: Stage::default(), out: Count::new(out) })
     }
 }
 
 impl RowWriter for JsonLines {
     fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        written(self.writer.write(records))
+        let mut rows = written(Rows::new(records, &self.options))?;
+        self.stage.clear();
+        for row in 0..records.num_rows() {
+            rows.write(row, &mut self.stage);
+            self.stage.byte(b'\n');
+            if self.stage.is_full() {
+                written(self.out.write_all(self.stage.written()).map_err(ArrowError::from))?;
+                self.stage.clear();
+            }
+        }
+        written(self.out.write_all(self.stage.written()).map_err(ArrowError::from))
     }
 
     fn bytes(&self) -> u64 {
-        self.writer.get_ref().bytes()
+        self.out.bytes()
     }
 
     fn finish(&mut self) -> Result<()> {
-        written(self.writer.finish())?;
-        written(self.writer.get_mut().flush().map_err(ArrowError::from))
+        written(self.out.flush().map_err(ArrowError::from))
     }
 }

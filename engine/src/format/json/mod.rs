@@ -1,10 +1,15 @@
 //! `json`: one JSON object a record.
 
 mod decode;
+#[cfg(test)]
+mod differential;
 mod encode;
+mod fast;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;
+mod rows;
+mod scan;
 
 use std::fs::File;
 use std::io::{BufReader, Write};

@@ -281,8 +281,92 @@ fn decode(records: &[Vec<u8>]) -> Decoded {
     decode_all(&columns(), records.iter().map(|r| Some(r.as_slice())).collect())
 }
 
+/// The lines that arrow-json's own writer makes, with our spellings.
+fn lines_of_arrow(records: &RecordBatch, explicit_nulls: bool) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut writer =
+        super::encode::builder(explicit_nulls).build::<_, arrow::json::writer::LineDelimited>(&mut lines);
+    writer.write(records).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    lines
+}
+
+/// Rows and files of rows are written as arrow-json writes them, byte by byte.
+fn same_bytes(records: &RecordBatch) {
+    for explicit_nulls in [false, true] {
+        let format = (super::KIND.prepare)(&json!({ "explicit_nulls": explicit_nulls })).unwrap();
+        let encoded = format.encoder(records.schema()).unwrap().encode(records).unwrap();
+        let ours: Vec<u8> = encoded.iter().flat_map(|line| [line.unwrap(), b"\n"].concat()).collect();
+        let theirs = lines_of_arrow(records, explicit_nulls);
+        assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs.clone()).unwrap());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = format.writer(records.schema(), Box::new(file.reopen().unwrap())).unwrap();
+        writer.write(records).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(writer.bytes(), theirs.len() as u64);
+        assert_eq!(std::fs::read(file.path()).unwrap(), theirs);
+    }
+}
+
+#[test]
+fn texts_and_numbers_at_their_edges_are_written_as_arrow_json_does() {
+    let texts: Vec<String> = (0..300u32)
+        .filter_map(char::from_u32)
+        .map(|sign| format!("{}{sign}{}", "x".repeat(sign as usize % 40), "y".repeat(sign as usize % 3)))
+        .collect();
+    let powers = (0..20).flat_map(|n| [10u64.pow(n), 10u64.pow(n) - 1]).chain([u64::MAX, 99, 101, 12_345]);
+    let whole: Vec<u64> = powers.cycle().take(texts.len()).collect();
+    let floats: Vec<f64> = (0..texts.len())
+        .map(|n| match n % 6 {
+            0 => whole[n] as f64 / 1e3,
+            1 => -(n as f64) / 10.0,
+            2 => n as f64 * 1.1,
+            3 => 10f64.powi(n as i32 % 30 - 15),
+            4 => [0.0, -0.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 99_999_999.999, 100_000_000.0, 1e-3]
+                [n / 6 % 8],
+            _ => f64::from_bits((n as u64).wrapping_mul(0x0123_4567_89ab_cdef)),
+        })
+        .collect();
+    let signed: Vec<i64> = whole.iter().map(|n| (*n as i64).wrapping_neg()).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("a \"key\" of more than sixteen bytes\n", Arc::new(arrow::array::StringArray::from(texts))),
+        ("u", Arc::new(arrow::array::UInt64Array::from(whole.clone()))),
+        ("i", Arc::new(arrow::array::Int64Array::from(signed))),
+        ("n", Arc::new(arrow::array::Int8Array::from_iter_values(whole.iter().map(|n| *n as i8)))),
+        ("f", Arc::new(arrow::array::Float64Array::from(floats))),
+        (
+            "g",
+            Arc::new(arrow::array::Float32Array::from_iter_values(whole.iter().map(|n| *n as f32 / 100.0))),
+        ),
+    ];
+    let records = RecordBatch::try_from_iter(columns).unwrap();
+    same_bytes(&records);
+    same_bytes(&records.slice(7, 50));
+    same_bytes(&records.slice(3, 0));
+    let long =
+        arrow::array::StringArray::from(vec!["z".repeat(100_000), "\u{1}".repeat(100_000), String::new()]);
+    same_bytes(&RecordBatch::try_from_iter([("s", Arc::new(long) as ArrayRef)]).unwrap());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn rows_are_written_as_arrow_json_does(seeds in seeds(12), from in 0..4usize) {
+        let records = decode(&seeds.iter().map(|s| record(s)).collect::<Vec<_>>()).records;
+        same_bytes(&records);
+        let from = from.min(records.num_rows());
+        same_bytes(&records.slice(from, records.num_rows() - from));
+    }
+
+    #[test]
+    fn doubles_are_written_as_arrow_json_does(bits in prop::collection::vec(any::<u64>(), 40), scale in 0..7i32) {
+        let scaled = bits.iter().map(|bits| (*bits as i64 >> (bits % 50)) as f64 / 10f64.powi(scale));
+        let floats = scaled.chain(bits.iter().map(|bits| f64::from_bits(*bits)));
+        let floats = Arc::new(arrow::array::Float64Array::from_iter_values(floats)) as ArrayRef;
+        same_bytes(&RecordBatch::try_from_iter([("f", floats)]).unwrap());
+    }
 
     #[test]
     fn decode_of_encode_is_the_same(seeds in seeds(12)) {
