@@ -294,6 +294,10 @@ fn exactly_once_is_refused_where_it_cannot_be_had() {
     let from = "kafka: { brokers: \"b:1\", topics: [t] }";
     let to = "kafka: { brokers: \"b:1\", topic: o }, format: raw";
     exactly_once(from, to, "").pipe(&["check"]).says(0, &[]);
+    // Three intervals fit into the longest transaction.
+    let every = |time: &str| exactly_once(from, to, "").pipe(&["check", "--set", time]);
+    every("delivery.commit_interval=300s").says(0, &[]);
+    every("delivery.commit_interval=301s").says(2, &["P007", "every 5m at least", "at_least_once"]);
     // Whoever throws records away throws none away twice.
     exactly_once(from, "blackhole:", "").pipe(&["check"]).says(0, &[]);
     const CAN: &str = "exactly once is from Kafka to Kafka on one cluster; use `guarantee: at_least_once`";
