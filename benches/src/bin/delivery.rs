@@ -1,9 +1,8 @@
 //! What exactly once costs: throughput beside at least once in one run, and the latency at half load as those see it
 //! who wait for commits.
 //!
-//! `delivery [--records N] [--rounds R] [--interval TIME] [--rate N] [--seconds S] [--set KEY=VALUE]
-//! [--history FILE]`. The runs alternate
-//! over one topic; every output is counted by a consumer that reads what is committed.
+//! `delivery [--records N] [--rounds R] [--interval TIME] [--rate N] [--seconds S] [--set KEY=VALUE] [--history FILE]`.
+//! The runs alternate over one topic; every output is counted by a consumer that reads what is committed.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
