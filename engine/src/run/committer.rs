@@ -69,13 +69,16 @@ impl Committer for AtLeastOnce {
     }
 }
 
-/// One Kafka transaction an epoch: what all sinks and the dead letters have written, and the positions.
+/// One Kafka transaction an epoch: what all sinks and the dead letters have written, and the positions. The next one is
+/// written meanwhile.
 pub(super) struct ExactlyOnce {
     pub sources: Vec<Committed>,
     pub transaction: Arc<dyn Transaction>,
     pub gate: Arc<Gate>,
     /// Waits this long for a lane that is inside.
     pub empty_wait: Duration,
+    /// The epoch that was written in full last, and its commit is due.
+    pub full: Option<(Generation, Epoch)>,
 }
 
 /// A lane that is inside writes for at most a second at a time, so that this is longer than it ever takes.
@@ -83,20 +86,28 @@ pub(super) const EMPTY_WAIT: Duration = Duration::from_secs(5);
 
 impl Committer for ExactlyOnce {
     fn commit(&mut self, ready: &Ready<'_>) -> Result<()> {
-        // Every terminal has reported, so nobody is inside; what comes next waits for the next transaction.
-        self.gate.close(ready.generation);
+        // Without a position nothing was read, and without a record nothing was written.
+        let is_empty = ready.own.0.iter().all(source::Positions::is_empty);
+        if self.full != Some((ready.generation, ready.epoch)) {
+            // Every terminal has reported: nobody is inside, and every record is confirmed.
+            self.gate.close(ready.generation);
+            if !is_empty {
+                self.transaction.turn()?;
+            }
+            self.full = Some((ready.generation, ready.epoch));
+            // The next epoch is written while this one commits. It commits after it, or not at all.
+            self.gate.open(ready.generation, ready.epoch.next());
+        }
+        if is_empty {
+            return Ok(());
+        }
         let mut offsets = Vec::with_capacity(self.sources.len());
         for (source, positions) in self.sources.iter().zip(&ready.own.0) {
             if !positions.is_empty() {
                 offsets.push(source.control.claim(positions).map_err(|e| place(e, source))?);
             }
         }
-        // Without a position nothing was read, and without a record nothing was written.
-        if !offsets.is_empty() {
-            self.transaction.commit(offsets)?;
-        }
-        self.gate.open(ready.generation, ready.epoch.next());
-        Ok(())
+        self.transaction.commit(offsets)
     }
 
     fn void(&mut self, generation: Generation) {

@@ -41,8 +41,8 @@ pub(super) fn transaction(plan: &Plan, worker: &str) -> Result<Option<Arc<Transa
     let torn = |names: Vec<String>| Error::internal(format!("sinks do not agree on {}", names.join(", ")));
     let cluster = plan.client().map_err(torn)?;
     let cluster = cluster.ok_or_else(|| Error::internal("no sink writes to a cluster"))?;
-    let id = format!("{}.{worker}.0", plan.name);
-    Ok(Some(Arc::new(Transaction::new(cluster, id, plan.commit_interval))))
+    let ids = [0, 1].map(|slot| format!("{}.{worker}.{slot}", plan.name));
+    Ok(Some(Arc::new(Transaction::new(cluster, ids, plan.commit_interval))))
 }
 
 /// Starting takes at most this long: a broker that elects a coordinator needs some seconds.

@@ -288,7 +288,7 @@ impl Wiring {
                 let pulse = pulse.patient(transaction.timeout() * 2);
                 gate.open(Generation(0), Epoch(1));
                 let (sources, gate, empty_wait) = (committed, Arc::clone(gate), EMPTY_WAIT);
-                (Box::new(ExactlyOnce { sources, transaction, gate, empty_wait }), pulse)
+                (Box::new(ExactlyOnce { sources, transaction, gate, empty_wait, full: None }), pulse)
             }
             (Finality::State(state), _) => (Box::new(AtLeastOnce { sources: committed, state }), pulse),
             (Finality::Transaction(_), None) => return Err(Error::internal("a transaction without a gate")),

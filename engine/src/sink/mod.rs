@@ -127,8 +127,11 @@ pub trait Transaction: Send + Sync {
     /// Ends what is open, or what an earlier worker of this identity left open: it is aborted, unless its commit was
     /// under way, which is then complete. Begins the first transaction. Blocks for about the transaction's time-out.
     fn begin(&self) -> Result<()>;
-    /// Commits what was written with these positions, and begins the next transaction. After a stale error all or none
-    /// of it is committed: the group's offsets tell which, after [`Transaction::begin`].
+    /// What was written so far is to be committed next; what is written from here on belongs to the transaction after
+    /// it. Everything that was written must be confirmed, and every turn before committed.
+    fn turn(&self) -> Result<()>;
+    /// Commits what was written before the last turn, with these positions. After a stale error all or none of it is
+    /// committed: the group's offsets tell which, after [`Transaction::begin`]; what was written since is void, too.
     fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()>;
     /// Nothing follows; what is open is aborted, so that no reader waits for it.
     fn close(&self);

@@ -134,31 +134,45 @@ impl State {
     }
 }
 
-#[derive(Default)]
-struct Open {
-    client: Option<usize>,
-    timeout: u64,
+/// A client that has begun a transaction, and when the first record was written.
+#[derive(Clone, Copy)]
+struct Begun {
+    client: usize,
+    slot: usize,
     since: Option<u64>,
-    /// For the breakage that uses it on.
-    last: Option<usize>,
 }
 
-/// The transaction of a worker.
+#[derive(Default)]
+struct Turns {
+    open: Option<Begun>,
+    full: Option<Begun>,
+    spare: Option<Begun>,
+    timeout: u64,
+    /// How long the transaction was written into whose commit failed.
+    failed: u64,
+    /// For the breakage that uses it on.
+    last: Option<Begun>,
+}
+
+/// The transactions of a worker.
 pub struct Transaction {
     world: Arc<World>,
     worker: usize,
-    id: String,
-    open: Mutex<Open>,
+    ids: [String; 2],
+    turns: Mutex<Turns>,
 }
 
 impl Transaction {
     pub fn new(world: &Arc<World>, worker: usize) -> Self {
         let (id, timeout) = world.with(|s| (s.lives[worker].id.clone(), s.setup.transaction_timeout));
-        Self { world: Arc::clone(world), worker, id, open: Mutex::new(Open { timeout, ..Open::default() }) }
+        let one = world.is_broken(Breakage::OneId);
+        let ids = [0, 1].map(|slot| if one { id.clone() } else { format!("{id}.{slot}") });
+        let turns = Mutex::new(Turns { timeout, ..Turns::default() });
+        Self { world: Arc::clone(world), worker, ids, turns }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> u64 {
@@ -168,9 +182,12 @@ impl Transaction {
     /// The client of the transaction that is open, for a lane that is about to write.
     pub fn client(&self) -> Result<usize> {
         let now = self.now();
-        let mut open = self.lock();
+        let mut turns = self.lock();
+        let Some(open) = &mut turns.open else {
+            return Err(Error::stale(Code::X012, "no transaction is open"));
+        };
         open.since.get_or_insert(now);
-        open.client.ok_or_else(|| Error::stale(Code::X012, "no transaction is open"))
+        Ok(open.client)
     }
 
     fn judge(&self, what: &str, refusal: Option<Refusal>, since: u64, began: u64) -> Error {
@@ -181,7 +198,7 @@ impl Transaction {
             return Error::external(Code::X013, "another worker has taken over the transactional id");
         }
         // For `begin`: how long it took.
-        self.lock().since = Some(since);
+        self.lock().failed = age;
         Error::stale(Code::X012, format!("{what}: {refusal:?}"))
     }
 
@@ -229,48 +246,32 @@ impl Transaction {
     }
 
     fn reuse(&self) -> bool {
-        let mut open = self.lock();
-        let Some(last) = open.last.filter(|_| self.world.is_broken(Breakage::ReuseAfterTimeout)) else {
+        let mut turns = self.lock();
+        let Some(last) = turns.last.filter(|_| self.world.is_broken(Breakage::ReuseAfterTimeout)) else {
             return false;
         };
-        open.client = Some(last);
-        open.since = None;
-        self.world.with(|s| {
-            let Client { pid, epoch, queue, added, failed, .. } = &mut s.clients[last];
+        let fresh = |begun: Begun| Begun { since: None, ..begun };
+        let other = turns.open.take().or(turns.spare.take());
+        (turns.open, turns.spare) = (Some(fresh(last)), other.map(fresh));
+        turns.full = None;
+        let reset = |client: usize, s: &mut State| {
+            let Client { pid, epoch, queue, added, failed, .. } = &mut s.clients[client];
             let (pid, epoch) = (*pid, *epoch);
             queue.clear();
             added.clear();
             *failed = false;
             s.kafka.end(pid, epoch, false).is_ok()
-        })
-    }
-}
-
-impl crate::sink::Transaction for Transaction {
-    fn begin(&self) -> Result<()> {
-        self.world.pump(self.worker)?;
-        if self.reuse() {
-            return Ok(());
-        }
-        let now = self.now();
-        let (timeout, before) = {
-            let mut open = self.lock();
-            if open.since.take().is_some_and(|since| now - since >= open.timeout) {
-                open.timeout *= 2;
-            }
-            (open.timeout, open.client.take().or(open.last.take()))
         };
         self.world.with(|s| {
-            if let Some(before) = before {
-                s.give_up(before);
-            }
-        });
-        if self.world.fault(Fault::Passing) {
-            return Err(Error::passing(Code::X012, "no broker answers"));
-        }
+            let other = other.is_none_or(|other| reset(other.client, s));
+            reset(last.client, s) && other
+        })
+    }
+
+    fn make(&self, slot: usize, timeout: u64) -> Result<Begun> {
         let (pid, epoch) = loop {
             let lost = self.world.fault(Fault::Lost);
-            match self.world.with(|s| s.kafka.init(&self.id, timeout)) {
+            match self.world.with(|s| s.kafka.init(&self.ids[slot], timeout)) {
                 Ok(let_in) if !lost => break let_in,
                 _ => self.world.wait(self.worker)?,
             }
@@ -282,18 +283,82 @@ impl crate::sink::Transaction for Transaction {
             s.clients.push(Client { worker, pid, epoch, queue, numbers, added, failed: false, open: true });
             s.clients.len() - 1
         });
-        let mut open = self.lock();
-        (open.client, open.last) = (Some(client), Some(client));
+        Ok(Begun { client, slot, since: None })
+    }
+
+    /// What is broken by `AheadOfReports`: the commit waits for records, as librdkafka would, and nobody else has.
+    fn flush(&self, client: usize) -> Result<()> {
+        let waits = |s: &mut State| !s.clients[client].failed && !s.clients[client].queue.is_empty();
+        while self.world.is_broken(Breakage::AheadOfReports) && self.world.with(waits) {
+            self.world.wait(self.worker)?;
+        }
+        Ok(())
+    }
+}
+
+impl crate::sink::Transaction for Transaction {
+    fn begin(&self) -> Result<()> {
+        self.world.pump(self.worker)?;
+        if self.reuse() {
+            return Ok(());
+        }
+        let now = self.now();
+        let keep = self.world.is_broken(Breakage::KeepTheOther);
+        let (timeout, kept, before) = {
+            let mut turns = self.lock();
+            let written = [turns.open, turns.full].into_iter().flatten();
+            let age = written.filter_map(|begun| Some(now - begun.since?)).fold(turns.failed, u64::max);
+            turns.failed = 0;
+            if age >= turns.timeout {
+                turns.timeout *= 2;
+            }
+            let committing = turns.full.is_none() && turns.spare.is_none();
+            let kept = turns.open.take_if(|_| keep && committing);
+            let before = [turns.open.take(), turns.full.take(), turns.spare.take(), turns.last.take()];
+            (turns.timeout, kept, before)
+        };
+        self.world.with(|s| {
+            let kept = kept.map(|begun| begun.client);
+            let given_up = before.iter().flatten().map(|begun| begun.client).filter(|c| Some(*c) != kept);
+            given_up.for_each(|client| s.give_up(client));
+        });
+        if self.world.fault(Fault::Passing) {
+            self.lock().open = kept;
+            return Err(Error::passing(Code::X012, "no broker answers"));
+        }
+        let (open, spare) = match kept {
+            Some(kept) => (kept, self.make(1 - kept.slot, timeout)?),
+            None => (self.make(0, timeout)?, self.make(1, timeout)?),
+        };
+        let mut turns = self.lock();
+        (turns.open, turns.spare) = (Some(open), Some(spare));
+        Ok(())
+    }
+
+    fn turn(&self) -> Result<()> {
+        self.world.pump(self.worker)?;
+        let mut turns = self.lock();
+        if turns.open.is_none() || turns.spare.is_none() || turns.full.is_some() {
+            return Err(Error::stale(Code::X012, "no transaction is open, or the last one is not committed"));
+        }
+        turns.full = turns.open.take();
+        turns.open = turns.spare.take();
+        self.world.with(|s| s.lives[self.worker].turns += 1);
         Ok(())
     }
 
     fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
         let now = self.now();
-        let (client, since) = {
-            let mut open = self.lock();
-            (open.client.take(), open.since.take().unwrap_or(now))
+        let full = {
+            let mut turns = self.lock();
+            turns.last = turns.full;
+            turns.full.take()
         };
-        let Some(client) = client else { return Err(Error::stale(Code::X012, "no transaction is open")) };
+        let Some(Begun { client, slot, since }) = full else {
+            return Err(Error::stale(Code::X012, "no transaction is full"));
+        };
+        let since = since.unwrap_or(now);
+        self.flush(client)?;
         let (pid, epoch) = self.world.with(|s| (s.clients[client].pid, s.clients[client].epoch));
         for GroupOffsets { group, offsets } in &offsets {
             let Some(name) = group.downcast_ref::<MemberName>() else {
@@ -315,23 +380,33 @@ impl crate::sink::Transaction for Transaction {
         if self.world.with(|s| s.clients[client].failed) {
             return Err(self.judge("records were given up", None, since, now));
         }
-        self.call(|| Late::End(pid, epoch), |s| s.kafka.end(pid, epoch, true))?
-            .map_err(|refusal| self.judge("it cannot be committed", refusal, since, now))?;
+        match self.call(|| Late::End(pid, epoch), |s| s.kafka.end(pid, epoch, true))? {
+            Err(None) if self.world.is_broken(Breakage::CommitUnanswered) => {}
+            answer => {
+                answer.map_err(|refusal| self.judge("it cannot be committed", refusal, since, now))?;
+            }
+        }
         self.world.with(|s| {
             s.clients[client].added.clear();
             s.note(|| format!("worker {} has committed", self.worker));
         });
-        self.lock().client = Some(client);
+        let mut turns = self.lock();
+        (turns.spare, turns.last) = (Some(Begun { client, slot, since: None }), None);
         Ok(())
     }
 
     fn close(&self) {
-        let Some(client) = self.lock().client.take() else { return };
-        self.world.with(|s| {
-            let (pid, epoch) = (s.clients[client].pid, s.clients[client].epoch);
-            // Else it is left to its time-out.
-            let _ = s.kafka.end(pid, epoch, false);
-            s.clients[client].open = false;
-        });
+        let (full, open) = {
+            let mut turns = self.lock();
+            (turns.full.take(), turns.open.take())
+        };
+        for Begun { client, .. } in [full, open].into_iter().flatten() {
+            self.world.with(|s| {
+                let (pid, epoch) = (s.clients[client].pid, s.clients[client].epoch);
+                // Else it is left to its time-out.
+                let _ = s.kafka.end(pid, epoch, false);
+                s.clients[client].open = false;
+            });
+        }
     }
 }

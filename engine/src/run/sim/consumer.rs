@@ -67,6 +67,8 @@ enum Phase {
         added: Vec<Tp>,
         done: Receiver<()>,
         deadline: u64,
+        /// Turns of the transaction until then.
+        turns: u64,
     },
     /// Where new partitions go on is looked up.
     Assigning {
@@ -124,11 +126,13 @@ impl Member {
                 true
             }
             Phase::Stable => self.poll(&mut inner),
-            Phase::Draining { leaving, added, done, deadline } => {
+            Phase::Draining { leaving, added, done, deadline, turns } => {
+                let full = self.world.with(|s| s.lives[self.worker].turns > turns);
                 let drained = match done.try_recv() {
                     Ok(()) => true,
+                    _ if full && self.world.is_broken(Breakage::LetGoBeforeCommit) => true,
                     Err(TryRecvError::Empty) if self.world.with(|s| s.now) < deadline => {
-                        inner.phase = Phase::Draining { leaving, added, done, deadline };
+                        inner.phase = Phase::Draining { leaving, added, done, deadline, turns };
                         return false;
                     }
                     Err(_) => false,
@@ -180,14 +184,15 @@ impl Member {
         }
         self.remove(&leaving);
         let (tell, done) = crossbeam_channel::bounded(1);
-        let mut deadline = self.world.with(|s| s.now + s.setup.revoke_wait);
+        let (mut deadline, turns) =
+            self.world.with(|s| (s.now + s.setup.revoke_wait, s.lives[self.worker].turns));
         if self.world.is_broken(Breakage::DropOnRevoke) {
             deadline = 0;
         } else if self.events.send(Event::Drain { done: tell }).is_err() {
             // The worker is coming down.
             deadline = 0;
         }
-        inner.phase = Phase::Draining { leaving, added, done, deadline };
+        inner.phase = Phase::Draining { leaving, added, done, deadline, turns };
         true
     }
 
@@ -252,7 +257,8 @@ impl Control for Member {
         if self.world.fault(Fault::HeldUp) {
             self.world.hold_up(self.worker)?;
         }
-        if generation.is_some() && !self.world.is_broken(Breakage::DropOnRevoke) {
+        let unasked = [Breakage::DropOnRevoke, Breakage::LetGoBeforeCommit];
+        if generation.is_some() && !unasked.iter().any(|breakage| self.world.is_broken(*breakage)) {
             lock(&self.owned).claim(positions)?;
         }
         let mut offsets = TopicPartitionList::new();

@@ -28,6 +28,13 @@ pub enum Told {
     Assigned(u32, BTreeSet<Tp>),
 }
 
+/// An offset, and which record of the group's log has it.
+#[derive(Clone, Copy)]
+struct Position {
+    record: u64,
+    at: i64,
+}
+
 #[derive(Default)]
 pub struct Group {
     generation: u32,
@@ -36,9 +43,11 @@ pub struct Group {
     /// Since when a round is on.
     round: Option<u64>,
     pub partitions: Vec<Tp>,
-    pub committed: BTreeMap<Tp, i64>,
+    committed: BTreeMap<Tp, Position>,
     /// By producer: its epoch and its positions.
-    pending: BTreeMap<u64, (u16, BTreeMap<Tp, i64>)>,
+    pending: BTreeMap<u64, (u16, BTreeMap<Tp, Position>)>,
+    /// Records of the group's log.
+    records: u64,
     /// Epochs of producers whose markers have come.
     marked: BTreeMap<u64, u16>,
     /// Turned on by a fault: the next assignment is made anew, as if nothing were owned.
@@ -156,7 +165,9 @@ impl Group {
         }
         let pending = self.pending.entry(pid).or_default();
         pending.0 = epoch;
-        pending.1.extend(&offsets.positions);
+        self.records += 1;
+        let record = self.records;
+        pending.1.extend(offsets.positions.iter().map(|(tp, &at)| (*tp, Position { record, at })));
         Ok(())
     }
 
@@ -166,8 +177,20 @@ impl Group {
         if let Some((_, positions)) = self.pending.remove(&pid)
             && commit
         {
-            self.committed.extend(positions);
+            // Markers of two producers may come in any order: as in Kafka's `OffsetMetadataManager` the later record
+            // of offsets counts, not the later marker.
+            for (tp, position) in positions {
+                let newest = self.committed.entry(tp).or_insert(position);
+                if position.record > newest.record {
+                    *newest = position;
+                }
+            }
         }
+    }
+
+    /// Where a partition is committed.
+    pub fn committed(&self, tp: &Tp) -> Option<i64> {
+        Some(self.committed.get(tp)?.at)
     }
 
     /// What is committed; `None` while a transaction holds any of it open.
@@ -176,6 +199,6 @@ impl Group {
         if stable && partitions.iter().any(held) {
             return None;
         }
-        Some(partitions.iter().filter_map(|tp| Some((*tp, *self.committed.get(tp)?))).collect())
+        Some(partitions.iter().filter_map(|tp| Some((*tp, self.committed(tp)?))).collect())
     }
 }

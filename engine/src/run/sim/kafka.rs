@@ -304,7 +304,7 @@ impl Kafka {
     /// Whether every record of the inputs lies below what the group has committed.
     pub fn is_consumed(&self) -> bool {
         self.logs.iter().filter(|(tp, _)| tp.0 < OUTPUTS).all(|(tp, log)| {
-            let at = self.group.committed.get(tp).map_or(0, |at| *at as usize);
+            let at = self.group.committed(tp).map_or(0, |at| at as usize);
             log.open.is_empty() && log.entries.iter().skip(at).all(|e| e.fate != Fate::Kept)
         })
     }

@@ -51,6 +51,16 @@ pub enum Breakage {
     ForgetLoss,
     /// Whether a transaction was fenced for its age is judged by its age when the commit began.
     JudgeByStart,
+    /// Both clients have one transactional id.
+    OneId,
+    /// The next epoch is written while records of the one before are still on their way; its commit waits for them.
+    AheadOfReports,
+    /// The next epoch commits though nobody knows whether the one before did.
+    CommitUnanswered,
+    /// When a commit fails only its client is made anew; what the other has written of the next epoch stays.
+    KeepTheOther,
+    /// Revoked partitions are given back when their epoch is written in full, and its commit is only due.
+    LetGoBeforeCommit,
 }
 
 impl Breakage {
@@ -69,6 +79,11 @@ impl Breakage {
         Self::WriteOutOfTurn,
         Self::ForgetLoss,
         Self::JudgeByStart,
+        Self::OneId,
+        Self::AheadOfReports,
+        Self::CommitUnanswered,
+        Self::KeepTheOther,
+        Self::LetGoBeforeCommit,
     ];
 }
 

@@ -35,6 +35,8 @@ pub struct Life {
     pub tell: Option<crossbeam_channel::Sender<Event>>,
     /// It was asked to stop.
     pub asked: bool,
+    /// How often another client was written by from then on.
+    pub turns: u64,
 }
 
 /// Everything but the workers' own parts.

@@ -374,7 +374,7 @@ impl<'a> Wiring<'a> {
             machine: Machine::new(lanes, terminals),
             signals: Arc::clone(&self.signals),
             events: self.events.clone(),
-            committer: Box::new(ExactlyOnce { sources, transaction, gate, empty_wait }),
+            committer: Box::new(ExactlyOnce { sources, transaction, gate, empty_wait, full: None }),
             read,
             interval: Duration::from_millis(setup.interval),
             shutdown_timeout: FOREVER,

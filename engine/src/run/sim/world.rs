@@ -155,7 +155,7 @@ impl World {
     fn start(self: &Arc<Self>, id: String) {
         let worker = self.with(|s| {
             s.note(|| format!("worker {} starts as {id}", s.lives.len()));
-            s.lives.push(Life { id, dead: false, asleep: 0, tell: None, asked: false });
+            s.lives.push(Life { id, dead: false, asleep: 0, tell: None, asked: false, turns: 0 });
             s.lives.len() - 1
         });
         self.add(worker, [Body::start(self, worker)]);

@@ -20,7 +20,7 @@ use super::columns::{Columns, Parts};
 use super::ffi::{self, Topic};
 use super::ledger::{BATCH_ROWS_MAX, Ledger, Ticket};
 use super::producer::{Producer, Reports};
-use super::transaction::{Transaction, Verdict};
+use super::transaction::{Name, Transaction, Verdict};
 use crate::batch::{Batch, Origins};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Encoder;
@@ -111,8 +111,22 @@ impl Client {
 pub(super) enum Writer {
     /// The sink's own: what was delivered is final.
     Own(Client),
-    /// The one of the worker's transaction, with its number; made anew when the transaction was given up.
-    Shared(Arc<Transaction>, Option<(u64, Client)>),
+    /// Those of the worker's transactions.
+    Shared(Arc<Transaction>, Shared),
+}
+
+/// Clients of the worker's transactions; made anew when a transaction was given up.
+#[derive(Default)]
+pub(super) struct Shared {
+    clients: [Option<Client>; 2],
+    /// The one that was written by last.
+    current: Option<Name>,
+}
+
+impl Shared {
+    fn client(&self) -> Option<&Client> {
+        self.clients[self.current?.slot].as_ref()
+    }
 }
 
 /// What changes.
@@ -180,8 +194,10 @@ impl KafkaSink {
 
     fn client(&self) -> Result<&Client> {
         match &self.writer {
-            Writer::Own(client) | Writer::Shared(_, Some((_, client))) => Ok(client),
-            Writer::Shared(_, None) => Err(Error::internal("a sink prepares before it has written")),
+            Writer::Own(client) => Ok(client),
+            Writer::Shared(_, ours) => {
+                ours.client().ok_or_else(|| Error::internal("a sink prepares before it has written"))
+            }
         }
     }
 

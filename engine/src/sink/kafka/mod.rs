@@ -23,7 +23,7 @@ use crate::kafka::{self, Cluster, Probe, Properties, create_topic};
 use crate::sink::{Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::units::LANES_MAX;
 use columns::Columns;
-use lane::{Client, KafkaSink, State, Writer};
+use lane::{Client, KafkaSink, Shared, State, Writer};
 use ledger::Ledger;
 use producer::Producer;
 pub use transaction::Transaction;
@@ -197,7 +197,7 @@ impl Prepared for Target {
             let (writer, ticket) = match (&own, &open.transaction) {
                 (Some(own), _) => (Writer::Own(Client::new(Arc::clone(own), &topic, compression)?), lane),
                 (None, Some(transaction)) => {
-                    (Writer::Shared(Arc::clone(transaction), None), transaction.join(&ledger)?)
+                    (Writer::Shared(Arc::clone(transaction), Shared::default()), transaction.join(&ledger)?)
                 }
                 (None, None) => return Err(Error::internal("a sink without a client")),
             };

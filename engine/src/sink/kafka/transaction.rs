@@ -1,8 +1,12 @@
-//! One Kafka transaction for all sinks and the dead letters of a worker.
+//! One Kafka transaction an epoch for all sinks and the dead letters of a worker.
+//!
+//! Two clients take turns: while one commits an epoch, the next epoch is written by the other (ADR 0011 has what that
+//! is worth, and why nothing is lost or doubled by it).
 //!
 //! There is one way out of everything that is not a plain success: the client is given up and made anew under the same
 //! transactional id. That fences the old one, so that nothing it may still have on its way is taken, and when the new
-//! one has been let in, what became of the last transaction is certain.
+//! one has been let in, what became of the last transaction is certain. Both are given up, whichever failed: what the
+//! other has was read after what may be lost.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,10 +29,11 @@ use crate::units::{
     KAFKA_ABORT_WAIT, KAFKA_OFFSETS_SLACK, KAFKA_TRANSACTION_TIMEOUT_MAX, KAFKA_TRANSACTION_TIMEOUT_MIN,
 };
 
-/// The transaction of a worker, and its client.
+/// The transactions of a worker, and their clients.
 pub struct Transaction {
     cluster: Cluster,
-    id: String,
+    /// Of each client.
+    ids: [String; 2],
     ledgers: Mutex<Vec<Arc<Ledger>>>,
     state: Mutex<State>,
     suspects: Suspects,
@@ -37,22 +42,42 @@ pub struct Transaction {
     clock: SystemClock,
 }
 
-struct State {
-    client: Option<Arc<Producer>>,
-    /// Counts the clients.
-    version: u64,
-    timeout: Duration,
-    /// When the first record of this transaction was written.
-    since: Option<Duration>,
-    /// When a client was fenced last that was not too old.
-    fenced: Option<Duration>,
+/// Names a client: how often both were made, and which of the two it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) round: u64,
+    pub(super) slot: usize,
 }
 
-impl State {
+/// A client that has begun a transaction.
+struct Begun {
+    client: Arc<Producer>,
+    slot: usize,
+    /// When the first record of this transaction was written.
+    since: Option<Duration>,
+}
+
+impl Begun {
     /// How long the transaction has been written into.
     fn age(&self, now: Duration) -> Duration {
         self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
+}
+
+struct State {
+    /// What is written goes here.
+    open: Option<Begun>,
+    /// Everything is written, and its commit is due.
+    full: Option<Begun>,
+    /// Nothing was written into it yet.
+    spare: Option<Begun>,
+    /// How often both were made.
+    round: u64,
+    timeout: Duration,
+    /// How long the transaction was written into whose commit failed.
+    failed: Duration,
+    /// When a client was fenced last that was not too old, and in which round.
+    fenced: Option<(Duration, u64)>,
 }
 
 /// What became of giving positions to a transaction, and the positions.
@@ -65,16 +90,19 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
 }
 
 impl Transaction {
-    /// A transaction under an id that no other worker has, for an interval between commits. Does no IO.
-    pub fn new(cluster: Cluster, id: String, interval: Duration) -> Self {
+    /// Transactions under ids that no other worker has, one for each client, for an interval between commits. Does no
+    /// IO.
+    pub fn new(cluster: Cluster, ids: [String; 2], interval: Duration) -> Self {
         let given = cluster.number("transaction.timeout.ms").map(Duration::from_millis);
         let usual = interval.saturating_mul(3).max(KAFKA_TRANSACTION_TIMEOUT_MIN);
         let timeout = given.unwrap_or(usual.min(KAFKA_TRANSACTION_TIMEOUT_MAX));
+        let (open, full, spare) = (None, None, None);
+        let state = State { open, full, spare, round: 0, timeout, failed: Duration::ZERO, fenced: None };
         Self {
             cluster,
-            id,
+            ids,
             ledgers: Mutex::default(),
-            state: Mutex::new(State { client: None, version: 0, timeout, since: None, fenced: None }),
+            state: Mutex::new(state),
             suspects: Suspects::default(),
             alone: RwLock::new(()),
             clock: SystemClock::default(),
@@ -101,26 +129,29 @@ impl Transaction {
         Ok(ledgers.len() - 1)
     }
 
-    /// The client of the transaction that is open, and its number; for a lane that is about to write.
-    pub(super) fn client(&self) -> Result<(Arc<Producer>, u64)> {
+    /// The client of the transaction that is open, and its name; for a lane that is about to write.
+    pub(super) fn client(&self) -> Result<(Arc<Producer>, Name)> {
         let mut state = self.lock();
-        state.since.get_or_insert_with(|| self.clock.now());
-        match &state.client {
-            Some(client) => Ok((Arc::clone(client), state.version)),
-            None => Err(Error::stale(Code::X012, "no transaction is open")),
-        }
+        let round = state.round;
+        let Some(open) = &mut state.open else {
+            return Err(Error::stale(Code::X012, "no transaction is open"));
+        };
+        open.since.get_or_insert_with(|| self.clock.now());
+        Ok((Arc::clone(&open.client), Name { round, slot: open.slot }))
     }
 
     /// A broker knows a newer client of this id. Once that may be one of ours whose request was held up on its way: it
-    /// is fenced in turn. Who is fenced again within the time of a transaction has a twin that does the same.
+    /// is fenced in turn. Who is fenced again within the time of a transaction has a twin that does the same. Both
+    /// clients of one round may be fenced at once.
     fn fenced(&self, message: String) -> Error {
         let now = self.clock.now();
         let mut state = self.lock();
-        let before = state.fenced.replace(now);
-        if before.is_none_or(|at| now.saturating_sub(at) >= state.timeout) {
+        let round = state.round;
+        let before = state.fenced.replace((now, round));
+        if before.is_none_or(|(at, of)| of == round || now.saturating_sub(at) >= state.timeout) {
             return Error::stale(Code::X012, message);
         }
-        let message = format!("another worker has taken over the transactional id `{}`", self.id);
+        let message = format!("another worker has taken over the transactional id `{}`", self.ids[0]);
         Error::external(Code::X013, message).help("give each worker an own `--worker-id`, or leave it out")
     }
 
@@ -139,11 +170,23 @@ impl Transaction {
         self.alone.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make(&self, timeout: Duration) -> Result<Arc<Producer>> {
+    /// Makes a client, which ends what its predecessor has left open, and begins a transaction.
+    fn make(&self, slot: usize, timeout: Duration) -> Result<Begun> {
         let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let millis = timeout.as_millis().to_string();
-        let own = [("transactional.id", self.id.as_str()), ("transaction.timeout.ms", &millis)];
-        Ok(Arc::new(Producer::new(&self.cluster, "transaction", &own, ledgers)?))
+        let own = [("transactional.id", self.ids[slot].as_str()), ("transaction.timeout.ms", &millis)];
+        let client = Arc::new(Producer::new(&self.cluster, "transaction", &own, ledgers)?);
+        let judge = |what: &str, error: &KafkaError| match self.judge(what, error, Duration::MAX) {
+            // Nothing is in flight here that could be void.
+            stale if stale.is_stale() => Error::passing(Code::X012, stale.message()),
+            other => other,
+        };
+        client
+            .client
+            .init_transactions(Timeout::Never)
+            .map_err(|e| judge("the last transaction cannot be ended", &e))?;
+        client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
+        Ok(Begun { client, slot, since: None })
     }
 
     /// Gives positions to the transaction. A thread asks that can be left behind with its client: where the group's
@@ -185,7 +228,10 @@ impl Transaction {
             RDKafkaErrorCode::GroupAuthorizationFailed => {
                 "allow this user to read as the consumer group of the pipeline's name".to_owned()
             }
-            _ => format!("allow this user to write under the transactional id `{}`", self.id),
+            _ => {
+                let [first, second] = &self.ids;
+                format!("allow this user to write under the transactional ids `{first}` and `{second}`")
+            }
         }
     }
 
@@ -222,22 +268,27 @@ impl Transaction {
 
 impl crate::sink::Transaction for Transaction {
     fn begin(&self) -> Result<()> {
+        let now = self.clock.now();
         let (before, age) = {
             let state = self.lock();
-            (state.client.clone(), state.age(self.clock.now()))
+            let written = [&state.open, &state.full].map(|begun| begun.as_ref());
+            let age = written.iter().flatten().map(|begun| begun.age(now)).fold(state.failed, Duration::max);
+            (written.map(|begun| begun.map(|begun| (Arc::clone(&begun.client), begun.age(now)))), age)
         };
-        // Asked of the one that is given up: from here on it is fenced by its successor. All that a lane saw is that
-        // its records were thrown away; an open transaction is asked to begin, for the answer says why it is void.
-        let why = before.as_ref().and_then(|client| client.client.begin_transaction().err());
-        if let Some(error) = why.map(|why| self.judge("the transaction failed", &why, age))
-            && !error.is_stale()
-        {
-            return Err(error);
+        // Asked of those that are given up: from here on they are fenced by their successors. All that a lane saw is
+        // that its records were thrown away; an open transaction is asked to begin, for the answer says why it is void.
+        for (client, age) in before.iter().flatten() {
+            let why = client.client.begin_transaction().err();
+            if let Some(error) = why.map(|why| self.judge("the transaction failed", &why, *age))
+                && !error.is_stale()
+            {
+                return Err(error);
+            }
         }
         let timeout = {
             let mut state = self.lock();
-            state.client = None;
-            state.since = None;
+            (state.open, state.full, state.spare) = (None, None, None);
+            state.failed = Duration::ZERO;
             if age >= state.timeout {
                 // It was given up because it took too long: the same work would take as long again.
                 state.timeout = (state.timeout * 2).min(KAFKA_TRANSACTION_TIMEOUT_MAX).max(state.timeout);
@@ -246,39 +297,43 @@ impl crate::sink::Transaction for Transaction {
             }
             state.timeout
         };
-        // Its own reports are of no interest any more; the lanes let go of it when they are told to go back.
+        // Their own reports are of no interest any more; the lanes let go of them when they are told to go back.
         drop(before);
-        let client = self.make(timeout)?;
-        let judge = |what: &str, error: &KafkaError| match self.judge(what, error, Duration::MAX) {
-            // Nothing is in flight here that could be void.
-            stale if stale.is_stale() => Error::passing(Code::X012, stale.message()),
-            other => other,
-        };
-        client
-            .client
-            .init_transactions(Timeout::Never)
-            .map_err(|e| judge("the last transaction cannot be ended", &e))?;
-        client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
+        // Side by side: each waits for its coordinator and for the transaction that it ends.
+        let (open, spare) = std::thread::scope(|scope| {
+            let spare = scope.spawn(|| self.make(1, timeout));
+            let open = self.make(0, timeout);
+            (open, spare.join().unwrap_or_else(|_| Err(Error::internal("a client's maker panicked"))))
+        });
+        let (open, spare) = (open?, spare?);
         let mut state = self.lock();
-        state.version += 1;
-        state.client = Some(client);
+        state.round += 1;
+        (state.open, state.spare) = (Some(open), Some(spare));
+        Ok(())
+    }
+
+    fn turn(&self) -> Result<()> {
+        let mut state = self.lock();
+        if state.open.is_none() || state.spare.is_none() || state.full.is_some() {
+            return Err(Error::stale(Code::X012, "no transaction is open, or the last one is not committed"));
+        }
+        state.full = state.open.take();
+        state.open = state.spare.take();
         Ok(())
     }
 
     fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
-        let (client, since) = {
-            let mut state = self.lock();
-            let since = state.since.take().unwrap_or_else(|| self.clock.now());
-            // While it is uncertain nobody may have it.
-            (state.client.take(), since)
+        // While it is uncertain nobody may have it.
+        let Some(Begun { client, slot, since }) = self.lock().full.take() else {
+            return Err(Error::stale(Code::X012, "no transaction is full"));
         };
-        let Some(client) = client else { return Err(Error::stale(Code::X012, "no transaction is open")) };
+        let since = since.unwrap_or_else(|| self.clock.now());
         let judge = |what: &str, error: &KafkaError| {
             // Until now: a commit that is held up may itself outlast the time-out.
-            let error = self.judge(what, error, self.clock.now().saturating_sub(since));
+            let age = self.clock.now().saturating_sub(since);
+            let error = self.judge(what, error, age);
             if error.is_stale() {
-                // For `begin`: how long it took.
-                self.lock().since = Some(since);
+                self.lock().failed = age;
             }
             error
         };
@@ -296,16 +351,19 @@ impl crate::sink::Transaction for Transaction {
             }
         }
         client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
-        self.lock().client = Some(client);
+        self.lock().spare = Some(Begun { client, slot, since: None });
         Ok(())
     }
 
     fn close(&self) {
-        let client = self.lock().client.take();
-        if let Some(client) = client
-            && let Err(error) = client.client.abort_transaction(KAFKA_ABORT_WAIT)
-        {
-            tracing::debug!(%error, "the open transaction is left to its time-out");
+        let (open, full) = {
+            let mut state = self.lock();
+            (state.open.take(), state.full.take())
+        };
+        for Begun { client, .. } in [full, open].into_iter().flatten() {
+            if let Err(error) = client.client.abort_transaction(KAFKA_ABORT_WAIT) {
+                tracing::debug!(%error, "the open transaction is left to its time-out");
+            }
         }
     }
 }

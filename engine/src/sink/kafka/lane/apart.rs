@@ -38,15 +38,23 @@ impl KafkaSink {
 
     /// The client that is to be used now.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        let Writer::Shared(transaction, current) = &mut self.writer else { return Ok(()) };
-        let (producer, version) = transaction.client()?;
-        if current.as_ref().is_some_and(|(known, _)| *known == version) {
+        let Writer::Shared(transaction, ours) = &mut self.writer else { return Ok(()) };
+        let (producer, name) = transaction.client()?;
+        if ours.current == Some(name) {
             return Ok(());
         }
         if !self.state.sent.is_empty() {
             return Err(Error::stale(Code::K002, "records of a transaction that was given up"));
         }
-        *current = Some((version, Client::new(producer, &self.topic, self.compression)?));
+        if ours.current.is_none_or(|before| before.round != name.round) {
+            ours.clients = [None, None];
+        }
+        ours.current = None;
+        let client = &mut ours.clients[name.slot];
+        if client.is_none() {
+            *client = Some(Client::new(producer, &self.topic, self.compression)?);
+        }
+        ours.current = Some(name);
         Ok(())
     }
 
