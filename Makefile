@@ -2,7 +2,7 @@
 # what to install.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka-demo test soak bench fuzz release fmt lint deny
+.PHONY: help demo kafka-demo test soak bench profile fuzz release fmt lint deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ soak: ## The crash proof: workers on a real broker killed KILLS (200) times; SEE
 
 bench: ## Micro-benchmarks and whole-pipeline benchmarks, printed with the machine they ran on
 	@scripts/bench.sh
+
+profile: ## A flame graph of the worker at its benchmark, in target/profile (perf and inferno)
+	@scripts/profile.sh
 
 release: ## A tarball of the program and its stages for other machines, in target/packages (half an hour of building)
 	@scripts/release.sh

@@ -15,5 +15,7 @@ PIPE_BIN=$release/pipe scripts/guests.sh explode extract filter parse-log redact
 stat -c '%s bytes: %n' stages/target/components/{explode,extract,filter,parse-log,redact,route,sample,select,slow}.wasm
 cargo bench --locked -p pipe-benches
 "$release/neighbours"
+"$release/start"
+"$release/fetch" --history benches/history.jsonl
 "$release/delivery" --history benches/history.jsonl
 "$release/whole_pipeline" --history benches/history.jsonl "$@"

@@ -3,11 +3,15 @@
 #   scripts/setup.sh demo    what building the engine and its Rust stages needs (make demo)
 #   scripts/setup.sh test    that, and Java and Maven for the Kafka broker, Python and npm for the foreign guests
 #   scripts/setup.sh kafka   that of `demo`, and Java and Maven (make kafka-demo)
+#   scripts/setup.sh profile that of `kafka`, and perf (make profile)
 # It changes nothing when nothing is missing, so that every make target may call it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 group=${1:-demo}
-case $group in demo | test | kafka) ;; *) echo "usage: scripts/setup.sh demo|test|kafka" >&2; exit 2 ;; esac
+case $group in
+  demo | test | kafka | profile) ;;
+  *) echo "usage: scripts/setup.sh demo|test|kafka|profile" >&2; exit 2 ;;
+esac
 
 # Rust below this cannot build wasmtime 48; rustup reads rust-toolchain.toml and fetches the right one by itself.
 rust_min=1.95
@@ -51,6 +55,9 @@ collect() {
   if [ "$group" != demo ]; then
     need "Java 17 or later (the Kafka broker of the tests)" "default-jdk-headless" java_ok
     need "Maven (fetches the Kafka broker)" "maven" mvn --version
+  fi
+  if [ "$group" = profile ]; then
+    need "perf (samples a worker's stacks)" "linux-perf" perf --version
   fi
   if [ "$group" = test ]; then
     need "Python 3 with venv (a Python stage is built)" "python3 python3-venv" python3 -c 'import venv, ensurepip'

@@ -1,5 +1,6 @@
 //! Workloads of the benchmarks.
 
+pub mod fetch;
 pub mod measure;
 
 use std::fmt::Write;

@@ -96,6 +96,7 @@ codes! {
     W014 "a component takes too long to compile"
     W017 "a grant that the stage cannot use"
     W018 "a stage reaches for what it is not granted"
+    W019 "the cache of compiled components cannot be used"
     K001 "a sink cannot be opened"
     K002 "a sink cannot be written"
     K003 "a sink refused a record"

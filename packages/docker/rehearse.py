@@ -107,7 +107,7 @@ class Stage:
                     argument = argument.replace(command, "true")
                     left.append(command)
             env = {"PIPE_BIN": "/rehearsal/pipe"} if self.options.bin and "release.sh" in argument else {}
-            self.run(["sh", "-c", argument], env=env)
+            self.run(["sh", "-c", argument], env=env, user=self.user)
             return left + (["the cargo build within scripts/release.sh"] if env else [])
         if name == "COPY":
             self.copy(argument, stages)
@@ -191,11 +191,14 @@ def prove(stage):
     )
     program = stage.entry[0]
     stage.run([program, "--version"], user=stage.user)
-    stage.run(stage.entry + stage.command + ["--until-end"], user=stage.user)
     cache = stage.folder / stage.env["PIPE_CACHE"].lstrip("/")
     uid = int(stage.user.split(":")[0])
     if cache.stat().st_mode & 0o777 != 0o700 or cache.stat().st_uid != uid or not any(cache.iterdir()):
-        sys.exit("rehearse: the compiled stages are not kept")
+        sys.exit("rehearse: the image holds no compiled stages")
+    held = [(entry.name, entry.stat().st_ino) for entry in sorted(cache.iterdir())]
+    stage.run(stage.entry + stage.command + ["--until-end"], user=stage.user)
+    if held != [(entry.name, entry.stat().st_ino) for entry in sorted(cache.iterdir())]:
+        sys.exit("rehearse: a stage was compiled that the image holds")
 
 
 main()

@@ -247,9 +247,13 @@ impl Broker {
         self.end("crash");
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.running.lock().expect("no panic before").as_ref().expect("it runs").1
+    }
+
     fn signal(&self, name: &str) {
-        let pid = self.running.lock().expect("no panic before").as_ref().expect("it runs").1;
-        run("kill", Command::new("kill").args([name, &pid.to_string()]));
+        run("kill", Command::new("kill").args([name, &self.pid().to_string()]));
     }
 
     /// Freezes it (SIGSTOP): connections stay open and nothing answers.

@@ -32,7 +32,7 @@ pub struct Args {
 /// Checks each file; exit code 2 when any is wrong.
 pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
     logs::start(LogFormat::Auto);
-    let files = files(&args.files)?;
+    let files = files(&args.files, &["yaml", "yml"])?;
     let mut wrong = Vec::new();
     let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
     for file in &files {
@@ -70,8 +70,8 @@ fn same_name(name: &str, other: &Path, document: &crate::config::Document) -> Di
     }
 }
 
-/// The files that are meant, folders replaced by the pipelines in them, each once.
-fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The files that are meant, folders replaced by the files in them with one of these endings, each once.
+pub(super) fn files(given: &[PathBuf], endings: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for path in given {
         if !path.is_dir() {
@@ -87,13 +87,15 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
             let file = entry.map_err(fail)?.path();
             let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
             // A link that leads nowhere is looked at too: it says that it does.
-            if file.extension().is_some_and(|e| e == "yaml" || e == "yml") && !file.is_dir() && !hidden {
+            let meant = file.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending));
+            if meant && !file.is_dir() && !hidden {
                 inside.push(file);
             }
         }
         if inside.is_empty() {
             let message = format!("no pipeline is in the folder `{}`", path.display());
-            let help = "a pipeline's name ends in `.yaml` or `.yml`; folders within are not looked at";
+            let endings = endings.iter().map(|e| format!("`.{e}`")).collect::<Vec<_>>().join(" or ");
+            let help = format!("names that end in {endings} are meant; folders within are not looked at");
             return Err(Error::user(Code::C012, message).help(help));
         }
         inside.sort();

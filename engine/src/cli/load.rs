@@ -74,6 +74,7 @@ pub fn plan_file_with(
 pub(super) fn plan_loaded(loaded: Loaded, host: HostOptions, search: Vec<PathBuf>) -> Result<Planned> {
     let working = std::env::current_dir().map_err(|e| Error::internal(format!("no working folder: {e}")))?;
     let stages = Stages { host: Host::new(host)?, search };
+    tracing::debug!("the Wasm engines are up");
     let base = loaded.document.base();
     let folders = Folders { base: &base, working: &working };
     let readable = loaded.document.value.is_object();

@@ -1,5 +1,6 @@
 //! The command line: one command a file, nothing but arguments, printing and exit codes.
 
+mod cache;
 pub mod check;
 mod dead_letters;
 pub mod docs;
@@ -69,6 +70,13 @@ enum Command {
     /// start or the end of the log, to a time, or to an offset.
     #[command(subcommand)]
     Offsets(offsets::Command),
+    /// Fill, list and empty the cache of compiled stages.
+    ///
+    /// Stages are WebAssembly, and a worker compiles them to machine code before it reads its first record: parts of a
+    /// second for a small one, many seconds for an interpreter. The code is kept in the folder that `PIPE_CACHE` names
+    /// [default: pipe/stages in the user's cache folder], and a start that finds it there compiles nothing.
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// Build stages.
     #[command(subcommand)]
     Stage(StageCommand),
@@ -104,6 +112,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Docs(args) => docs::run(&args, &Cli::command(), &host_options()),
         Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
         Command::Offsets(command) => offsets::run(&command),
+        Command::Cache(command) => cache::run(&command, host_options()),
         Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             let mut script = Vec::new();

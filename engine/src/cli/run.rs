@@ -105,6 +105,7 @@ fn work(plan: crate::plan::Plan, options: &Options, args: &Args) -> Result<(Summ
     // Before anything is opened: a worker that cannot be watched as it was told must not join a group.
     let server = Server::start(args.admin.as_ref().unwrap_or(&Address::Default))?;
     let running = run::start(plan, options, Arc::new(SystemClock::default()))?;
+    tracing::debug!("sources and sinks are open");
     stop_on_signals(running.stopper())?;
     let stats = Arc::clone(&running.stats);
     if let Some(server) = server {

@@ -101,6 +101,22 @@ pub(super) fn moment(unix_ms: i64) -> String {
     }
 }
 
+/// A table: as wide as its widest cells, numbers to the right.
+pub(super) fn table(lines: &[Vec<String>], right: &[usize]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |at: usize| lines.iter().filter_map(|l| l.get(at)).map(|c| c.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate().map(|(at, (cell, &width))| {
+            if right.contains(&at) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
 /// Standard output whose reader may have seen enough (`| head`).
 pub(super) struct Out(io::StdoutLock<'static>);
 
@@ -158,5 +174,13 @@ mod tests {
         assert_eq!(moment(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
         assert_eq!(moment(-1), "-1");
         assert_eq!(moment(i64::MAX), i64::MAX.to_string());
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let lines = [vec!["A", "N"], vec!["bb", "10"], vec!["c", ""]];
+        let lines: Vec<Vec<String>> =
+            lines.iter().map(|l| l.iter().map(|c| (*c).to_owned()).collect()).collect();
+        assert_eq!(table(&lines, &[1]), "A    N\nbb  10\nc\n");
     }
 }

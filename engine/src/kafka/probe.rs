@@ -42,6 +42,15 @@ pub struct Probe {
     clock: SystemClock,
 }
 
+/// What the cluster says of a topic.
+enum Look {
+    /// It is there, with so many partitions.
+    There(i32),
+    Absent,
+    /// It cannot say now.
+    Unclear,
+}
+
 impl Probe {
     /// A client; nothing is asked yet. `code` is that of the errors that say "cannot be opened".
     pub fn new(cluster: &Cluster, node: &str, code: Code) -> Result<Self> {
@@ -59,33 +68,37 @@ impl Probe {
         let deadline = self.clock.now() + KAFKA_OPEN_TIMEOUT;
         loop {
             let left = deadline.saturating_sub(self.clock.now()).max(Duration::from_millis(1));
-            let metadata = self
-                .client
-                .fetch_metadata(Some(topic), left)
-                .map_err(|e| self.unreachable(&e.to_string()))?;
-            let found = metadata.topics().iter().find(|t| t.name() == topic);
-            let fault = found.and_then(|t| t.error());
-            let count = found.map_or(0, |t| t.partitions().len());
-            match fault {
-                None if count > 0 => return Ok(Some(i32::try_from(count).unwrap_or(i32::MAX))),
-                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
-                    let message = format!("this user may not see topic `{topic}` on {}", self.brokers);
-                    return Err(
-                        Error::external(self.code, message).help("grant DESCRIBE and READ or WRITE on it")
-                    );
-                }
-                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) => {
-                    return Err(Error::user(self.code, format!("`{topic}` is not a valid topic name")));
-                }
+            match self.look(topic, left)? {
+                Look::There(count) => return Ok(Some(count)),
                 // A topic that was just made takes a moment to reach every broker, so absence is asked twice.
-                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) | None
-                    if left < KAFKA_OPEN_TIMEOUT - KAFKA_RETRY_PAUSE =>
-                {
-                    return Ok(None);
-                }
+                Look::Absent if left < KAFKA_OPEN_TIMEOUT - KAFKA_RETRY_PAUSE => return Ok(None),
                 _ if left <= KAFKA_RETRY_PAUSE => return Ok(None),
-                _ => std::thread::sleep(KAFKA_RETRY_PAUSE),
+                Look::Absent | Look::Unclear => std::thread::sleep(KAFKA_RETRY_PAUSE),
             }
+        }
+    }
+
+    /// Whether one look finds the topic: for whoever makes it otherwise, as one that exists is as good as made.
+    pub fn sees(&self, topic: &str) -> Result<bool> {
+        Ok(matches!(self.look(topic, KAFKA_OPEN_TIMEOUT)?, Look::There(_)))
+    }
+
+    fn look(&self, topic: &str, wait: Duration) -> Result<Look> {
+        let metadata =
+            self.client.fetch_metadata(Some(topic), wait).map_err(|e| self.unreachable(&e.to_string()))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        let count = found.map_or(0, |t| t.partitions().len());
+        match found.and_then(|t| t.error()) {
+            None if count > 0 => Ok(Look::There(i32::try_from(count).unwrap_or(i32::MAX))),
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+                let message = format!("this user may not see topic `{topic}` on {}", self.brokers);
+                Err(Error::external(self.code, message).help("grant DESCRIBE and READ or WRITE on it"))
+            }
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) => {
+                Err(Error::user(self.code, format!("`{topic}` is not a valid topic name")))
+            }
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) | None => Ok(Look::Absent),
+            Some(_) => Ok(Look::Unclear),
         }
     }
 

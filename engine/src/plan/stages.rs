@@ -21,7 +21,9 @@ pub struct Stages {
 impl Stages {
     /// Loads and binds a stage; pointers of the mistakes are within its entry.
     pub fn bind(&self, request: &StageRequest<'_>) -> Result<Bound, Vec<Problem>> {
-        let (key, path) = self.find(request.spec, request.base).map_err(|problem| vec![problem])?;
+        let StageSpec { wasm, ready_made, .. } = request.spec;
+        let found = self.find(wasm.as_deref(), ready_made.as_deref(), request.base);
+        let (key, path) = found.map_err(|problem| vec![problem])?;
         let component = self.host.load(&path).map_err(|e| vec![problem(&e, key, Code::P004)])?;
         let limits = limits(&request.spec.limits, Limits::defaults_for(component.bytes()));
         let description = component.describe(&limits).map_err(|e| vec![problem(&e, key, Code::P004)])?;
@@ -38,8 +40,14 @@ impl Stages {
             .map_err(|e| vec![problem(&e, "/config", Code::P005)])
     }
 
-    fn find(&self, spec: &StageSpec, base: &Path) -> Result<(&'static str, PathBuf), Problem> {
-        if let Some(path) = &spec.wasm {
+    /// The component that `wasm:` or `use:` means, and which of the two keys it was.
+    pub fn find(
+        &self,
+        wasm: Option<&str>,
+        ready_made: Option<&str>,
+        base: &Path,
+    ) -> Result<(&'static str, PathBuf), Problem> {
+        if let Some(path) = wasm {
             let path = base.join(path);
             if path.is_file() {
                 return Ok(("/wasm", path));
@@ -52,7 +60,7 @@ impl Stages {
                 Problem::new(Code::P004, "/wasm", message).help("the path is relative to the pipeline file")
             );
         }
-        let name = spec.ready_made.as_deref().unwrap_or_default();
+        let name = ready_made.unwrap_or_default();
         let simple =
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         // Cargo writes `parse_log.wasm` for a package `parse-log`.
@@ -94,7 +102,7 @@ fn own_schema(schema: &str, config: &serde_json::Value) -> Vec<Problem> {
 }
 
 /// An error of the host at a place; its own code stays unless it is a general one.
-fn problem(error: &Error, at: &str, code: Code) -> Problem {
+pub fn problem(error: &Error, at: &str, code: Code) -> Problem {
     let code = if error.code() == Code::X004 { code } else { error.code() };
     let problem = Problem::new(code, at, error.message());
     match error.help_text() {

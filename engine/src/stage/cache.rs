@@ -2,7 +2,7 @@
 //!
 //! Loading an entry trusts machine code, so the folder must belong to the worker's user and be closed to everyone
 //! else; otherwise it is not used at all, and the log says so. An entry that is damaged, cut short, or made for
-//! another key is compiled anew.
+//! another key is compiled anew. How an operator fills, lists and empties it: `engine/src/stage/warm.rs`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -73,7 +73,8 @@ impl Cache {
         }
     }
 
-    fn check(folder: &Path) -> io::Result<Self> {
+    /// The same with the reason why it cannot be trusted.
+    pub(super) fn check(folder: &Path) -> io::Result<Self> {
         if let Some(parent) = folder.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -134,13 +135,24 @@ impl Cache {
         Ok(Artifact { bytes, start: HEADER_BYTES })
     }
 
-    /// Publishes an entry. A failure is logged: the cache only saves time.
-    pub(super) fn put(&self, key: &Key, artifact: &Artifact) {
-        let path = self.folder.join(key.file_name());
-        if let Err(reason) = self.write(&path, key, artifact.bytes()) {
-            let path = path.display();
-            tracing::warn!(%path, %reason, "a compiled component cannot be kept in the cache");
+    /// Publishes an entry.
+    pub(super) fn put(&self, key: &Key, artifact: &Artifact) -> io::Result<()> {
+        self.write(&self.folder.join(key.file_name()), key, artifact.bytes())
+    }
+
+    /// Files of entries, and what a write that was cut off left behind. Others' files are none of ours.
+    pub(super) fn files(&self) -> io::Result<Vec<(PathBuf, fs::Metadata)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let ours = path.extension().is_some_and(|ending| ending == "aot" || ending == "tmp");
+            // A worker that starts meanwhile may have given it its name, or have taken it away.
+            if let Some(meta) = fs::symlink_metadata(&path).ok().filter(|meta| ours && meta.is_file()) {
+                files.push((path, meta));
+            }
         }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(files)
     }
 
     fn write(&self, path: &Path, key: &Key, code: &[u8]) -> io::Result<()> {
@@ -209,7 +221,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("cache");
         let key = Key::new(&[1; 32], &[2; 32]);
-        open(&folder).put(&key, &Artifact::compiled(b"machine code".to_vec()));
+        open(&folder).put(&key, &Artifact::compiled(b"machine code".to_vec())).unwrap();
         (dir, folder, key)
     }
 
@@ -281,7 +293,7 @@ mod tests {
             return;
         }
         assert!(open(&folder).get(&key).is_none());
-        open(&folder).put(&key, &Artifact::compiled(b"ours".to_vec()));
+        open(&folder).put(&key, &Artifact::compiled(b"ours".to_vec())).unwrap();
         assert_eq!(open(&folder).get(&key).unwrap().bytes(), b"ours", "it is replaced");
         std::os::unix::fs::chown(&folder, Some(12_345), None).unwrap();
         assert!(Cache::open(&folder).is_none());

@@ -57,6 +57,15 @@ pub struct HostOptions {
     pub cache: Option<PathBuf>,
 }
 
+/// A component, and what it took to have it.
+pub(super) struct Obtained {
+    pub(super) component: Component,
+    /// Bytes of its machine code.
+    pub(super) code: usize,
+    /// `None`: the cache had it. Else it was compiled, and whether the cache has it now.
+    pub(super) kept: Option<io::Result<()>>,
+}
+
 impl Engines {
     fn new(config: &Config) -> wasmtime::Result<Self> {
         let engine = Engine::new(config)?;
@@ -120,21 +129,36 @@ impl Host {
 
     /// The same for a component in memory.
     pub fn load_bytes(self: &Arc<Self>, bytes: &[u8]) -> Result<Component> {
+        let Obtained { component, kept, .. } = self.obtain(bytes)?;
+        if let Some(Err(reason)) = kept {
+            // The cache only saves time.
+            let digest = component.digest();
+            tracing::warn!(%digest, %reason, "a compiled component cannot be kept in the cache");
+        }
+        Ok(component)
+    }
+
+    /// A component from the cache, or compiled and put there.
+    pub(super) fn obtain(self: &Arc<Self>, bytes: &[u8]) -> Result<Obtained> {
         check_preamble(bytes)?;
         let digest: [u8; 32] = Sha256::digest(bytes).into();
         let key = Key::new(&digest, &self.compatibility);
         let cached = self.cache.as_ref().and_then(|cache| cache.get(&key));
-        if let Some((component, engines)) = cached.and_then(|artifact| self.deserialize(&artifact).ok()) {
-            return self.link(&component, engines, &digest, bytes.len());
+        if let Some(artifact) = cached
+            && let Ok((component, engines)) = self.deserialize(&artifact)
+        {
+            let component = self.link(&component, engines, &digest, bytes.len())?;
+            tracing::debug!(digest = &**component.digest(), "a component was in the cache");
+            return Ok(Obtained { component, code: artifact.bytes().len(), kept: None });
         }
         let artifact = compile(&self.on_demand.engine, bytes, STAGE_COMPILE_NOTICE, STAGE_COMPILE_TIME_MAX)?;
         let (component, engines) = self
             .deserialize(&artifact)
             .map_err(|e| Error::user(Code::W001, format!("the component cannot be loaded: {e:#}")))?;
-        if let Some(cache) = &self.cache {
-            cache.put(&key, &artifact);
-        }
-        self.link(&component, engines, &digest, bytes.len())
+        let kept = self.cache.as_ref().map_or(Ok(()), |cache| cache.put(&key, &artifact));
+        let component = self.link(&component, engines, &digest, bytes.len())?;
+        tracing::debug!(digest = &**component.digest(), "a component was compiled");
+        Ok(Obtained { component, code: artifact.bytes().len(), kept: Some(kept) })
     }
 
     /// Into the pool if it fits there; the code is the same for both engines.
@@ -175,7 +199,7 @@ impl Host {
 }
 
 /// The file of a component, if it is not too large to be one.
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let bad = |e: io::Error| Error::user(Code::P004, format!("the component cannot be read: {e}"));
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(bad)?;

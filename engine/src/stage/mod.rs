@@ -23,6 +23,7 @@ mod schema;
 mod select;
 mod state;
 mod types;
+mod warm;
 mod wasi;
 mod wit;
 
@@ -32,6 +33,7 @@ pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
 pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
 pub use limits::Limits;
+pub use warm::{Entry, Warmed, clear, entries, usable};
 
 #[cfg(test)]
 mod tests;

@@ -184,22 +184,6 @@ impl Group {
     }
 }
 
-/// A table: as wide as its widest cells, numbers to the right.
-fn table(lines: &[Vec<String>], right: &[usize]) -> String {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |at: usize| lines.iter().filter_map(|l| l.get(at)).map(|c| c.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
-    let mut out = String::new();
-    for line in lines {
-        let cells = line.iter().zip(&widths).enumerate().map(|(at, (cell, &width))| {
-            if right.contains(&at) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
 /// The exit code of a pipeline file that is wrong.
 fn wrong() -> ExitCode {
     ExitCode::from(EXIT_WRONG)
@@ -226,13 +210,5 @@ mod tests {
             let row = row(committed, start, end);
             assert_eq!((row.is_outside(), row.lag()), (outside, lag), "{committed:?} {start} {end}");
         }
-    }
-
-    #[test]
-    fn tables_are_aligned() {
-        let lines = [vec!["A", "N"], vec!["bb", "10"], vec!["c", ""]];
-        let lines: Vec<Vec<String>> =
-            lines.iter().map(|l| l.iter().map(|c| (*c).to_owned()).collect()).collect();
-        assert_eq!(table(&lines, &[1]), "A    N\nbb  10\nc\n");
     }
 }

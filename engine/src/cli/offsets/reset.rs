@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::{Group, Row, Where, table, wrong};
+use super::{Group, Row, Where, wrong};
 use crate::cli::dead_letters::time;
-use crate::cli::text::{Out, line, moment};
+use crate::cli::text::{Out, line, moment, table};
 use crate::error::{Code, Error, Result};
 use crate::kafka::Place;
 use crate::run::summary::grouped;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Found, Group, Row, Where, table, wrong};
-use crate::cli::text::{Out, line};
+use super::{Found, Group, Row, Where, wrong};
+use crate::cli::text::{Out, line, table};
 use crate::error::Result;
 use crate::run::summary::grouped;
 

@@ -227,7 +227,9 @@ impl Target {
     fn look(&self) -> Result<()> {
         let Options { topic, create, partitions, replication, .. } = &self.options;
         let probe = Probe::new(&self.cluster, &self.name, Code::K001)?;
-        if probe.partitions(topic)?.is_some() {
+        let there = || probe.partitions(topic).map(|count| count.is_some());
+        let found = if *create { probe.sees(topic)? } else { there()? };
+        if found {
             return Ok(());
         }
         if !create {
@@ -235,7 +237,11 @@ impl Target {
             return Err(Error::external(Code::K001, message).help("create it, or say `create: true`"));
         }
         // -1 is Kafka's word for the cluster's default.
-        create_topic(&self.cluster, topic, partitions.unwrap_or(-1), replication.unwrap_or(-1), Code::K001)?;
+        let (partitions, replication) = (partitions.unwrap_or(-1), replication.unwrap_or(-1));
+        if let Err(error) = create_topic(&self.cluster, topic, partitions, replication, Code::K001) {
+            // One that another has just made may not be seen at once, and this user may not be allowed to make any.
+            return if there()? { Ok(()) } else { Err(error) };
+        }
         tracing::info!(node = self.name.as_str(), topic = topic.as_str(), "topic created");
         Ok(())
     }

@@ -1,0 +1,99 @@
+//! One worker under `perf`: the filter job of the benchmarks over a real broker.
+//!
+//! `profile [--records N] OUT` writes what perf saw to OUT. `scripts/profile.sh` makes a flame graph of it.
+
+use std::error::Error;
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
+
+use pipe_benches::load;
+use pipe_benches::measure::machine;
+use pipe_tests::kafka::Broker;
+
+const PARTITIONS: i32 = 4;
+
+/// The filter job, as `whole_pipeline` has it.
+const PIPELINE: &str = r#"
+name: profiled
+sources:
+  requests:
+    kafka: { brokers: "BROKERS", topics: [requests] }
+    format:
+      json:
+        columns: { ts: int64, user_id: utf8, country: utf8, url: utf8, status: int64, latency_ms: float64, bytes: int64 }
+stages:
+  bad:
+    from: requests
+    use: filter
+    config:
+      any: [{ column: status, op: ge, value: 500 }, { column: latency_ms, op: gt, value: 100 }]
+sinks:
+  out:
+    from: bad
+    kafka: { brokers: "BROKERS", topic: out, key: user_id }
+    format: json
+"#;
+
+fn main() -> ExitCode {
+    match profile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("profile: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn profile() -> Result<(), Box<dyn Error>> {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let (records, out) = match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [out] => (4_000_000, out.to_owned()),
+        ["--records", records, out] => (records.parse()?, out.to_owned()),
+        _ => return Err("usage: profile [--records N] OUT".into()),
+    };
+    println!("machine: {}", machine());
+    let broker = Broker::start();
+    for topic in ["requests", "out"] {
+        broker.topic(topic, PARTITIONS);
+    }
+    load(&broker.address(), "requests", PARTITIONS, records)?;
+    let folder = tempfile::Builder::new().prefix("pipe-profile-").tempdir()?;
+    let file = folder.path().join("pipeline.yaml");
+    fs::write(&file, PIPELINE.replace("BROKERS", &broker.address()))?;
+    let pipe = std::env::current_exe()?.with_file_name("pipe");
+    let run = |command: &mut Command| -> Result<(), Box<dyn Error>> {
+        command.env("PIPE_STAGES", pipe_tests::stages()).env("PIPE_CACHE", folder.path().join("cache"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let status = command.status()?;
+        if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
+    };
+    // Compiling a stage is no part of the picture.
+    run(Command::new(&pipe).args(["cache", "warm"]).arg(&file))?;
+    // By the clock of the processor's time, as virtual machines seldom have counters; stacks by DWARF, as librdkafka and
+    // the standard library keep no frame pointers.
+    let mut perf = Command::new("perf");
+    perf.args([
+        "record",
+        "-q",
+        "-F",
+        "499",
+        "-e",
+        "cpu-clock",
+        "--call-graph",
+        "dwarf,16384",
+        "-o",
+        &out,
+        "--",
+    ]);
+    perf.arg(&pipe).args([
+        "run",
+        "--until-end",
+        "--fresh",
+        "--log-format",
+        "text",
+        "--admin",
+        "off",
+        "--state",
+    ]);
+    run(perf.arg(folder.path().join("state")).arg(&file))
+}
