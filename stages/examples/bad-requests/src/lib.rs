@@ -2,7 +2,9 @@
 
 use pipe_stage::{Batch, Binder, Builder, Column, Computed, Output, PortId, Result, Stage};
 
-pipe_stage::config! { struct Config {
+pipe_stage::config! {
+/// What is bad, and what is slow.
+pub struct Config {
     /// Requests with this status or a higher one are kept.
     failed_from: i64,
     /// Milliseconds; slower requests are kept.
