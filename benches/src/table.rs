@@ -177,6 +177,24 @@ pub fn ratios(runs: &Runs, goals: bool) -> (String, Value) {
     (text, Value::Array(all))
 }
 
+/// What a record costs in a long run against a short one, and the memory.
+pub fn growth(long: &Runs, short: &Runs) -> String {
+    let mut text = String::new();
+    for contestant in CONTESTANTS {
+        let (Some(long), Some(short)) = (long.get(contestant.name), short.get(contestant.name)) else {
+            continue;
+        };
+        let ratio = |figure: &Figure| {
+            let [long, short] = [long, short].map(|runs| spread(runs.iter().map(figure.of)).median);
+            long / short
+        };
+        let (cpu, steady, peak) = (ratio(&CPU), ratio(&CPU_STEADY), ratio(&PEAK));
+        let _ =
+            writeln!(text, "{:<12} CPU {cpu:.2}, steady {steady:.2}, peak memory {peak:.2}", contestant.name);
+    }
+    text
+}
+
 /// The figures of every round, for the history.
 pub fn history(runs: &Runs) -> Value {
     let of = |runs: &Vec<Figures>| {
@@ -218,6 +236,12 @@ mod tests {
         assert!(!ratios(&runs, false).0.contains("falls short"));
         assert!(
             figures(&runs).lines().any(|line| line.starts_with("pipe ") && line.contains("1.10 (1.00-1.20)"))
+        );
+        let grown = Runs::from([("pipe", vec![run(2.2)])]);
+        assert!(
+            growth(&grown, &runs).starts_with("pipe         CPU 2.00, steady"),
+            "{}",
+            growth(&grown, &runs)
         );
         assert_eq!(history(&runs)["pipe"]["cpu_s_per_million"], json!([1.0, 1.2, 1.1]));
     }

@@ -14,27 +14,28 @@ use pipe_benches::contest::{CONTESTANTS, Contestant, Job, Place};
 use pipe_benches::drain::{Figures, Work, drain};
 use pipe_benches::measure::machine;
 use pipe_benches::sink::read_back;
-use pipe_benches::table::{Runs, figures, history, ratios};
+use pipe_benches::table::{Runs, figures, growth, history, ratios};
 use pipe_benches::{Loaded, PARTITIONS, Requests, load};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
 struct Args {
     records: u64,
-    short: u64,
+    /// Where it is not given, 2 million if one of the JVM's takes part.
+    short: Option<u64>,
     rounds: usize,
     only: Vec<String>,
     history: Option<PathBuf>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
-    let mut args = Args { records: 10_000_000, short: 2_000_000, rounds: 3, only: vec![], history: None };
+    let mut args = Args { records: 10_000_000, short: None, rounds: 3, only: vec![], history: None };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
         match name.as_str() {
             "--records" => args.records = value.parse()?,
-            "--short" => args.short = value.parse()?,
+            "--short" => args.short = Some(value.parse()?),
             "--rounds" => args.rounds = value.parse()?,
             "--only" => args.only = value.split(',').map(str::to_owned).collect(),
             "--history" => args.history = Some(value.into()),
@@ -73,11 +74,19 @@ fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
         }
     }
     let mut all = serde_json::Map::new();
-    all.insert("long".to_owned(), contest(args, folder.path(), &broker, ("long", args.records), &chosen)?);
-    let short: Vec<&Contestant> =
-        chosen.iter().filter(|c| c.is_java() || matches!(c.name, "pipe" | "pipe-eos")).copied().collect();
-    if args.short > 0 && short.iter().any(|contestant| contestant.is_java()) {
-        all.insert("short".to_owned(), contest(args, folder.path(), &broker, ("short", args.short), &short)?);
+    let (long, figures) = contest(args, folder.path(), &broker, ("long", args.records), &chosen)?;
+    all.insert("long".to_owned(), figures);
+    let default = if chosen.iter().any(|contestant| contestant.is_java()) { 2_000_000 } else { 0 };
+    let records = args.short.unwrap_or(default);
+    chosen.retain(|c| c.is_java() || matches!(c.name, "pipe" | "pipe-eos"));
+    if records > 0 && !chosen.is_empty() {
+        let (short, figures) = contest(args, folder.path(), &broker, ("short", records), &chosen)?;
+        println!(
+            "{} records against {records}, ratios of the medians\n{}",
+            args.records,
+            growth(&long, &short)
+        );
+        all.insert("short".to_owned(), figures);
     }
     if let Some(history) = &args.history {
         let line = json!({"machine": machine, "rivals": all});
@@ -93,7 +102,7 @@ fn contest(
     broker: &Broker,
     (input, records): (&str, u64),
     chosen: &[&Contestant],
-) -> Result<Value, Box<dyn Error>> {
+) -> Result<(Runs, Value), Box<dyn Error>> {
     let brokers = broker.address();
     broker.topic(input, PARTITIONS);
     let loaded = load(&brokers, input, Requests::default(), records, "none")?;
@@ -120,7 +129,8 @@ fn contest(
     let (text, ratios) = ratios(&runs, input == "long");
     println!("\nmedians (least-most) of {} rounds, {records} records\n{}", args.rounds, self::figures(&runs));
     println!("ratios of the medians (least-most of the rounds)\n{text}");
-    Ok(json!({"records": records, "runs": history(&runs), "ratios": ratios}))
+    let value = json!({"records": records, "runs": history(&runs), "ratios": ratios});
+    Ok((runs, value))
 }
 
 /// One run of one contestant: its output is right, or it is an error.
