@@ -60,8 +60,8 @@ struct Moment {
 
 /// CPU time is counted in ticks of 10 ms; looking costs a tenth of one.
 const LOOK: Duration = Duration::from_millis(20);
-/// No run may take longer than this for a million records, and a minute.
-const SLOWEST: Duration = Duration::from_secs(60);
+/// No run may take longer than this, and as long again for each million records.
+const SLOWEST: Duration = Duration::from_secs(180);
 
 /// Runs a program until its work is done. Its standard error is told when it fails.
 pub fn drain(command: &mut Command, work: &Work<'_>) -> Result<Figures, Box<dyn Error>> {
