@@ -5,7 +5,7 @@
 #
 #   scripts/bench.sh [option of rivals...]     --records N, --short N, --rounds R, --only a,b
 #
-# RIVALS    what scripts/rivals.sh builds; default: all. "" is none: those are left out
+# RIVALS    what scripts/rivals.sh builds; default: "streams flink". What is not built is left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh kafka
@@ -15,7 +15,7 @@ release=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 PIPE_BIN=$release/pipe scripts/guests.sh bad-requests explode extract filter parse-log redact route sample select slow
 # The aim is 100 kB for each; those that need numbers of every kind or patterns are twice that.
 stat -c '%s bytes: %n' stages/target/components/{explode,extract,filter,parse-log,redact,route,sample,select,slow}.wasm
-rivals=${RIVALS-streams flink fusionvault}
+rivals=${RIVALS-streams flink}
 # shellcheck disable=SC2086 # a list of names
 [ -z "$rivals" ] || scripts/rivals.sh $rivals
 cargo bench --locked -p pipe-benches

@@ -82,7 +82,11 @@ pub fn free_port() -> u16 {
 
 fn java() -> Command {
     let mut java = Command::new("java");
-    java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
+    java.args([
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    ]);
     java.arg("-cp").arg(jars().join("*"));
     java
 }

@@ -93,7 +93,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn run(brokers: &str, input: &str, output: &str, folder: &str) -> Result<(), Box<dyn Error>> {
-    let text = PIPELINE.replace("TRANSFORMS", TRANSFORMS).replace("BROKERS", brokers).replace("FOLDER", folder);
+    let text =
+        PIPELINE.replace("TRANSFORMS", TRANSFORMS).replace("BROKERS", brokers).replace("FOLDER", folder);
     let pipeline = Pipeline::parse(&text.replace("INPUT", input).replace("OUTPUT", output), "the pipeline")?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));

@@ -16,13 +16,17 @@ impl Guest for Filter {
         let kept: Vec<usize> = {
             let (status, latency) = (integers(&columns, "status")?, floats(&columns, "latency_ms")?);
             let pairs = status.values.iter().zip(&latency.values).enumerate();
-            pairs.filter(|(_, (status, latency))| **status >= 500 || **latency > 100.0).map(|(row, _)| row).collect()
+            pairs
+                .filter(|(_, (status, latency))| **status >= 500 || **latency > 100.0)
+                .map(|(row, _)| row)
+                .collect()
         };
         for field in &mut columns {
             field.column = match &mut field.column {
-                Column::Int64(of) => {
-                    Column::Int64(Int64Col { values: kept.iter().map(|&row| of.values[row]).collect(), validity: None })
-                }
+                Column::Int64(of) => Column::Int64(Int64Col {
+                    values: kept.iter().map(|&row| of.values[row]).collect(),
+                    validity: None,
+                }),
                 Column::Float64(of) => Column::Float64(Float64Col {
                     values: kept.iter().map(|&row| of.values[row]).collect(),
                     validity: None,
