@@ -1,7 +1,12 @@
-//! Workloads of the benchmarks.
+//! Workloads of the benchmarks, and how their cost is read.
 
+pub mod contest;
+pub mod drain;
 pub mod fetch;
 pub mod measure;
+pub mod processes;
+pub mod sink;
+pub mod table;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,6 +17,9 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+/// Partitions of every topic: as many as the lanes of a worker could share; all programs read all of them.
+pub const PARTITIONS: i32 = 4;
 
 /// Columns of a web request as the whole-pipeline benchmark declares them.
 pub fn request_schema() -> SchemaRef {
@@ -39,73 +47,126 @@ impl Numbers {
     }
 }
 
-const COUNTRIES: [&str; 8] = ["DE", "US", "FR", "GB", "PL", "CZ", "JP", "BR"];
-const AGENTS: [&str; 3] = [
+const COUNTRIES: [&str; 20] = [
+    "DE", "US", "FR", "GB", "PL", "CZ", "AT", "CH", "NL", "BE", "IT", "ES", "PT", "SE", "NO", "DK", "FI",
+    "IE", "JP", "BR",
+];
+const REFERRERS: [&str; 5] = ["abc", "mail", "ads", "direct", "search"];
+const AGENTS: [&str; 6] = [
     "Mozilla/5.0 (X11; Linux x86_64) Chrome/126.0 Safari/537.36",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Firefox/127.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) Mobile/15E148",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5) Version/17.5 Safari/605.1.15",
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) Chrome/126.0 Mobile",
     "curl/8.5.0 (x86_64-pc-linux-gnu) libcurl/8.5.0 OpenSSL/3.0.13",
 ];
 
-/// Web requests of about 200 bytes, the same ones in every run.
+/// What the filter job makes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is dropped.
+    Fine,
+    /// `status >= 500` or `latency_ms > 100`: it is kept.
+    Bad,
+    /// Kept, and `latency_ms > 250`: marked as slow.
+    Slow,
+}
+
+/// Web requests of 196 bytes on average, the same ones in every run: the first 2,000,000 hold 195,294 that are kept
+/// and 74,841 of those slow.
 pub struct Requests {
     numbers: Numbers,
     record: String,
     at: u64,
+    /// What is added to each request's address, for longer records.
+    padding: String,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { numbers: Numbers(0x9E37_79B9_7F4A_7C15), record: String::with_capacity(256), at: 0 }
+        Self::padded(0)
     }
 }
 
 impl Requests {
-    /// The next one, and whether it has `status >= 500` or `latency_ms > 100` (about a tenth has).
-    pub fn make(&mut self) -> (&str, bool) {
-        let Self { numbers, record, at } = self;
+    /// Requests that are longer by so many bytes.
+    pub fn padded(bytes: usize) -> Self {
+        let numbers = Numbers(0x9E37_79B9_7F4A_7C15);
+        let padding = "/0123456789abcde".chars().cycle().take(bytes).collect();
+        Self { numbers, record: String::with_capacity(256 + bytes), at: 0, padding }
+    }
+
+    /// The next one, and what the filter job makes of it.
+    pub fn make(&mut self) -> (&str, Verdict) {
+        let Self { numbers, record, at, padding } = self;
+        let ts = 1_764_000_000_000 + *at / 2 + numbers.below(2_000);
+        *at += 1;
+        let (user, country) = (numbers.below(100_000), COUNTRIES[numbers.below(20) as usize]);
         let status = match numbers.below(100) {
             0..=3 => 500 + numbers.below(4),
             4..=8 => 404,
+            9..=10 => 302,
             _ => 200,
         };
         // Tenths of a millisecond.
         let latency =
             if numbers.below(100) < 6 { 1_001 + numbers.below(4_000) } else { 1 + numbers.below(999) };
-        let (user, country) = (numbers.below(100_000), COUNTRIES[numbers.below(8) as usize]);
-        let (page, bytes, agent) =
-            (numbers.below(10_000), numbers.below(50_000), AGENTS[numbers.below(3) as usize]);
+        let (page, referrer) = (numbers.below(10_000), REFERRERS[numbers.below(5) as usize]);
+        let (bytes, agent) = (numbers.below(50_000), AGENTS[numbers.below(6) as usize]);
         let (whole, tenth) = (latency / 10, latency % 10);
-        let ts = 1_764_000_000_000 + *at / 2;
-        *at += 1;
         record.clear();
         // Writing to a string cannot fail.
         let _ = write!(
             record,
-            "{{\"ts\":{ts},\"user_id\":\"u-{user:06}\",\"country\":\"{country}\",\"url\":\"/p/{page}?ref=mail\",\
+            "{{\"ts\":{ts},\"user_id\":\"u-{user:06}\",\"country\":\"{country}\",\"url\":\"/p/{page}{padding}?ref={referrer}\",\
              \"status\":{status},\"latency_ms\":{whole}.{tenth},\"bytes\":{bytes},\"ua\":\"{agent}\"}}"
         );
-        (record, status >= 500 || latency > 1_000)
+        let verdict = match (status >= 500, latency) {
+            (true, ..=2_500) | (false, 1_001..=2_500) => Verdict::Bad,
+            (_, 2_501..) => Verdict::Slow,
+            _ => Verdict::Fine,
+        };
+        (record, verdict)
     }
 }
 
-/// Writes `count` of [`Requests`] to a topic, without keys, round robin over `partitions`. Answers how many of them
-/// the filter of the benchmark keeps.
-pub fn load(brokers: &str, topic: &str, partitions: i32, count: u64) -> Result<u64, KafkaError> {
+/// What was written to a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Records.
+    pub records: u64,
+    /// Those that the filter job keeps.
+    pub kept: u64,
+    /// Those of them that it marks as slow.
+    pub slow: u64,
+}
+
+/// Writes `count` of the requests to a topic, without keys, round robin over its partitions.
+pub fn load(
+    brokers: &str,
+    topic: &str,
+    mut requests: Requests,
+    count: u64,
+    compression: &str,
+) -> Result<Loaded, KafkaError> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("queue.buffering.max.messages", "500000")
+        .set("compression.type", compression)
         .set("linger.ms", "20")
         .set("batch.num.messages", "10000")
         .create()?;
-    let mut requests = Requests::default();
-    let mut kept = 0;
+    let mut loaded = Loaded::default();
     for i in 0..count {
-        let (record, keeps) = requests.make();
-        kept += u64::from(keeps);
-        send(&producer, BaseRecord::to(topic).partition(i as i32 % partitions).payload(record.as_bytes()))?;
+        let (record, verdict) = requests.make();
+        loaded.records += 1;
+        loaded.kept += u64::from(verdict != Verdict::Fine);
+        loaded.slow += u64::from(verdict == Verdict::Slow);
+        let partition = (i % PARTITIONS as u64) as i32;
+        send(&producer, BaseRecord::to(topic).partition(partition).payload(record.as_bytes()))?;
     }
     producer.flush(Duration::from_secs(120))?;
-    Ok(kept)
+    Ok(loaded)
 }
 
 /// Sends, waiting for room in the producer's queue.
@@ -134,4 +195,23 @@ pub fn records_in(brokers: &str, topic: &str) -> Result<u64, KafkaError> {
         records += (high - low) as u64;
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_requests_are_those_that_the_other_programs_were_measured_with() {
+        let mut requests = Requests::default();
+        let (mut kept, mut slow, mut bytes) = (0, 0, 0);
+        for _ in 0..2_000_000 {
+            let (record, verdict) = requests.make();
+            bytes += record.len();
+            kept += u32::from(verdict != Verdict::Fine);
+            slow += u32::from(verdict == Verdict::Slow);
+        }
+        assert_eq!((kept, slow, bytes / 2_000_000), (195_294, 74_841, 196));
+        assert_eq!(Requests::padded(800).make().0.len(), Requests::default().make().0.len() + 800);
+    }
 }

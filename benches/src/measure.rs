@@ -44,7 +44,7 @@ impl Cost {
 }
 
 /// The kernel counts CPU time in ticks of 10 ms on every platform that Linux exports `/proc` on (`USER_HZ`).
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Peak memory is lost with the process, so it is read this often; the highest of what was seen counts.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -85,7 +85,7 @@ fn middle(numbers: &mut [u64]) -> u64 {
 }
 
 /// State and user + system time of `/proc/<pid>/stat`. The name in the second field may hold anything.
-fn state_and_cpu(stat: &str) -> Option<(&str, Duration)> {
+pub(crate) fn state_and_cpu(stat: &str) -> Option<(&str, Duration)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     let ticks: u32 = fields.skip(10).take(2).map(|field| field.parse::<u32>().unwrap_or(0)).sum();
@@ -93,7 +93,7 @@ fn state_and_cpu(stat: &str) -> Option<(&str, Duration)> {
 }
 
 /// A line of `/proc/<pid>/status` that is a size in KiB.
-fn kib(status: &str, name: &str) -> Option<u64> {
+pub(crate) fn kib(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }

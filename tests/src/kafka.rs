@@ -42,6 +42,8 @@ pub struct Broker {
     folder: PathBuf,
     plain: u16,
     sasl: u16,
+    /// Whether the JVM compiles it as it would in production; tests want a quick start instead.
+    compiled: bool,
     running: Mutex<Option<(Child, u32)>>,
 }
 
@@ -103,9 +105,18 @@ fn run(what: &str, command: &mut Command) -> Output {
 impl Broker {
     /// Starts a broker; returns when it answers.
     pub fn start() -> Self {
+        Self::start_as(false)
+    }
+
+    /// Starts one with the JVM's own compiler and collector and a gigabyte of heap: for benchmarks.
+    pub fn start_compiled() -> Self {
+        Self::start_as(true)
+    }
+
+    fn start_as(compiled: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("pipe-kafka-").tempdir().expect("a folder").keep();
         let (plain, sasl, controller) = (free_port(), free_port(), free_port());
-        let broker = Self { folder, plain, sasl, running: Mutex::new(None) };
+        let broker = Self { folder, plain, sasl, compiled, running: Mutex::new(None) };
         broker.make_certificate();
         std::fs::write(broker.path("server.properties"), broker.properties(controller)).expect("written");
         run(
@@ -198,8 +209,13 @@ impl Broker {
 
     /// Starts it again after [`Self::stop`] or [`Self::crash`], on the same ports with the same data.
     pub fn resume_from_stop(&self) {
-        let mut java = java();
-        let java = java.args(["-Xmx512m", "kafka.Kafka"]).arg(self.path("server.properties"));
+        let mut java = if self.compiled { Command::new("java") } else { java() };
+        if self.compiled {
+            java.args(["-Xms1g", "-Xmx1g", "-cp"]).arg(jars().join("*"));
+        } else {
+            java.arg("-Xmx512m");
+        }
+        java.arg("kafka.Kafka").arg(self.path("server.properties"));
         let mut command = Command::new("sh");
         command.args(["-c", SUPERVISOR, "supervisor"]).arg(java.get_program()).args(java.get_args());
         command.env("DIR", &self.folder).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,43 +1,90 @@
-//! The whole pipeline beside its native twin, over a real broker, and the memory of a worker at full rate.
+//! Whole pipelines beside their native twins, over a real broker, and the memory of a worker at full rate.
 //!
-//! `whole_pipeline [--records N] [--rounds R] [--memory N,N..] [--history FILE]`. The runs alternate, each with a
-//! consumer group and an output topic of its own, so that whatever else the machine does meets both alike: read the
-//! ratio. Java must be installed; the broker's jars are fetched where they are not there.
+//! `whole_pipeline [--records N] [--rounds R] [--only JOB,JOB] [--memory N,N..] [--history FILE]`: five jobs with
+//! records of 200 bytes and of 1 kB, uncompressed and LZ4 on both sides, at least once and exactly once. The runs
+//! alternate, each with a consumer group and output topics of its own, so that whatever else the machine does meets
+//! both alike: read the ratio.
 
 use std::error::Error;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use pipe_benches::contest::{built, pipe};
 use pipe_benches::measure::{Cost, machine, run};
-use pipe_benches::{load, records_in};
+use pipe_benches::sink::committed;
+use pipe_benches::{Loaded, PARTITIONS, Requests, load};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
-/// As many as the lanes of a worker could share; both programs read all of them.
-const PARTITIONS: i32 = 4;
+/// A pipeline: its name, the job of the twin, its sources' format, its stages, and what its sinks write.
+struct Job {
+    name: &'static str,
+    twin: &'static str,
+    format: &'static str,
+    stages: &'static str,
+    /// For each sink what it reads.
+    sinks: &'static [&'static str],
+    /// Records of each output.
+    expected: fn(&Loaded) -> u64,
+}
 
-const PIPELINE: &str = r#"
-name: whole-GROUP
-sources:
-  requests:
-    kafka: { brokers: "BROKERS", topics: [requests] }
-    format:
-      json:
-        columns: { ts: int64, user_id: utf8, country: utf8, url: utf8, status: int64, latency_ms: float64, bytes: int64 }
-stages:
+const COLUMNS: &str = "{ json: { columns: { ts: int64, user_id: utf8, country: utf8, url: utf8, status: int64, \
+                       latency_ms: float64, bytes: int64 } } }";
+const FILTER: &str = "
   bad:
-    from: requests
+    from: in
     use: filter
-    config:
-      any: [{ column: status, op: ge, value: 500 }, { column: latency_ms, op: gt, value: 100 }]
-sinks:
-  out:
-    from: bad
-    kafka: { brokers: "BROKERS", topic: "OUTPUT", key: user_id }
-    format: json
-"#;
+    config: { any: [{ column: status, op: ge, value: 500 }, { column: latency_ms, op: gt, value: 100 }] }";
+const MAP: &str = "
+  masked:
+    from: in
+    use: redact
+    config: { rules: [{ column: country, action: mask }, { column: url, action: mask, keep_first: 3 }] }";
+const THREE: &str = "
+  valid: { from: in, use: filter, config: { all: [{ column: status, op: ge, value: 100 }] } }
+  masked:
+    from: valid
+    use: redact
+    config: { rules: [{ column: country, action: mask }, { column: url, action: mask, keep_first: 3 }] }
+  bad: { from: masked, use: bad-requests, config: { failed_from: 500, kept_above_ms: 100, slow_above_ms: 250 } }";
+
+const JOBS: &[Job] = &[
+    Job { name: "raw", twin: "raw", format: "raw", stages: "", sinks: &["in"], expected: |l| l.records },
+    Job {
+        name: "filter",
+        twin: "filter",
+        format: COLUMNS,
+        stages: FILTER,
+        sinks: &["bad"],
+        expected: |l| l.kept,
+    },
+    Job {
+        name: "map",
+        twin: "map",
+        format: COLUMNS,
+        stages: MAP,
+        sinks: &["masked"],
+        expected: |l| l.records,
+    },
+    Job {
+        name: "three",
+        twin: "three",
+        format: COLUMNS,
+        stages: THREE,
+        sinks: &["bad"],
+        expected: |l| l.kept,
+    },
+    Job {
+        name: "fan-out",
+        twin: "filter",
+        format: COLUMNS,
+        stages: FILTER,
+        sinks: &["bad", "bad"],
+        expected: |l| l.kept,
+    },
+];
 
 const MEMORY: &str = r#"
 name: memory
@@ -73,22 +120,23 @@ sinks:
 struct Args {
     records: u64,
     rounds: usize,
+    only: Vec<String>,
     memory: Vec<u64>,
     history: Option<PathBuf>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
-    let mut args = Args { records: 2_000_000, rounds: 3, memory: vec![1_000_000, 20_000_000], history: None };
+    let memory = vec![1_000_000, 20_000_000];
+    let mut args = Args { records: 1_000_000, rounds: 3, only: vec![], memory, history: None };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+        let list = || value.split(',').filter(|word| !word.is_empty()).map(str::to_owned);
         match name.as_str() {
             "--records" => args.records = value.parse()?,
             "--rounds" => args.rounds = value.parse()?,
-            "--memory" => {
-                args.memory =
-                    value.split(',').filter(|n| !n.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
-            }
+            "--only" => args.only = list().collect(),
+            "--memory" => args.memory = list().map(|n| n.parse()).collect::<Result<_, _>>()?,
             "--history" => args.history = Some(value.into()),
             other => return Err(format!("there is no option {other}").into()),
         }
@@ -107,12 +155,11 @@ fn main() -> ExitCode {
 }
 
 fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
-    let folder = tempfile::Builder::new().prefix("pipe-whole-").tempdir()?;
-    let folder = folder.path();
+    let folder = tempfile::Builder::new().prefix("pipe-bench-").tempdir()?;
     let machine = machine();
     println!("machine: {machine}");
-    let whole = if args.rounds > 0 { whole(args, folder)? } else { Value::Null };
-    let memory = memory(&args.memory, folder)?;
+    let whole = if args.records > 0 { whole(args, folder.path())? } else { Value::Null };
+    let memory = memory(&args.memory, folder.path())?;
     if let Some(history) = &args.history {
         let line = json!({"machine": machine, "whole": whole, "memory": memory});
         writeln!(OpenOptions::new().create(true).append(true).open(history)?, "{line}")?;
@@ -120,64 +167,120 @@ fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A program of this build.
-fn program(name: &str) -> Result<Command, Box<dyn Error>> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    match path.exists() {
-        true => Ok(Command::new(path)),
-        false => Err(format!("{} is not built", path.display()).into()),
-    }
-}
-
-/// A worker that runs a pipeline to its end.
-fn worker(folder: &Path, pipeline: &str) -> Result<Command, Box<dyn Error>> {
-    let file = folder.join("pipeline.yaml");
-    fs::write(&file, pipeline)?;
-    let mut command = program("pipe")?;
-    command.arg("run").arg(&file).args(["--until-end", "--fresh", "--state"]).arg(folder.join("state"));
-    command.env("PIPE_STAGES", pipe_tests::stages());
+/// A worker, with `pipe` of this build, that drains its sources and ends.
+fn worker(folder: &Path, name: &str, text: &str) -> Result<Command, Box<dyn Error>> {
+    let mut command = pipe(folder, name, text)?;
+    command.arg("--until-end");
     Ok(command)
 }
 
+/// The ways in which each job is run.
+const WAYS: [&str; 3] = ["twin", "at_least_once", "exactly_once"];
+
 fn whole(args: &Args, folder: &Path) -> Result<Value, Box<dyn Error>> {
-    let broker = Broker::start();
-    let brokers = broker.address();
-    broker.topic("requests", PARTITIONS);
-    let passing = load(&brokers, "requests", PARTITIONS, args.records)?;
-    println!("{} records of about 200 bytes, {passing} pass", args.records);
-    let (mut twin, mut pipe) = (Vec::new(), Vec::new());
-    // The round 0 fills the page cache and the cache of compiled components, and is not counted.
-    for round in 0..=args.rounds {
-        for (name, costs) in [("twin", &mut twin), ("pipe", &mut pipe)] {
-            let output = format!("{name}-{round}");
-            broker.topic(&output, PARTITIONS);
-            let mut command = if name == "twin" {
-                let mut twin = program("native_twin")?;
-                twin.args([&brokers, "requests", &output, &output]);
-                twin
-            } else {
-                let text = PIPELINE.replace("BROKERS", &brokers).replace("OUTPUT", &output);
-                worker(folder, &text.replace("GROUP", &output))?
-            };
-            let cost = run(&mut command)?;
-            let written = records_in(&brokers, &output)?;
-            if written != passing {
-                return Err(format!("{name} wrote {written} records, not {passing}").into());
-            }
-            if round > 0 {
-                show(&output, &cost, args.records);
-                costs.push(cost);
+    let broker = Broker::start_compiled();
+    println!("{} records; CPU s/M and k records/s, medians of {} rounds", args.records, args.rounds);
+    println!("{:<26} {:>16} {:>26} {:>26}", "", "twin", "at least once, ratio", "exactly once, ratio");
+    let mut all = Vec::new();
+    for (size, padding) in [("200b", 0), ("1kb", 800)] {
+        for compression in ["none", "lz4"] {
+            let input = format!("in-{size}-{compression}");
+            broker.topic(&input, PARTITIONS);
+            let requests = Requests::padded(padding);
+            let loaded = load(&broker.address(), &input, requests, args.records, compression)?;
+            for job in
+                JOBS.iter().filter(|job| args.only.is_empty() || args.only.iter().any(|n| n == job.name))
+            {
+                let name = format!("{} {size} {compression}", job.name);
+                let mut costs: [Vec<Cost>; 3] = Default::default();
+                // The first round of a job fills the cache of compiled components, and is not counted.
+                let first = if padding == 0 && compression == "none" { 0 } else { 1 };
+                for round in first..=args.rounds {
+                    for (way, costs) in WAYS.into_iter().zip(&mut costs) {
+                        let run = Run { job, way, input: &input, compression, round, loaded };
+                        let cost = run.take(&broker, folder).map_err(|e| format!("{name}, {way}: {e}"))?;
+                        if round > 0 {
+                            costs.push(cost);
+                        }
+                    }
+                }
+                all.push(compared(&name, &costs, args.records));
+                let outputs = format!("{}-{input}-.*", job.name);
+                broker.tool("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", &outputs]);
             }
         }
     }
-    let (of_twin, of_pipe) = (median(&twin, args.records), median(&pipe, args.records));
-    println!("median: twin {of_twin:.2}, pipe {of_pipe:.2} CPU s/M records; ratio {:.2}", of_pipe / of_twin);
-    Ok(json!({
-        "records": args.records,
-        "twin": figures(&twin, args.records),
-        "pipe": figures(&pipe, args.records),
-        "ratio": rounded(of_pipe / of_twin),
-    }))
+    Ok(json!({"records": args.records, "pipelines": all}))
+}
+
+struct Run<'a> {
+    job: &'a Job,
+    way: &'a str,
+    input: &'a str,
+    compression: &'a str,
+    round: usize,
+    loaded: Loaded,
+}
+
+impl Run<'_> {
+    fn take(&self, broker: &Broker, folder: &Path) -> Result<Cost, Box<dyn Error>> {
+        let brokers = broker.address();
+        let group = format!("{}-{}-{}-{}", self.job.name, self.input, self.way.replace('_', "-"), self.round);
+        let outputs: Vec<String> = (0..self.job.sinks.len()).map(|n| format!("{group}-{n}")).collect();
+        outputs.iter().for_each(|output| broker.topic(output, PARTITIONS));
+        let mut command = if self.way == "twin" {
+            let mut twin = Command::new(built("native_twin")?);
+            twin.args([self.job.twin, &brokers, self.input, &outputs.join(","), &group, self.compression]);
+            twin
+        } else {
+            worker(folder, &group, &self.pipeline(&brokers, &group, &outputs))?
+        };
+        let cost = run(&mut command)?;
+        let expected = (self.job.expected)(&self.loaded);
+        for output in &outputs {
+            let written = committed(&brokers, output)?;
+            if written != expected {
+                return Err(format!("it wrote {written} records, not {expected}").into());
+            }
+        }
+        Ok(cost)
+    }
+
+    fn pipeline(&self, brokers: &str, group: &str, outputs: &[String]) -> String {
+        let Self { job, way, input, compression, .. } = self;
+        let stages = if job.stages.is_empty() { String::new() } else { format!("stages:{}\n", job.stages) };
+        let (format, key) = if job.format == "raw" { ("raw", "") } else { ("json", "key: user_id, ") };
+        let sink = |(n, (from, topic)): (usize, (&&str, &String))| {
+            format!(
+                "  out{n}:\n    from: {from}\n    kafka: {{ brokers: \"{brokers}\", topic: {topic}, {key}compression: \
+                 {compression} }}\n    format: {format}\n"
+            )
+        };
+        format!(
+            "name: {group}\ndelivery: {{ guarantee: {way}, commit_interval: 100ms }}\nsources:\n  in:\n    kafka: {{ \
+             brokers: \"{brokers}\", topics: [{input}] }}\n    format: {}\n{stages}sinks:\n{}",
+            job.format,
+            job.sinks.iter().zip(outputs).enumerate().map(sink).collect::<String>(),
+        )
+    }
+}
+
+/// Prints a job's medians and the ratios to the twin.
+fn compared(name: &str, costs: &[Vec<Cost>; 3], records: u64) -> Value {
+    let medians = costs.each_ref().map(|costs| median(costs, &|c| c.cpu_per_million(records)));
+    let rates = costs.each_ref().map(|costs| median(costs, &|c| c.rate(records) / 1e3));
+    let cell = |at: usize| format!("{:.2} {:>5.0} k", medians[at], rates[at]);
+    let of = |at: usize| format!("{}  {:.2} x", cell(at), medians[at] / medians[0]);
+    println!("{name:<26} {:>16} {:>26} {:>26}", cell(0), of(1), of(2));
+    let each = |at: usize| figures(&costs[at], records);
+    json!({
+        "name": name,
+        "twin": each(0),
+        "at_least_once": each(1),
+        "exactly_once": each(2),
+        "ratio": rounded(medians[1] / medians[0]),
+        "ratio_exactly_once": rounded(medians[2] / medians[0]),
+    })
 }
 
 fn show(name: &str, cost: &Cost, records: u64) {
@@ -190,8 +293,8 @@ fn show(name: &str, cost: &Cost, records: u64) {
     );
 }
 
-fn median(costs: &[Cost], records: u64) -> f64 {
-    let mut all: Vec<f64> = costs.iter().map(|cost| cost.cpu_per_million(records)).collect();
+fn median(costs: &[Cost], figure: &dyn Fn(&Cost) -> f64) -> f64 {
+    let mut all: Vec<f64> = costs.iter().map(figure).collect();
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -213,7 +316,7 @@ fn figures(costs: &[Cost], records: u64) -> Value {
 fn memory(counts: &[u64], folder: &Path) -> Result<Value, Box<dyn Error>> {
     let mut all = Vec::new();
     for &count in counts {
-        let cost = run(&mut worker(folder, &MEMORY.replace("COUNT", &count.to_string()))?)?;
+        let cost = run(&mut worker(folder, "memory", &MEMORY.replace("COUNT", &count.to_string()))?)?;
         show(&format!("{}k", count / 1000), &cost, count);
         let [first, second] = cost.halves_mib();
         println!(
