@@ -1,6 +1,8 @@
 //! Workloads of the benchmarks.
 
+pub mod columns;
 pub mod measure;
+pub mod turns;
 
 use std::fmt::Write;
 use std::sync::Arc;

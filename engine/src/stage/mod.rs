@@ -19,6 +19,8 @@ mod lift;
 mod limits;
 mod log;
 mod lower;
+#[cfg(feature = "native-stage")]
+mod native;
 mod schema;
 mod select;
 mod state;
@@ -32,6 +34,8 @@ pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
 pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
 pub use limits::Limits;
+#[cfg(feature = "native-stage")]
+pub use native::Native;
 
 #[cfg(test)]
 mod tests;
