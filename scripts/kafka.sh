@@ -9,7 +9,9 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 pom=$root/tests/kafka/pom.xml
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$pom")
-jars=${XDG_CACHE_HOME:-$HOME/.cache}/pipe/kafka-$version
+# The sum of the list, so that a changed list is fetched anew.
+jars=${XDG_CACHE_HOME:-$HOME/.cache}/pipe/kafka-$version-$(cksum <"$pom" | cut -d ' ' -f 1)
+level=-Dorg.slf4j.simpleLogger.defaultLogLevel
 
 install() { # command, Debian package
   command -v "$1" >/dev/null && return 0
@@ -39,7 +41,7 @@ fetch) fetch ;;
 tool)
   shift
   fetch >/dev/null
-  exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" "$@"
+  exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "$level=error" -cp "$jars/*" "$@"
   ;;
 start)
   dir=$2 port=$3
@@ -65,14 +67,14 @@ auto.create.topics.enable=false
 log.retention.ms=-1
 X
   if [ ! -e "$dir/data/meta.properties" ]; then
-    java -Xmx256m -cp "$jars/*" kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw -c "$dir/server.properties" >"$dir/format.log" 2>&1 ||
+    java -Xmx256m "$level=warn" -cp "$jars/*" kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw -c "$dir/server.properties" >"$dir/format.log" 2>&1 ||
       { cat "$dir/format.log" >&2; exit 1; }
   fi
-  java -Xmx768m -XX:+UseSerialGC -cp "$jars/*" kafka.Kafka "$dir/server.properties" >"$dir/broker.log" 2>&1 &
+  java -Xmx768m -XX:+UseSerialGC "$level=warn" -cp "$jars/*" kafka.Kafka "$dir/server.properties" >"$dir/broker.log" 2>&1 &
   echo $! >"$dir/broker.pid"
   for _ in $(seq 60); do
     kill -0 "$(cat "$dir/broker.pid")" 2>/dev/null || break
-    if java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$jars/*" org.apache.kafka.tools.TopicCommand \
+    if java -Xmx128m -XX:TieredStopAtLevel=1 "$level=error" -cp "$jars/*" org.apache.kafka.tools.TopicCommand \
       --bootstrap-server "127.0.0.1:$port" --list >/dev/null 2>&1; then exit 0; fi
     sleep 0.5
   done

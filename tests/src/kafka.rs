@@ -7,6 +7,7 @@
 
 #![expect(clippy::expect_used, reason = "a helper of a test fails it by panicking")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -62,15 +63,25 @@ pub fn shared() -> &'static Broker {
     SHARED.get_or_init(Broker::start)
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that this process is not given again. It lies below the range from which
+/// the system gives ports to clients: a client that asks a stopped broker's port again and again could otherwise be
+/// given just that port, be connected to itself, and keep the broker from coming back.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no panic before");
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            return port;
+        }
+    }
 }
 
 fn java() -> Command {
     let mut java = Command::new("java");
-    java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]).arg(jars().join("*"));
+    java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
+    java.arg("-cp").arg(jars().join("*"));
     java
 }
 
