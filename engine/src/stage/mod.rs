@@ -24,6 +24,7 @@ mod native;
 mod schema;
 mod select;
 mod state;
+mod text;
 mod types;
 mod wasi;
 mod wit;
