@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds every ready-made stage and example under stages/ into stages/target/components/<name>.wasm.
+# Builds every ready-made stage and example under stages/ into stages/target/components/<name>.wasm; guests of the
+# benchmarks (benches/guests) only where they are named.
 # A guest whose sources, SDK and contract are unchanged is not rebuilt.
 #
 #   scripts/guests.sh [name...]     default: all
@@ -83,7 +84,7 @@ build_javascript() {
             @bytecodealliance/componentize-js@0.23.0) ||
             die "please make \`npm install @bytecodealliance/componentize-js\` work (a registry is needed)"
     fi
-    cp "$1/build.mjs" "$folder/build.mjs"
+    cp stages/examples/js-double/build.mjs "$folder/build.mjs"
     (cd "$folder" && node build.mjs "$root/$1/stage.js" "$root/wit/stage.wit" "$2.part")
     mv "$2.part" "$2"
 }
@@ -107,8 +108,10 @@ build() {
     say "$name: $(stat -c %s "$out/$name.wasm") bytes"
 }
 
-for manifest in stages/*/stage.toml stages/examples/*/stage.toml; do
+for manifest in stages/*/stage.toml stages/examples/*/stage.toml benches/guests/*/stage.toml; do
     dir=$(dirname "$manifest")
-    if [ $# -gt 0 ]; then case " $* " in *" $(basename "$dir") "*) ;; *) continue ;; esac; fi
+    named=$*
+    [ $# -gt 0 ] || case $dir in stages/*) named=$(basename "$dir") ;; esac
+    case " $named " in *" $(basename "$dir") "*) ;; *) continue ;; esac
     build "$dir"
 done

@@ -1,5 +1,6 @@
 //! Workloads of the benchmarks, and how their cost is read.
 
+pub mod columns;
 pub mod contest;
 pub mod drain;
 pub mod fetch;
@@ -7,6 +8,7 @@ pub mod measure;
 pub mod processes;
 pub mod sink;
 pub mod table;
+pub mod turns;
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What a program costs, read from `/proc`: CPU time of all its threads, time on the clock, peak resident memory.
 
-use std::fs;
-use std::io::{self, Read, Seek};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -79,6 +80,12 @@ pub fn run(command: &mut Command) -> io::Result<Cost> {
     Ok(Cost { cpu, wall, peak_kib, halves_kib: [middle(halves.0), middle(halves.1)] })
 }
 
+/// User and system time of all threads of this program so far.
+pub fn own_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    state_and_cpu(&stat).map_or(Duration::ZERO, |(_, cpu)| cpu)
+}
+
 fn middle(numbers: &mut [u64]) -> u64 {
     numbers.sort_unstable();
     numbers.get(numbers.len() / 2).copied().unwrap_or(0)
@@ -96,6 +103,16 @@ pub(crate) fn state_and_cpu(stat: &str) -> Option<(&str, Duration)> {
 pub(crate) fn kib(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// A figure as it is kept: to a thousandth.
+pub fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+/// Appends a run's figures to a history, one line a run.
+pub fn append(history: &Path, figures: &Value) -> io::Result<()> {
+    writeln!(OpenOptions::new().create(true).append(true).open(history)?, "{figures}")
 }
 
 /// The machine and the source: a number without them says nothing.

@@ -193,7 +193,13 @@ fn bench(args: &Args) -> Result<()> {
     if args.parts > 0 {
         broker.topic("parts", PARTITIONS);
         broker.topic("parts-output", PARTITIONS);
-        pipe_benches::load(&broker.address(), "parts", PARTITIONS, args.parts)?;
+        pipe_benches::load(
+            &broker.address(),
+            "parts",
+            pipe_benches::Requests::default(),
+            args.parts,
+            "none",
+        )?;
         lines.push(ceiling(&broker, args)?);
     }
     if let Some(history) = &args.history {

@@ -6,8 +6,8 @@ use std::error::Error;
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 
-use pipe_benches::load;
 use pipe_benches::measure::machine;
+use pipe_benches::{Requests, load};
 use pipe_tests::kafka::Broker;
 
 const PARTITIONS: i32 = 4;
@@ -56,7 +56,7 @@ fn profile() -> Result<(), Box<dyn Error>> {
     for topic in ["requests", "out"] {
         broker.topic(topic, PARTITIONS);
     }
-    load(&broker.address(), "requests", PARTITIONS, records)?;
+    load(&broker.address(), "requests", Requests::default(), records, "none")?;
     let folder = tempfile::Builder::new().prefix("pipe-profile-").tempdir()?;
     let file = folder.path().join("pipeline.yaml");
     fs::write(&file, PIPELINE.replace("BROKERS", &broker.address()))?;

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use pipe_benches::load;
 use pipe_benches::measure::machine;
+use pipe_benches::{Requests, load};
 use pipe_tests::kafka::Broker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -60,7 +60,7 @@ fn bench() -> Result<()> {
     println!("machine: {}", machine());
     let broker = Broker::start();
     broker.topic("requests", PARTITIONS);
-    load(&broker.address(), "requests", PARTITIONS, records)?;
+    load(&broker.address(), "requests", Requests::default(), records, "none")?;
     let folder = tempfile::Builder::new().prefix("pipe-start-").tempdir()?;
     let (mut all, mut very_first) = (Vec::new(), Vec::new());
     for round in 0..=rounds {

@@ -41,6 +41,8 @@ struct Inner {
     answer: Answer,
     /// The types in which the read columns cross, in order of `answer.reads`.
     types: Vec<DataType>,
+    #[cfg(feature = "native-stage")]
+    native: std::sync::OnceLock<super::native::Native>,
 }
 
 /// What `bind` answered, checked.
@@ -114,7 +116,19 @@ impl Component {
             .collect();
         let (component, limits) = (self.clone(), limits.clone());
         let input = lowered;
-        Ok(Bound(Arc::new(Inner { component, node, limits, grants, asked, input, config, answer, types })))
+        Ok(Bound(Arc::new(Inner {
+            component,
+            node,
+            limits,
+            grants,
+            asked,
+            input,
+            config,
+            answer,
+            types,
+            #[cfg(feature = "native-stage")]
+            native: std::sync::OnceLock::new(),
+        })))
     }
 }
 
@@ -170,6 +184,12 @@ impl Bound {
     /// The columns that cross, each with the type in which it does.
     pub(super) fn reads_with_types(&self) -> impl Iterator<Item = (usize, &DataType)> {
         self.0.answer.reads.iter().copied().zip(&self.0.types)
+    }
+
+    /// The native code that takes the component's place, if any.
+    #[cfg(feature = "native-stage")]
+    pub(super) fn native(&self) -> &std::sync::OnceLock<super::native::Native> {
+        &self.0.native
     }
 
     fn input_schema(&self) -> &Schema {

@@ -120,6 +120,10 @@ impl Instance {
 
     /// The same with another limit of time.
     pub fn process_within(&mut self, time: Duration, input: &RecordBatch) -> Result<Outcome, CallFailure> {
+        #[cfg(feature = "native-stage")]
+        if let Some(native) = self.bound.native().get() {
+            return native(input);
+        }
         let begin = self.clock.now();
         self.scratch.clear();
         for (column, ty) in self.bound.reads_with_types() {

@@ -1,14 +1,17 @@
 //! Arrays that a stage computed, checked before Arrow sees them.
 //!
 //! First come checks of our own (counts, sizes of buffers, offsets' ends, lengths of children), so that nothing that
-//! Arrow would panic or over-allocate on reaches it; then Arrow validates the rest (offsets' order, UTF-8, keys of
-//! dictionaries, nulls where none may be).
+//! Arrow would panic or over-allocate on reaches it; then Arrow validates the rest (keys of dictionaries, nulls where
+//! none may be). Texts are checked by `text.rs` alone.
 
-use arrow::array::{Array, ArrayData, ArrayDataBuilder, ArrayRef, PrimitiveArray, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::array::{
+    Array, ArrayData, ArrayDataBuilder, ArrayRef, OffsetSizeTrait, PrimitiveArray, make_array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, Field};
 
+use super::text;
 use super::wit::pipe::stage::arrow::ArrayResult;
 
 /// The arrays of an emission that are not read yet, and the bound of any one's length: rows of nulls and of structs
@@ -79,25 +82,43 @@ fn array(ty: &DataType, rows: usize, arrays: &mut Arrays) -> Result<ArrayData, S
     let nulls = check_validity(&validity, lifted.null_count, len)?;
     let mut next =
         |what: &str| buffers.next().ok_or_else(|| format!("the {what} of an array of type {ty} are missing"));
-    let mut builder = ArrayDataBuilder::new(ty.clone()).len(len).align_buffers(true);
     let parent = nulls.then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(validity), 0, len)));
-    builder = builder.nulls(parent.clone());
-    let builder = match ty {
-        DataType::Utf8 | DataType::Binary => {
-            let (offsets, used) = offsets::<4>(next("offsets")?, len)?;
-            builder.add_buffer(offsets).add_buffer(exact(next("values")?, used, "bytes of text")?)
+    if matches!(ty, DataType::Utf8 | DataType::LargeUtf8) {
+        let (offsets, values) = (next("offsets")?, next("values")?);
+        if buffers.next().is_some() {
+            return Err(format!("an array of type {ty} has too many buffers"));
         }
-        DataType::LargeUtf8 | DataType::LargeBinary => {
-            let (offsets, used) = offsets::<8>(next("offsets")?, len)?;
-            builder.add_buffer(offsets).add_buffer(exact(next("values")?, used, "bytes of text")?)
+        let values = Buffer::from_vec(values);
+        return Ok(match ty {
+            DataType::Utf8 => text::texts::<i32>(raw_offsets(offsets, len)?, values, parent)?.into(),
+            _ => text::texts::<i64>(raw_offsets(offsets, len)?, values, parent)?.into(),
+        });
+    }
+    let builder = ArrayDataBuilder::new(ty.clone()).len(len).align_buffers(true).nulls(parent.clone());
+    let builder = match ty {
+        DataType::Binary => {
+            let (offsets, used) = offsets::<i32>(next("offsets")?, len)?;
+            builder.add_buffer(offsets.into_inner()).add_buffer(exact(
+                next("values")?,
+                used,
+                "bytes of text",
+            )?)
+        }
+        DataType::LargeBinary => {
+            let (offsets, used) = offsets::<i64>(next("offsets")?, len)?;
+            builder.add_buffer(offsets.into_inner()).add_buffer(exact(
+                next("values")?,
+                used,
+                "bytes of text",
+            )?)
         }
         DataType::List(item) | DataType::Map(item, _) => {
-            let (offsets, used) = offsets::<4>(next("offsets")?, len)?;
-            builder.add_buffer(offsets).add_child_data(child(item, used, arrays, None)?)
+            let (offsets, used) = offsets::<i32>(next("offsets")?, len)?;
+            builder.add_buffer(offsets.into_inner()).add_child_data(child(item, used, arrays, None)?)
         }
         DataType::LargeList(item) => {
-            let (offsets, used) = offsets::<8>(next("offsets")?, len)?;
-            builder.add_buffer(offsets).add_child_data(child(item, used, arrays, None)?)
+            let (offsets, used) = offsets::<i64>(next("offsets")?, len)?;
+            builder.add_buffer(offsets.into_inner()).add_child_data(child(item, used, arrays, None)?)
         }
         DataType::FixedSizeList(item, size) => {
             let items = len.checked_mul(*size as usize).ok_or("a fixed-size list is too long")?;
@@ -158,34 +179,33 @@ fn exact(bytes: Vec<u8>, wanted: usize, what: &str) -> Result<Buffer, String> {
     Ok(Buffer::from_vec(bytes))
 }
 
-/// Offsets of `N` bytes: one more than there are rows, the first 0. Returns the last, which is how much is used.
-fn offsets<const N: usize>(bytes: Vec<u8>, rows: usize) -> Result<(Buffer, usize), String> {
-    let wanted = (rows + 1) * N;
+/// Offsets as they lie: one more than there are rows. Nothing else is checked.
+fn raw_offsets<O: OffsetSizeTrait>(bytes: Vec<u8>, rows: usize) -> Result<ScalarBuffer<O>, String> {
+    let wanted = (rows + 1) * size_of::<O>();
     if rows == 0 && bytes.is_empty() {
-        return Ok((Buffer::from_vec(vec![0u8; wanted]), 0));
+        return Ok(ScalarBuffer::from(vec![O::zero()]));
     }
     if bytes.len() != wanted {
         return Err(format!("{} bytes of offsets instead of {wanted}", bytes.len()));
     }
-    let read = |at: usize| -> i64 {
-        let mut value = [0u8; 8];
-        value[..N].copy_from_slice(&bytes[at..at + N]);
-        let value = i64::from_le_bytes(value);
-        if N == 4 { i64::from(value as i32) } else { value }
-    };
-    if read(0) != 0 {
-        return Err(format!("the first offset is {} instead of 0", read(0)));
+    Ok(ScalarBuffer::from(aligned(Buffer::from_vec(bytes), align_of::<O>())))
+}
+
+/// Offsets that begin at 0 and never fall. Returns the last with them, which is how much is used.
+fn offsets<O: OffsetSizeTrait>(bytes: Vec<u8>, rows: usize) -> Result<(ScalarBuffer<O>, usize), String> {
+    let offsets = raw_offsets::<O>(bytes, rows)?;
+    text::rising(&offsets)?;
+    let last = offsets[rows];
+    let used = last.to_usize().ok_or_else(|| format!("the last offset is {last:?}"))?;
+    Ok((offsets, used))
+}
+
+/// The buffer, at an address that its type can be read from: a vector of bytes promises none.
+fn aligned(buffer: Buffer, to: usize) -> Buffer {
+    match buffer.as_ptr().align_offset(to) {
+        0 => buffer,
+        _ => Buffer::from(buffer.as_slice()),
     }
-    let mut last = 0;
-    for at in (N..wanted).step_by(N) {
-        let offset = read(at);
-        if offset < last {
-            return Err(format!("the offset {offset} follows {last}"));
-        }
-        last = offset;
-    }
-    let used = usize::try_from(last).map_err(|_| format!("the last offset is {last}"))?;
-    Ok((Buffer::from_vec(bytes), used))
 }
 
 /// Whether there are nulls; the count must be right, because all of Arrow relies on it.

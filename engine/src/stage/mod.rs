@@ -19,9 +19,12 @@ mod lift;
 mod limits;
 mod log;
 mod lower;
+#[cfg(feature = "native-stage")]
+mod native;
 mod schema;
 mod select;
 mod state;
+mod text;
 mod types;
 mod warm;
 mod wasi;
@@ -33,6 +36,8 @@ pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
 pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
 pub use limits::Limits;
+#[cfg(feature = "native-stage")]
+pub use native::Native;
 pub use warm::{Entry, Warmed, clear, entries, usable};
 
 #[cfg(test)]
