@@ -33,7 +33,8 @@ pub fn pipe() -> Command {
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "pipe-engine", "--bin", "pipe"])
+            // As everything else is built: by itself it would have other features of what it depends on.
+            .args(["build", "--quiet", "--workspace", "--bin", "pipe"])
             .current_dir(root())
             .status();
         assert!(built.is_ok_and(|status| status.success()), "`pipe` does not build");

@@ -24,7 +24,10 @@ pub(super) fn texts<O: OffsetSizeTrait>(
     }
     // A text of ASCII has a character at every offset.
     if !values.is_ascii() {
-        let all = std::str::from_utf8(&values).map_err(|e| e.to_string())?;
+        let all = std::str::from_utf8(&values).map_err(|e| {
+            let row = offsets.partition_point(|offset| offset.as_usize() <= e.valid_up_to()).max(1) - 1;
+            format!("the text of row {row} is no UTF-8: {e}")
+        })?;
         let split = |offset: &&O| !all.is_char_boundary(offset.as_usize());
         if let Some(offset) = offsets.iter().find(split) {
             return Err(format!("the offset {offset:?} is within a character"));
@@ -106,6 +109,15 @@ mod tests {
             let got = texts(ScalarBuffer::from(offsets), Buffer::from(values), nulls);
             prop_assert_eq!(got.ok(), wanted);
         }
+    }
+
+    #[test]
+    fn the_row_that_is_no_utf8_is_named() {
+        let offsets = || ScalarBuffer::from(vec![0i32, 2, 2, 3, 4]);
+        let refused = |values: &[u8]| texts(offsets(), Buffer::from(values), None).unwrap_err();
+        assert!(refused(b"\xffabc").starts_with("the text of row 0 is no UTF-8"));
+        assert!(refused(b"ab\xffc").starts_with("the text of row 2 is no UTF-8"));
+        assert!(refused(b"abc\xff").starts_with("the text of row 3 is no UTF-8"));
     }
 
     #[test]
