@@ -24,7 +24,7 @@ use arrow::compute::kernels::cmp::{gt, gt_eq};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Int64Type};
 use pipe_benches::measure::{append, machine, own_cpu, rounded};
-use pipe_benches::{load, records_in};
+use pipe_benches::{Requests, load, records_in};
 use pipe_engine::batch::{FailureKind, Selection};
 use pipe_engine::cli::load::{Form, plan_file_with, rendered};
 use pipe_engine::clock::SystemClock;
@@ -215,7 +215,7 @@ fn kafka(args: &Args, brokers: &str, folder: &Path) -> Result<Value, Box<dyn Err
     let brokers = own.as_ref().map_or(brokers.to_owned(), Broker::address);
     let input = unique("native-stage");
     topic(&brokers, &input)?;
-    let passing = load(&brokers, &input, PARTITIONS, args.records)?;
+    let passing = load(&brokers, &input, Requests::default(), args.records, "none")?.kept;
     println!("Kafka, JSON, filter, JSON, Kafka: {} records, {passing} pass", args.records);
     in_turns(args.rounds, args.records, |native, run| {
         let output = format!("{input}-{run}");
