@@ -172,6 +172,9 @@ pub const KAFKA_MEMBERS_ASK: Duration = Duration::from_secs(5);
 /// One question where assigned partitions go on waits this long: the thread that asks also serves rebalances.
 pub const KAFKA_ASSIGN_ASK: Duration = Duration::from_secs(3);
 
+/// One partition of several that wait is asked for alone for at most this long: its offset may be held.
+pub const KAFKA_ASSIGN_ASK_ONE: Duration = Duration::from_millis(200);
+
 /// One look for where all of them go on takes at most this long before it is taken for stuck.
 pub const KAFKA_ASSIGN_TURN: Duration = Duration::from_secs(60);
 

@@ -36,6 +36,13 @@ fn nothing_is_lost_or_doubled_with_the_group_protocol_of_kip_848() {
     soak(&Options { protocol, ..Options::new(Shape::Simple, 5, seed()) }, kafka::shared());
 }
 
+#[test]
+fn nothing_is_lost_or_doubled_with_static_members_that_are_killed_and_frozen() {
+    // Its own, because it breaks it.
+    let options = Options { fixed: true, faults: true, ..Options::new(Shape::Simple, 6, seed()) };
+    soak(&options, &Broker::start());
+}
+
 /// The test of the test: where repeats are allowed they are seen, so a run without them means something.
 #[test]
 fn at_least_once_loses_nothing_and_its_repeats_are_noticed() {

@@ -17,6 +17,7 @@ pipe-soak [OPTION VALUE]... [--faults] [--keep] [--plan]
   --guarantee exactly_once|at_least_once [exactly_once]
   --commit-interval TIME           as in a pipeline file [100ms]
   --protocol classic|consumer      of the consumer group [classic]
+  --static                         static members of the group; with `classic` only
   --rate N                         records a second [1000]
   --faults                         freeze workers and the broker, kill the broker, restart workers in turn, too
   --keep                           keep the logs even if all is well
@@ -39,6 +40,7 @@ fn args() -> Result<Args> {
     while let Some(name) = given.next() {
         let flag = match name.as_str() {
             "--faults" => Some(&mut options.faults),
+            "--static" => Some(&mut options.fixed),
             "--keep" => Some(&mut options.keep),
             "--plan" => Some(&mut plan),
             _ => None,
@@ -64,6 +66,10 @@ fn args() -> Result<Args> {
     }
     if options.workers == 0 || options.rate == 0 {
         return Err("there must be a worker, and records".into());
+    }
+    // Started again within the session of the dead one it stops with X013, as it should.
+    if options.fixed && options.protocol != "classic" {
+        return Err("--static goes with `--protocol classic`".into());
     }
     Ok(Args { shapes, options, plan })
 }

@@ -59,6 +59,8 @@ pub struct Options {
     pub commit_interval: String,
     /// `group.protocol` of the workers: `classic` or `consumer`.
     pub protocol: String,
+    /// Whether the workers are static members; with `consumer` one that was killed is not let in for a session.
+    pub fixed: bool,
     /// Whether workers and the broker are frozen, the broker is killed and workers are restarted in turn, too.
     pub faults: bool,
     /// Records a second.
@@ -80,6 +82,7 @@ impl Options {
             guarantee,
             commit_interval,
             protocol,
+            fixed: false,
             faults: false,
             rate: 1_000,
             keep: false,
@@ -102,14 +105,15 @@ pub fn run(options: &Options, broker: &Broker) -> Result<Report> {
     let topology = Topology::new(options.shape, &unique("soak"));
     topology.make_topics(broker);
     let folder = tempfile::Builder::new().prefix("pipe-soak-").tempdir()?;
-    let pipeline = topology.pipeline(&options.guarantee, &options.commit_interval, &options.protocol);
+    let pipeline = topology.pipeline(options);
     std::fs::write(folder.path().join("pipeline.yaml"), pipeline)?;
     let result = {
         let crew = Crew::new(folder.path(), broker.address(), options.workers);
         let start = Instant::now();
         let mut run = Run { options, broker, topology, crew, start, deeds: Deeds::default() };
-        let Options { shape, kills, seed, protocol, .. } = options;
-        run.say(&format!("{shape:?}, {kills} kills, seed {seed}, protocol {protocol}"));
+        let Options { shape, kills, seed, protocol, fixed, .. } = options;
+        let members = if *fixed { "static" } else { "dynamic" };
+        run.say(&format!("{shape:?}, {kills} kills, seed {seed}, protocol {protocol}, {members} members"));
         run.whole()
     };
     if options.keep || result.as_ref().map_or(true, |report| !report.problems.is_empty()) {

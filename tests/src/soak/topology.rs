@@ -6,6 +6,7 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::Options;
 use crate::kafka::Broker;
 
 /// Partitions of an input topic: more than workers, so that each has some and a rebalance moves some.
@@ -69,13 +70,17 @@ impl Topology {
     }
 
     /// The pipeline file.
-    pub fn pipeline(&self, guarantee: &str, commit_interval: &str, protocol: &str) -> String {
+    pub fn pipeline(&self, options: &Options) -> String {
+        let Options { guarantee, commit_interval, .. } = options;
         let session = super::schedule::SESSION.as_millis();
         // With the other protocol the broker says both: see `kafka::Broker`.
-        let member = match protocol {
+        let mut member = match options.protocol.as_str() {
             "classic" => format!("session.timeout.ms: {session}, heartbeat.interval.ms: 500"),
             other => format!("group.protocol: {other}"),
         };
+        if options.fixed {
+            member += ", group.instance.id: \"${WORKER}\"";
+        }
         let source = |topic: &str| {
             format!(
                 "{{ kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topics: [{topic}], \

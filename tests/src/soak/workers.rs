@@ -92,6 +92,7 @@ impl Crew {
         command.arg(self.folder.join("pipeline.yaml")).current_dir(&self.folder);
         command.envs(pipe.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("LOG", &worker.log).env("KAFKA_BROKERS", &self.brokers).env_remove("RUST_LOG");
+        command.env("WORKER", &worker.name);
         let mut supervisor = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(output) = supervisor.stdout.take() {

@@ -79,6 +79,8 @@ struct State {
     in_flight: u64,
 }
 
+const NOTHING: State = State { commits: 0, rewinds: 0, in_flight: 0 };
+
 impl Bench {
     pub(crate) fn new() -> Self {
         let cluster = MockCluster::new(3).unwrap();
@@ -112,13 +114,19 @@ impl Bench {
     pub(crate) fn steady(&mut self) {
         if self.worker.is_none() {
             self.start();
-            let before = State { commits: 0, rewinds: 0, in_flight: 0 };
             self.write(NUMBERS);
-            match self.settle(before) {
+            match self.settle(NOTHING) {
                 Did::Went(_) => {}
                 other => panic!("it does not start: {other:?}:\n{}", self.log()),
             }
         }
+    }
+
+    /// Starts a worker on a cluster that was changed before.
+    pub(crate) fn begin(&mut self, change: impl FnOnce(&Cluster)) -> Did {
+        change(&self.cluster);
+        self.start();
+        self.wait(NOTHING).map_or_else(|did| did, |state| Did::Went(state.rewinds))
     }
 
     /// Gives new records and changes the cluster at the same instant, and waits for what becomes of it.

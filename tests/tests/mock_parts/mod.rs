@@ -92,6 +92,16 @@ fn each_error_of_each_call_is_survived_or_told() {
 }
 
 #[test]
+fn brokers_that_know_no_transactions_are_an_error_at_the_start() {
+    let mut bench = Bench::new();
+    let did = bench.begin(|cluster| cluster.apiversion(RDKafkaApiKey::InitProducerId, None, None).unwrap());
+    let Did::Stopped(last) = &did else { panic!("{did:?}\n{}", bench.log()) };
+    for part in ["X012", "do not know transactions", "guarantee: at_least_once"] {
+        assert!(last.contains(part), "{part}: {last}");
+    }
+}
+
+#[test]
 fn coordinators_that_move_and_brokers_that_go_away_cost_nothing() {
     let mut bench = Bench::new();
     bench.steady();

@@ -197,6 +197,28 @@ fn the_open_transaction_of_a_dead_worker_is_waited_for_however_long_it_takes() {
     assert_eq!(seen(broker, &to), BTreeMap::from([(0, (4..10).collect())]), "on where the dead one was");
 }
 
+#[test]
+fn a_partition_that_waits_for_a_transaction_does_not_keep_the_others() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["several-one-held", "from", "to"].map(unique);
+    broker.topic(&from, 3);
+    broker.topic(&to, 3);
+    Writer::new(broker).numbers(&from, 3, 0..10);
+    let dead = hold(broker, &name, &from, 4);
+    let yaml = format!("delivery: {{ guarantee: exactly_once }}\n{}", copy(&name, &from, &to));
+    let pipeline = Pipeline::new(broker, &yaml);
+    let mut worker = pipeline.start(&[]);
+    let all = |from: i64| (from..10).collect::<Vec<_>>();
+    let mut expected = BTreeMap::from([(1, all(0)), (2, all(0))]);
+    patiently(LONG, "the others are read", || seen(broker, &to) == expected);
+    worker.says("1 assigned partitions wait");
+    dead.commit_transaction(LONG).unwrap();
+    expected.insert(0, all(4));
+    patiently(LONG, "that one, too", || seen(broker, &to) == expected);
+    worker.stop();
+    assert_eq!(seen(broker, &to), expected, "nothing twice");
+}
+
 /// How long the next worker waits for its partitions.
 fn wait_of(pipeline: &Pipeline) -> Duration {
     let started = Instant::now();

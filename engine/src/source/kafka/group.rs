@@ -10,6 +10,7 @@
 //! its last owner is open, and the group must not wait for that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,7 +34,7 @@ use crate::error::{Code, Error, Result};
 use crate::kafka::Voice;
 use crate::source::{Partition, Runtime};
 use crate::units::{
-    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
+    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
 };
 
 /// The consumer's context.
@@ -57,6 +58,8 @@ pub(super) struct Unsettled {
     partitions: BTreeSet<Partition>,
     /// Since when there are any.
     since: Duration,
+    /// The last one that was asked for by itself.
+    asked: Option<Partition>,
 }
 
 impl ClientContext for Group {
@@ -145,12 +148,17 @@ impl Group {
         if waiting.is_empty() {
             return Ok(());
         }
-        let error = match self.patiently(|| self.take(consumer, &waiting)) {
+        // One alone is asked for patiently; of several, one that is held must not keep the others.
+        let ask = if waiting.len() == 1 { KAFKA_ASSIGN_ASK } else { KAFKA_ASSIGN_ASK / 3 };
+        let error = match self.patiently(ask, || self.take(consumer, &waiting, ask)) {
             Ok(()) => None,
             Err(error) if error.is_passing() && self.clock.now() - since < KAFKA_ASSIGN_TIMEOUT => {
+                let left = self.take_each(consumer, waiting, KAFKA_ASSIGN_ASK - ask)?;
+                if left == 0 {
+                    return Ok(());
+                }
                 return Err(error.context(format!(
-                    "{} assigned partitions wait: an open transaction of their last owner may hold their offsets",
-                    waiting.len()
+                    "{left} assigned partitions wait: an open transaction of their last owner may hold their offsets"
                 )));
             }
             Err(error) => Some(error),
@@ -160,9 +168,39 @@ impl Group {
         error.map_or(Ok(()), Err)
     }
 
-    /// Asks again while the answer is a passing error, for about [`KAFKA_ASSIGN_ASK`].
-    fn patiently(&self, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
-        let deadline = self.clock.now() + KAFKA_ASSIGN_ASK;
+    /// Takes those of several that can be taken alone, for about so long, in turns; how many are left.
+    fn take_each(
+        &self,
+        consumer: &Arc<BaseConsumer<Self>>,
+        mut waiting: BTreeSet<Partition>,
+        time: Duration,
+    ) -> Result<usize> {
+        let last = lock(&self.unsettled).asked.take();
+        let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = waiting.range((begin.clone(), Bound::Unbounded)).cloned();
+        let turn: Vec<Partition> = later.chain(waiting.iter().cloned()).take(waiting.len()).collect();
+        let deadline = self.clock.now() + time;
+        for partition in turn {
+            if self.clock.now() >= deadline {
+                break;
+            }
+            match self.take(consumer, &BTreeSet::from([partition.clone()]), KAFKA_ASSIGN_ASK_ONE) {
+                Ok(()) => {
+                    lock(&self.unsettled).partitions.remove(&partition);
+                    waiting.remove(&partition);
+                }
+                Err(error) if error.is_passing() => {}
+                Err(error) => return Err(error),
+            }
+            lock(&self.unsettled).asked = Some(partition);
+        }
+        self.tell();
+        Ok(waiting.len())
+    }
+
+    /// Asks again while the answer is a passing error, for about so long.
+    fn patiently(&self, time: Duration, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
+        let deadline = self.clock.now() + time;
         loop {
             match ask() {
                 Err(error) if error.is_passing() && self.clock.now() < deadline => {
@@ -173,13 +211,19 @@ impl Group {
         }
     }
 
-    /// Finds where each partition goes on, splits its queue off and gives it to its lane.
-    fn take(&self, consumer: &Arc<BaseConsumer<Self>>, waiting: &BTreeSet<Partition>) -> Result<()> {
+    /// Finds where each partition goes on, waiting at most `ask` for the group's answer, splits its queue off and gives
+    /// it to its lane: all of them, or none.
+    fn take(
+        &self,
+        consumer: &Arc<BaseConsumer<Self>>,
+        waiting: &BTreeSet<Partition>,
+        ask: Duration,
+    ) -> Result<()> {
         // Before the offsets: what another owner has committed since is refused by the generation.
         self.enter(consumer)?;
         let mut assignment = TopicPartitionList::new();
         let mut taps = Vec::new();
-        for (source, partition, start) in self.starts(consumer, waiting)? {
+        for (source, partition, start) in self.starts(consumer, waiting, ask)? {
             let wake = Arc::clone(&source.lane(&partition).wake);
             let queue = Queue::split(consumer, &partition.topic, partition.partition, move || wake.ring())
                 .ok_or_else(|| {
@@ -251,13 +295,14 @@ impl Group {
         &self,
         base: &Arc<BaseConsumer<Self>>,
         waiting: &BTreeSet<Partition>,
+        ask: Duration,
     ) -> Result<Vec<(&Arc<Shared>, Partition, i64)>> {
         let mut list = TopicPartitionList::with_capacity(waiting.len());
         for partition in waiting {
             list.add_partition(&partition.topic, partition.partition);
         }
         // librdkafka itself asks again while a transaction holds an offset, and ends with a time-out.
-        let found = base.committed_offsets(list, KAFKA_ASSIGN_ASK).map_err(|e| uncertain(&e))?;
+        let found = base.committed_offsets(list, ask).map_err(|e| uncertain(&e))?;
         let mut committed = BTreeMap::new();
         for (partition, element) in partitions(&found).zip(found.elements()) {
             // An answer that failed for one partition has no offset for it, as if none had been committed.

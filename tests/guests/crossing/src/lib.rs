@@ -37,21 +37,35 @@ fn value<'a>(config: &'a str, key: &str) -> &'a str {
     rest.trim_start_matches(['"', ':', ' ']).split(['"', ',', '}']).next().unwrap_or_default()
 }
 
-/// One bit a row. 64 answers become bytes in a loop without a branch, and eight multiplications gather their bits.
-fn mask(rows: usize, mut keep: impl FnMut(usize) -> bool) -> Selection {
-    let mut mask = Vec::with_capacity(rows.div_ceil(64) * 8);
-    let mut base = 0;
-    while base < rows {
-        let mut answers = [0u8; 64];
-        for (row, answer) in answers.iter_mut().take(rows - base).enumerate() {
-            *answer = u8::from(keep(base + row));
-        }
-        for eight in answers.as_chunks::<8>().0 {
-            mask.push((u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8);
-        }
-        base += 64;
+/// One bit a row. 64 answers become eight bytes: the rows without a branch, and each eight by one multiplication.
+fn pack(answers: &[u8; 64], mask: &mut Vec<u8>) {
+    let mut word = 0;
+    for (at, eight) in answers.as_chunks::<8>().0.iter().enumerate() {
+        word |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (at * 8);
     }
-    mask.truncate(rows.div_ceil(8));
+    mask.extend_from_slice(&u64::to_le_bytes(word));
+}
+
+/// A mask of the rows of one column.
+fn mask(column: &[[u8; 8]], keep: impl Fn([u8; 8]) -> bool) -> Selection {
+    mask_of_two(column, column, |word, _| keep(word))
+}
+
+/// A mask of the rows of two columns of one length. Whole groups have a fixed length, so that they become vectors.
+fn mask_of_two(a: &[[u8; 8]], b: &[[u8; 8]], keep: impl Fn([u8; 8], [u8; 8]) -> bool) -> Selection {
+    let mut mask = Vec::with_capacity(a.len().div_ceil(64) * 8);
+    let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
+    for (a, b) in whole_a.iter().zip(whole_b) {
+        pack(&core::array::from_fn(|row| u8::from(keep(a[row], b[row]))), &mut mask);
+    }
+    if !rest_a.is_empty() {
+        let mut answers = [0u8; 64];
+        for (answer, (a, b)) in answers.iter_mut().zip(rest_a.iter().zip(rest_b)) {
+            *answer = u8::from(keep(*a, *b));
+        }
+        pack(&answers, &mut mask);
+    }
+    mask.truncate(a.len().div_ceil(8));
     Selection::Mask(mask)
 }
 
@@ -107,12 +121,12 @@ impl Guest for Crossing {
             Mode::Compare => {
                 let (a, b) = pair(&input)?;
                 let number = |word: [u8; 8]| i64::from_le_bytes(word);
-                mask(a.len(), |row| number(a[row]).wrapping_mul(2).wrapping_add(number(b[row])) > 1000)
+                mask_of_two(a, b, |a, b| number(a).wrapping_mul(2).wrapping_add(number(b)) > 1000)
             }
             Mode::Filter => {
                 let (status, latency) = pair(&input)?;
-                mask(status.len(), |row| {
-                    (i64::from_le_bytes(status[row]) >= 500) | (f64::from_le_bytes(latency[row]) > 100.0)
+                mask_of_two(status, latency, |status, latency| {
+                    (i64::from_le_bytes(status) >= 500) | (f64::from_le_bytes(latency) > 100.0)
                 })
             }
             Mode::Whole => Selection::EveryRow,
@@ -122,8 +136,8 @@ impl Guest for Crossing {
             }
             Mode::Spin(rounds) => {
                 let values = input.arrays[0].buffers[1].as_chunks::<8>().0;
-                mask(values.len(), |row| {
-                    let mut number = u64::from_le_bytes(values[row]);
+                mask(values, |word| {
+                    let mut number = u64::from_le_bytes(word);
                     for _ in 0..rounds {
                         number = number.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
                         number ^= number >> 29;
