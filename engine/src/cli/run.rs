@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
@@ -83,8 +83,12 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
         ..Options::default()
     };
     logs::name(&plan.name);
+    let signals = match Signals::handle() {
+        Ok(signals) => signals,
+        Err(error) => return Ok(failed(&error)),
+    };
     tracing::info!(lanes = plan.lanes, "starting");
-    let (summary, result) = match work(plan, &options, args) {
+    let (summary, result) = match work(plan, &options, args, &signals) {
         Ok(ended) => ended,
         Err(error) => return Ok(failed(&error)),
     };
@@ -101,12 +105,17 @@ pub(super) fn failed(error: &Error) -> ExitCode {
     ExitCode::from(1)
 }
 
-fn work(plan: crate::plan::Plan, options: &Options, args: &Args) -> Result<(Summary, Result<()>)> {
+fn work(
+    plan: crate::plan::Plan,
+    options: &Options,
+    args: &Args,
+    signals: &Signals,
+) -> Result<(Summary, Result<()>)> {
     // Before anything is opened: a worker that cannot be watched as it was told must not join a group.
     let server = Server::start(args.admin.as_ref().unwrap_or(&Address::Default))?;
     let running = run::start(plan, options, Arc::new(SystemClock::default()))?;
     tracing::debug!("sources and sinks are open");
-    stop_on_signals(running.stopper())?;
+    signals.attach(running.stopper());
     let stats = Arc::clone(&running.stats);
     if let Some(server) = server {
         server.attach(Arc::clone(&stats), args.stuck_after);
@@ -120,26 +129,56 @@ fn work(plan: crate::plan::Plan, options: &Options, args: &Args) -> Result<(Summ
     Ok(result)
 }
 
-/// The first signal drains, the second ends at once.
-fn stop_on_signals(stopper: Stopper) -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
-        .map_err(|e| Error::external(Code::X004, format!("signals cannot be handled: {e}")))?;
-    std::thread::spawn(move || {
-        let mut received = signals.forever();
-        if received.next().is_some() {
-            tracing::info!(
-                "stopping: no more is read, what was read is committed; a second signal ends at once"
-            );
+/// The first signal drains, the second ends at once. They are handled before the worker joins its group: one that
+/// comes meanwhile stops it when it runs, and nobody waits for the session of a member that has just come.
+struct Signals(Arc<Mutex<Stop>>);
+
+#[derive(Default)]
+struct Stop {
+    asked: bool,
+    stopper: Option<Stopper>,
+}
+
+impl Stop {
+    fn look(&self) {
+        if let (true, Some(stopper)) = (self.asked, &self.stopper) {
             stopper.stop();
         }
-        if let Some(signal) = received.next() {
-            tracing::warn!("ending at once; what is not committed comes again at the next start");
-            #[expect(clippy::disallowed_methods, reason = "the second signal asks for it")]
-            std::process::exit(128 + signal);
-        }
-    });
-    Ok(())
+    }
+}
+
+impl Signals {
+    fn handle() -> Result<Self> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+            .map_err(|e| Error::external(Code::X004, format!("signals cannot be handled: {e}")))?;
+        let stop = Arc::new(Mutex::new(Stop::default()));
+        let asked = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut received = signals.forever();
+            if received.next().is_some() {
+                tracing::info!(
+                    "stopping: no more is read, what was read is committed; a second signal ends at once"
+                );
+                let mut stop = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                stop.asked = true;
+                stop.look();
+            }
+            if let Some(signal) = received.next() {
+                tracing::warn!("ending at once; what is not committed comes again at the next start");
+                #[expect(clippy::disallowed_methods, reason = "the second signal asks for it")]
+                std::process::exit(128 + signal);
+            }
+        });
+        Ok(Self(stop))
+    }
+
+    /// The worker runs.
+    fn attach(&self, stopper: Stopper) {
+        let mut stop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.stopper = Some(stopper);
+        stop.look();
+    }
 }
 
 fn report(summary: &Summary, format: LogFormat) {

@@ -165,6 +165,9 @@ impl Run<'_> {
         self.crew.stop_all()?;
         self.say("the workers have ended");
         report.problems.append(&mut self.crew.own_ends);
+        if self.crew.refused > 0 {
+            self.say(&format!("{} starts were refused while no broker was there", self.crew.refused));
+        }
         self.transactions(&mut report)?;
         self.count(produced, &mut report)?;
         self.deeds.print(&history);

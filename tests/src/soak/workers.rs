@@ -17,6 +17,8 @@ const STOP: Duration = Duration::from_secs(45);
 const AGAIN: Duration = Duration::from_secs(1);
 /// So many ends of their own are enough to know that something is wrong.
 const OWN_ENDS_MAX: usize = 5;
+/// How a worker says that it has a partition.
+const ASSIGNED: &str = "\"partition assigned\"";
 const TICK: Duration = Duration::from_millis(20);
 
 /// Starts the worker and answers for its end: its standard input closes when this process dies in any way.
@@ -42,6 +44,8 @@ struct Running {
 struct Worker {
     name: String,
     log: PathBuf,
+    /// Where the log stood when it was last started.
+    begin: u64,
     running: Option<Running>,
     /// When it is to be started again.
     due: Option<Instant>,
@@ -54,6 +58,8 @@ pub struct Crew {
     workers: Vec<Worker>,
     /// Ends that nobody asked for, in words.
     pub own_ends: Vec<String>,
+    /// Starts that were refused because no broker was there.
+    pub refused: u32,
 }
 
 impl Crew {
@@ -62,6 +68,7 @@ impl Crew {
         let worker = |n: usize| Worker {
             name: format!("w{n}"),
             log: folder.join(format!("w{n}.log")),
+            begin: 0,
             running: None,
             due: None,
         };
@@ -70,6 +77,7 @@ impl Crew {
             brokers,
             workers: (0..count).map(worker).collect(),
             own_ends: Vec::new(),
+            refused: 0,
         }
     }
 
@@ -85,6 +93,7 @@ impl Crew {
         if worker.running.is_some() {
             return Ok(());
         }
+        worker.begin = fs::metadata(&worker.log).map_or(0, |m| m.len());
         let pipe = crate::pipe();
         let mut command = Command::new("sh");
         command.args(["-c", SUPERVISOR, "supervisor"]).arg(pipe.get_program());
@@ -186,6 +195,12 @@ impl Crew {
         worker.due = Some(Instant::now() + AGAIN);
         let told = format!("{} ended by itself, {status}: {}", worker.name, last(&worker.log));
         println!("{told}");
+        // A worker that has just begun when the broker goes away says so and ends: nothing was read. Later it must not.
+        let (new, refused) = (since(&worker.log, worker.begin), ["K001: ", "S001: "]);
+        if !new.contains(ASSIGNED) && refused.iter().any(|code| last(&worker.log).contains(code)) {
+            self.refused += 1;
+            return Ok(());
+        }
         self.own_ends.push(told);
         match self.own_ends.len() {
             n if n > OWN_ENDS_MAX => Err("the workers end by themselves, again and again".into()),
@@ -214,9 +229,8 @@ impl Crew {
 
     /// Partitions that a worker says it was given since its mark.
     pub fn assigned(&self, at: usize, mark: u64) -> BTreeSet<(String, i32)> {
-        let bytes = fs::read(&self.workers[at].log).unwrap_or_default();
-        let new = String::from_utf8_lossy(bytes.get(mark as usize..).unwrap_or_default()).into_owned();
-        let lines = new.lines().filter(|line| line.contains("\"partition assigned\""));
+        let new = since(&self.workers[at].log, mark);
+        let lines = new.lines().filter(|line| line.contains(ASSIGNED));
         lines
             .filter_map(|line| {
                 let line: Value = serde_json::from_str(line).ok()?;
@@ -240,6 +254,12 @@ impl Drop for Crew {
 fn note(log: &Path, text: &str) -> Result<()> {
     let mut file = fs::OpenOptions::new().append(true).create(true).open(log)?;
     Ok(writeln!(file, "\n--- {text}")?)
+}
+
+/// What was logged after a mark.
+fn since(log: &Path, mark: u64) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(bytes.get(mark as usize..).unwrap_or_default()).into_owned()
 }
 
 fn last(log: &Path) -> String {

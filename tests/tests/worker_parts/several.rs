@@ -303,6 +303,25 @@ fn a_worker_that_was_replaced_leaves_the_group() {
 }
 
 #[test]
+fn a_worker_that_is_told_to_end_while_it_starts_ends_in_order() {
+    let broker = kafka::shared();
+    let [name, from, to] = ["several-early", "from", "to"].map(unique);
+    broker.topic(&from, 1);
+    broker.topic(&to, 1);
+    let yaml = format!("delivery: {{ guarantee: exactly_once }}\n{}", copy(&name, &from, &to));
+    let pipeline = Pipeline::new(broker, &yaml);
+    for wait in [0, 20, 80] {
+        let mut worker = pipeline.start(&[]);
+        worker.says("\"starting\"");
+        std::thread::sleep(Duration::from_millis(wait));
+        let end = worker.stop();
+        assert!(end.log.contains("stopping"), "{}", end.log);
+        // As the summary says; a worker that the signal had killed would have none.
+        assert_eq!(end.count("sinks", "out", "written"), 0);
+    }
+}
+
+#[test]
 fn a_worker_that_waits_for_a_transaction_can_be_stopped_and_leaves_the_group() {
     let broker = kafka::shared();
     let [name, from, to] = ["several-stop", "from", "to"].map(unique);
