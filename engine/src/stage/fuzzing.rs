@@ -194,7 +194,7 @@ fn arrays(ty: &DataType, rows: usize, input: &mut Bytes<'_>, out: &mut Vec<Array
     };
     let mut buffers = vec![if flags & 1 == 1 { bitmap(input) } else { Vec::new() }];
     let nulls = if buffers[0].is_empty() { 0 } else { rows.saturating_sub(lift::ones(&buffers[0])) };
-    let mut offsets = |width: usize, input: &mut Bytes<'_>| {
+    let offsets = |width: usize, input: &mut Bytes<'_>| {
         let mut sum = 0u64;
         let mut bytes = Vec::new();
         for row in 0..=rows {

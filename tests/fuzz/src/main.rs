@@ -19,6 +19,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("bind", pipe_engine::stage::fuzzing::binding),
     ("csv", records::csv),
     ("json", records::json),
+    ("json_ways", records::json_ways),
     ("letters", container::letters),
     ("lift", records::lift),
     ("parquet", container::parquet),

@@ -6,6 +6,7 @@ use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::Schema;
 use pipe_engine::batch::Payload;
 use pipe_engine::codec::{Decoded, Decoder};
+use pipe_engine::format::json::ways;
 use pipe_engine::format::{self, FormatKind};
 use serde_json::{Value, json};
 
@@ -100,6 +101,13 @@ fn decode(decoder: &mut dyn Decoder, records: &[&[u8]]) -> Decoded {
 /// JSON records.
 pub fn json(bytes: &[u8]) {
     JSON.with_borrow_mut(|decoders| records(decoders, bytes, b'\n'));
+}
+
+/// JSON records by the fast way of decoding and by the slow one: one must be as the other.
+pub fn json_ways(bytes: &[u8]) {
+    let records: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    // Twice, because a batch leaves habits of its writer behind.
+    ways::compare(&ways::schema(), &[records.clone(), records]);
 }
 
 /// CSV records.

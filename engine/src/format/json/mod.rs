@@ -10,6 +10,8 @@ mod fast;
 mod properties;
 mod rows;
 mod scan;
+#[cfg(any(test, fuzzing))]
+pub mod ways;
 
 use std::fs::File;
 use std::io::{BufReader, Write};

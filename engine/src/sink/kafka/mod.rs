@@ -25,7 +25,7 @@ use crate::units::LANES_MAX;
 use columns::Columns;
 use lane::{Client, KafkaSink, Shared, State, Writer};
 use ledger::Ledger;
-use producer::Producer;
+use producer::{Producer, Purpose};
 pub use transaction::Transaction;
 
 /// The kind.
@@ -188,7 +188,10 @@ impl Prepared for Target {
         let compression = self.options.compression.as_str();
         let own = match &open.transaction {
             Some(_) => None,
-            None => Some(Arc::new(Producer::new(&self.cluster, &self.name, &[], ledgers.clone())?)),
+            None => {
+                let purpose = Purpose::Topic(&self.options.topic);
+                Some(Arc::new(Producer::new(&self.cluster, &self.name, purpose, ledgers.clone())?))
+            }
         };
         let (topic, brokers): (Arc<str>, Arc<str>) =
             (self.options.topic.as_str().into(), self.cluster.brokers().into());

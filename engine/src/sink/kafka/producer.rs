@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use super::ledger::{Ledger, Ticket};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Cluster, Voice};
-use crate::units::{KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS};
+use crate::units::{KAFKA_BLOCK, KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS};
 
 /// The producer's context: reports go to the ledger of the lane that wrote the record.
 pub(super) struct Reports {
@@ -54,13 +54,21 @@ pub(super) struct Producer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What a producer is for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// One topic. It never gives a record up: each is delivered, or refused by the cluster.
+    Topic(&'a str),
+    /// Transactions, with these properties.
+    Transactions(&'a [(&'a str, &'a str)]),
+}
+
 impl Producer {
-    /// A producer. Without a transactional id among the `own` properties it never gives a record up: it is delivered,
-    /// or refused by the cluster.
+    /// A producer.
     pub(super) fn new(
         cluster: &Cluster,
         node: &str,
-        own: &[(&str, &str)],
+        purpose: Purpose<'_>,
         ledgers: Vec<Arc<Ledger>>,
     ) -> Result<Self> {
         let mut config = cluster.config(&[
@@ -69,14 +77,20 @@ impl Producer {
             ("queue.buffering.max.kbytes", &(KAFKA_QUEUE_BYTES / 1024).to_string()),
         ]);
         config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
-        if own.is_empty() {
-            // Without an end: a time-out would give a record up while the broker is away, and break the order. A
-            // transaction ends when its time is up, and with it all that was not delivered.
-            config.set("message.timeout.ms", "0");
-        }
-        for (name, value) in own {
-            config.set(*name, *value);
-        }
+        let topic = match purpose {
+            Purpose::Topic(topic) => {
+                // Without an end: a time-out would give a record up while the broker is away, and break the order. A
+                // transaction ends when its time is up, and with it all that was not delivered.
+                config.set("message.timeout.ms", "0");
+                Some(topic.to_owned())
+            }
+            Purpose::Transactions(own) => {
+                for (name, value) in own {
+                    config.set(*name, *value);
+                }
+                None
+            }
+        };
         let client: BaseProducer<Reports> = config
             .create_with_context(Reports { voice: Voice::new(node), ledgers })
             .map_err(|e| crate::kafka::error(Code::K001, "the producer cannot be made", &e))?;
@@ -84,6 +98,11 @@ impl Producer {
         let stop = Arc::new(AtomicBool::new(false));
         let (served, ended) = (Arc::clone(&client), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name(format!("{node}-reports")).spawn(move || {
+            // An idempotent producer looks for its id half a second after it was made, or when it is told of a topic.
+            // The answer is of no interest.
+            if let Some(topic) = topic {
+                let _ = served.client().fetch_metadata(Some(&topic), KAFKA_BLOCK);
+            }
             while !ended.load(Ordering::Acquire) {
                 served.poll(Duration::from_millis(100));
             }

@@ -20,7 +20,7 @@ use rdkafka::producer::Producer as _;
 use rdkafka::util::Timeout;
 
 use super::ledger::{LEDGERS_MAX, Ledger};
-use super::producer::Producer;
+use super::producer::{Producer, Purpose};
 use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
@@ -175,7 +175,8 @@ impl Transaction {
         let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let millis = timeout.as_millis().to_string();
         let own = [("transactional.id", self.ids[slot].as_str()), ("transaction.timeout.ms", &millis)];
-        let client = Arc::new(Producer::new(&self.cluster, "transaction", &own, ledgers)?);
+        let client =
+            Arc::new(Producer::new(&self.cluster, "transaction", Purpose::Transactions(&own), ledgers)?);
         let judge = |what: &str, error: &KafkaError| match self.judge(what, error, Duration::MAX) {
             // Nothing is in flight here that could be void.
             stale if stale.is_stale() => Error::passing(Code::X012, stale.message()),

@@ -34,7 +34,8 @@ use crate::error::{Code, Error, Result};
 use crate::kafka::Voice;
 use crate::source::{Partition, Runtime};
 use crate::units::{
-    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE, REVOKE_TIMEOUT,
+    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE,
+    REVOKE_TIMEOUT,
 };
 
 /// The consumer's context.

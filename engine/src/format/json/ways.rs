@@ -1,0 +1,41 @@
+//! The fast and the slow way of decoding side by side, for tests and for fuzzing: the same rows, rejections and words.
+
+#![expect(clippy::unwrap_used, reason = "where the ways differ, the test or the fuzz target panics")]
+
+use arrow::array::BinaryArray;
+use arrow::datatypes::SchemaRef;
+use serde_json::json;
+
+use super::decode::JsonDecoder;
+use crate::batch::Payload;
+use crate::codec::{Decoded, Decoder};
+use crate::config::types;
+
+/// A column of each kind that the fast way tells apart.
+pub fn schema() -> SchemaRef {
+    let columns = json!({
+        "i": "int64", "n": "int8", "u": "uint64", "f": "float64", "h": "float32", "s": "utf8", "b": "boolean",
+        "t": "timestamp(ms, UTC)", "g": "struct(x: float64, y: list(struct(z: utf8)))", "l": "list(int64)",
+        "o": "fixed_size_list(int64, 2)", "m": "map(utf8, int64)", "d": "decimal128(20, 2)", "w": "dictionary(int8, utf8)",
+    });
+    types::columns(&columns).unwrap()
+}
+
+fn decoded(decoder: &mut JsonDecoder, records: &[Vec<u8>]) -> Decoded {
+    decoder.decode(&Payload::Values(BinaryArray::from_iter_values(records))).unwrap()
+}
+
+/// Decodes batches one after another in both ways; panics where they differ.
+pub fn compare(schema: &SchemaRef, batches: &[Vec<Vec<u8>>]) {
+    let mut quick = JsonDecoder::new(schema).unwrap();
+    let mut slow = JsonDecoder::new(schema).unwrap();
+    slow.fast = false;
+    for records in batches {
+        let (quick, slow) = (decoded(&mut quick, records), decoded(&mut slow, records));
+        let shown = || records.iter().map(|r| String::from_utf8_lossy(r)).collect::<Vec<_>>().join("\n");
+        assert_eq!(quick.records, slow.records, "{}", shown());
+        assert_eq!(quick.good, slow.good, "{}", shown());
+        let bad = |of: &Decoded| of.bad.iter().map(|bad| (bad.row, bad.message.clone())).collect::<Vec<_>>();
+        assert_eq!(bad(&quick), bad(&slow), "{}", shown());
+    }
+}
