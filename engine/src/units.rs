@@ -223,6 +223,11 @@ pub const KAFKA_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
 pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
 
+/// A new producer asks for its topic this often, and waits this long for each answer: for a second, all in all.
+pub const KAFKA_CONNECT_ASKS: usize = 50;
+/// See [`KAFKA_CONNECT_ASKS`].
+pub const KAFKA_CONNECT_ASK: Duration = Duration::from_millis(20);
+
 /// Records that a worker's producer holds.
 pub const KAFKA_QUEUE_RECORDS: usize = 200_000;
 

@@ -22,6 +22,7 @@ const PARTITIONS: i32 = 4;
 
 const PIPELINE: &str = r#"
 name: NAME
+delivery: { guarantee: GUARANTEE }
 sources:
   in:
     kafka: { brokers: "BROKERS", topics: [requests] }
@@ -62,23 +63,35 @@ fn bench() -> Result<()> {
     broker.topic("requests", PARTITIONS);
     load(&broker.address(), "requests", Requests::default(), records, "none")?;
     let folder = tempfile::Builder::new().prefix("pipe-start-").tempdir()?;
-    let (mut all, mut very_first) = (Vec::new(), Vec::new());
+    // What it is, its guarantee, whether its topic of dead letters is there already, and the times.
+    let mut kinds = [
+        ("", "at_least_once", true, Vec::new()),
+        (", exactly once", "exactly_once", true, Vec::new()),
+        (
+            " of a pipeline for the first time, which makes its topic of dead letters",
+            "at_least_once",
+            false,
+            Vec::new(),
+        ),
+    ];
     for round in 0..=rounds {
-        for (letters, all) in [(true, &mut all), (false, &mut very_first)] {
-            let name = format!("start-{round}-{}", if letters { "again" } else { "first" });
-            if letters {
+        for (at, (what, guarantee, letters, all)) in kinds.iter_mut().enumerate() {
+            let name = format!("start-{round}-{at}");
+            if *letters {
                 broker.topic(&format!("{name}.dead-letters"), PARTITIONS);
             }
-            let time = start(&broker, folder.path(), &name, round == rounds)?;
+            if round == rounds {
+                println!("\nthe last start{what}");
+            }
+            let time = start(&broker, folder.path(), (&name, guarantee), round == rounds)?;
             // Round 0 fills the page cache.
             if round > 0 {
                 all.push(time);
             }
         }
     }
-    for (what, mut all) in
-        [("", all), (" of a pipeline for the first time, which makes its topic of dead letters", very_first)]
-    {
+    println!();
+    for (what, _, _, mut all) in kinds {
         all.sort();
         let list: Vec<String> = all.iter().map(|time| format!("{:.0}", time.as_secs_f64() * 1e3)).collect();
         let median = list.get(list.len() / 2).map_or("-", String::as_str);
@@ -95,11 +108,14 @@ fn pipe(folder: &Path) -> Result<Command> {
 }
 
 /// One worker, from its start to its first record; the last one's log is printed.
-fn start(broker: &Broker, folder: &Path, name: &str, told: bool) -> Result<Duration> {
+fn start(broker: &Broker, folder: &Path, (name, guarantee): (&str, &str), told: bool) -> Result<Duration> {
     let brokers = broker.address();
     broker.topic(name, PARTITIONS);
     let file = folder.join(format!("{name}.yaml"));
-    fs::write(&file, PIPELINE.replace("BROKERS", &brokers).replace("NAME", name))?;
+    fs::write(
+        &file,
+        PIPELINE.replace("BROKERS", &brokers).replace("NAME", name).replace("GUARANTEE", guarantee),
+    )?;
     if !pipe(folder)?.args(["cache", "warm"]).arg(&file).stdout(Stdio::null()).status()?.success() {
         return Err("`pipe cache warm` failed".into());
     }
@@ -144,7 +160,7 @@ fn end(child: &mut Child) -> Result<()> {
 fn steps(child: &mut Child, begun: SystemTime, first: Duration) -> Result<()> {
     let log = child.stderr.take().ok_or("no log")?;
     let mut before = Duration::ZERO;
-    println!("\n{:>8} {:>8}  what was done by then", "ms", "more");
+    println!("{:>8} {:>8}  what was done by then", "ms", "more");
     for line in BufReader::new(log).lines() {
         let line: Value = serde_json::from_str(&line?)?;
         let at = humantime::parse_rfc3339(line["timestamp"].as_str().unwrap_or_default())?;

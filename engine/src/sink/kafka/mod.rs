@@ -199,9 +199,10 @@ impl Prepared for Target {
         for (lane, ledger) in ledgers.into_iter().enumerate() {
             let (writer, ticket) = match (&own, &open.transaction) {
                 (Some(own), _) => (Writer::Own(Client::new(Arc::clone(own), &topic, compression)?), lane),
-                (None, Some(transaction)) => {
-                    (Writer::Shared(Arc::clone(transaction), Shared::default()), transaction.join(&ledger)?)
-                }
+                (None, Some(transaction)) => (
+                    Writer::Shared(Arc::clone(transaction), Shared::default()),
+                    transaction.join(&topic, &ledger)?,
+                ),
                 (None, None) => return Err(Error::internal("a sink without a client")),
             };
             sinks.push(Box::new(KafkaSink {

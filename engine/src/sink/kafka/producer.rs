@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use super::ledger::{Ledger, Ticket};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Cluster, Voice};
-use crate::units::{KAFKA_BLOCK, KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS};
+use crate::units::{KAFKA_CONNECT_ASK, KAFKA_CONNECT_ASKS, KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS};
 
 /// The producer's context: reports go to the ledger of the lane that wrote the record.
 pub(super) struct Reports {
@@ -99,9 +99,8 @@ impl Producer {
         let (served, ended) = (Arc::clone(&client), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name(format!("{node}-reports")).spawn(move || {
             // An idempotent producer looks for its id half a second after it was made, or when it is told of a topic.
-            // The answer is of no interest.
             if let Some(topic) = topic {
-                let _ = served.client().fetch_metadata(Some(&topic), KAFKA_BLOCK);
+                connect(&served, &topic, || ended.load(Ordering::Acquire));
             }
             while !ended.load(Ordering::Acquire) {
                 served.poll(Duration::from_millis(100));
@@ -110,6 +109,11 @@ impl Producer {
         let thread =
             thread.map_err(|e| Error::external(Code::K001, format!("no thread can be started: {e}")))?;
         Ok(Self { client, stop, thread: Some(thread) })
+    }
+
+    /// Waits a moment for a connection.
+    pub(super) fn connect(&self, topic: &str) {
+        connect(&self.client, topic, || false);
     }
 
     /// The error after which a producer takes nothing any more, if there was one.
@@ -121,6 +125,16 @@ impl Producer {
     /// The last thing that went wrong with the connection.
     pub(super) fn last_error(&self) -> Option<String> {
         self.client.context().voice.last_error()
+    }
+}
+
+/// Asks a broker for a topic, which makes a connection. Of one that is made meanwhile librdkafka may take no notice for
+/// as long as it was told to wait: so it is asked often. Whoever needs the connection finds out why there is none.
+fn connect(client: &BaseProducer<Reports>, topic: &str, stop: impl Fn() -> bool) {
+    for _ in 0..KAFKA_CONNECT_ASKS {
+        if stop() || client.client().fetch_metadata(Some(topic), KAFKA_CONNECT_ASK).is_ok() {
+            return;
+        }
     }
 }
 

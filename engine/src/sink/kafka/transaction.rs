@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -35,6 +35,8 @@ pub struct Transaction {
     /// Of each client.
     ids: [String; 2],
     ledgers: Mutex<Vec<Arc<Ledger>>>,
+    /// One that is written to.
+    topic: OnceLock<String>,
     state: Mutex<State>,
     suspects: Suspects,
     /// Held for writing while one record is on its way alone.
@@ -102,6 +104,7 @@ impl Transaction {
             cluster,
             ids,
             ledgers: Mutex::default(),
+            topic: OnceLock::new(),
             state: Mutex::new(state),
             suspects: Suspects::default(),
             alone: RwLock::new(()),
@@ -118,8 +121,9 @@ impl Transaction {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lane that will write, before the first client is made; its number in tickets.
-    pub(super) fn join(&self, ledger: &Arc<Ledger>) -> Result<usize> {
+    /// A lane that will write to a topic, before the first client is made; its number in tickets.
+    pub(super) fn join(&self, topic: &str, ledger: &Arc<Ledger>) -> Result<usize> {
+        self.topic.get_or_init(|| topic.to_owned());
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         if ledgers.len() >= LEDGERS_MAX {
             return Err(Error::user(Code::K001, format!("more than {LEDGERS_MAX} lanes of sinks"))
@@ -182,6 +186,10 @@ impl Transaction {
             stale if stale.is_stale() => Error::passing(Code::X012, stale.message()),
             other => other,
         };
+        // A client that has no connection yet looks for its coordinator again only after half a second.
+        if let Some(topic) = self.topic.get() {
+            client.connect(topic);
+        }
         client
             .client
             .init_transactions(Timeout::Never)
