@@ -175,6 +175,10 @@ pub const KAFKA_ASSIGN_ASK: Duration = Duration::from_secs(3);
 /// One partition of several that wait is asked for alone for at most this long: its offset may be held.
 pub const KAFKA_ASSIGN_ASK_ONE: Duration = Duration::from_millis(200);
 
+/// A member of the group whose place was taken joins anew; if that happens again within this time, another worker has
+/// the same static id.
+pub const KAFKA_TWIN: Duration = Duration::from_secs(60);
+
 /// One look for where all of them go on takes at most this long before it is taken for stuck.
 pub const KAFKA_ASSIGN_TURN: Duration = Duration::from_secs(60);
 

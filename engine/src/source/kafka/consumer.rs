@@ -13,13 +13,14 @@ use super::group::Group;
 use super::lane::lock;
 use super::protocol::Protocol;
 use super::shared::Shared;
-use crate::clock::SystemClock;
-use crate::error::{Code, Result};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Code, Error, Result};
 use crate::kafka::{self, Cluster, Voice};
 use crate::source::Runtime;
 use crate::units::{
     KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_POLL_INTERVAL, KAFKA_PREFETCH_BYTES,
     KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS,
+    KAFKA_TWIN,
 };
 
 /// The consumers of a worker, one a cluster.
@@ -66,6 +67,7 @@ pub(super) struct Client {
     /// Sources that it will read for.
     expected: usize,
     state: Mutex<State>,
+    clock: SystemClock,
 }
 
 #[derive(Default)]
@@ -73,13 +75,21 @@ struct State {
     sources: Vec<Arc<Shared>>,
     /// Sources that were closed.
     closed: usize,
+    /// When another consumer took the place of one.
+    renewed: Option<Duration>,
     /// Made when the last source has come, dropped when the last one has gone: that leaves the group.
     consumer: Option<Arc<BaseConsumer<Group>>>,
 }
 
 impl Client {
     fn new(pipeline: &str, cluster: Cluster, expected: usize) -> Self {
-        Self { pipeline: pipeline.to_owned(), cluster, expected, state: Mutex::default() }
+        Self {
+            pipeline: pipeline.to_owned(),
+            cluster,
+            expected,
+            state: Mutex::default(),
+            clock: SystemClock::default(),
+        }
     }
 
     /// A source comes; the last one makes the consumer. Returns whether it is the first one, which is to poll.
@@ -103,18 +113,42 @@ impl Client {
             closing: AtomicBool::new(false),
             clock: SystemClock::default(),
             unsettled: Mutex::default(),
+            is_another: AtomicBool::new(false),
         };
         let fail = |e| kafka::error(Code::S001, "the consumer cannot be made", &e);
         let consumer: BaseConsumer<Group> = self.config(sources).create_with_context(group).map_err(fail)?;
         let consumer = Arc::new(consumer);
         for source in sources {
-            // A fresh cell: the set cannot fail.
-            let _ = source.consumer.set(Arc::downgrade(&consumer));
+            *lock(&source.consumer) = Arc::downgrade(&consumer);
         }
         let topics: Vec<&str> =
             sources.iter().flat_map(|source| source.topics.given()).map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(fail)?;
         Ok(consumer)
+    }
+
+    /// Another consumer takes the place of this one, which the group knows no longer: what it had is lost. Once that may
+    /// be for a request of its own that was held up on its way; if it happens again soon, `why` is the answer, for then
+    /// another worker does the same.
+    pub(super) fn renew(&self, why: Error) -> Result<()> {
+        let mut state = lock(&self.state);
+        let now = self.clock.now();
+        if state.renewed.is_some_and(|at| now.saturating_sub(at) < KAFKA_TWIN) {
+            return Err(why);
+        }
+        let Some(old) = state.consumer.take() else { return Ok(()) };
+        state.renewed = Some(now);
+        drop(state);
+        tracing::warn!(node = old.context().voice.node, "{why}: joining the group anew");
+        let runtime = Arc::clone(&old.context().runtime);
+        old.context().lose(&old);
+        drop(old);
+        let mut state = lock(&self.state);
+        // Closed meanwhile.
+        if state.closed < self.expected {
+            state.consumer = Some(self.make(&state.sources, &runtime)?);
+        }
+        Ok(())
     }
 
     /// Shows the consumer, if there is one. Held, not cloned: whoever closes drops the last reference.

@@ -10,7 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::Client;
 use super::ffi::Commit;
-use super::group::{Group, given_up};
+use super::group::{Group, given_up, is_over};
 use super::lane::lock;
 use super::protocol::taken;
 use super::shared::Shared;
@@ -80,6 +80,16 @@ impl Control for KafkaControl {
             },
             None => {}
         }
+        if let Some(why) = is_over(&consumer) {
+            drop(consumer);
+            if let Err(error) = self.client.renew(why) {
+                if let Some(consumer) = self.shared.consumer() {
+                    consumer.context().fail(&error);
+                }
+                self.shared.fail(error);
+            }
+            return self.shared.check();
+        }
         // Not by the error that the poll gave: it says only that there is such a one.
         if let Some(error) = given_up(&consumer) {
             group.fail(&error);
@@ -109,12 +119,17 @@ impl Control for KafkaControl {
         // One at a time. What the earlier one says does not matter: this one goes further.
         let mut unanswered = lock(&self.unanswered);
         if let Some(earlier) = unanswered.take()
+            && earlier.is_of(&consumer)
             && earlier.wait(KAFKA_COMMIT_WAIT).is_none()
         {
             *unanswered = Some(earlier);
             return Err(no_answer());
         }
         let fail = |code| {
+            // Whoever polls decides.
+            if let Some(why) = is_over(&consumer) {
+                return Error::passing(Code::X001, why.message());
+            }
             if let Some(error) = given_up(&consumer) {
                 return error;
             }

@@ -240,7 +240,7 @@ pub(super) struct Commit<C: ConsumerContext + 'static> {
     /// Where the answer comes.
     queue: ptr::NonNull<rd::rd_kafka_queue_t>,
     /// Declared last, so dropped last: the queue belongs to the client.
-    _consumer: Arc<BaseConsumer<C>>,
+    consumer: Arc<BaseConsumer<C>>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread.
@@ -256,7 +256,7 @@ impl<C: ConsumerContext + 'static> Commit<C> {
         // SAFETY: the client is alive; the reference that is returned is given back in `Drop`.
         let queue = unsafe { rd::rd_kafka_queue_new(client) };
         let queue = ptr::NonNull::new(queue).ok_or(RDKafkaErrorCode::Fail)?;
-        let commit = Self { queue, _consumer: Arc::clone(consumer) };
+        let commit = Self { queue, consumer: Arc::clone(consumer) };
         // SAFETY: client, list and queue are alive during the call; librdkafka copies the list and takes a reference
         // of its own to the queue; there is no callback, so the answer becomes an event of the queue.
         let code = unsafe {
@@ -266,6 +266,11 @@ impl<C: ConsumerContext + 'static> Commit<C> {
             rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(commit),
             code => Err(code.into()),
         }
+    }
+
+    /// Whether this consumer sent it.
+    pub(super) fn is_of(&self, consumer: &Arc<BaseConsumer<C>>) -> bool {
+        Arc::ptr_eq(&self.consumer, consumer)
     }
 
     /// The answer, waited for at most this long; `None` when it has not come. To be called until it has come.

@@ -51,6 +51,8 @@ pub(super) struct Group {
     pub(super) closing: AtomicBool,
     pub(super) clock: SystemClock,
     pub(super) unsettled: Mutex<Unsettled>,
+    /// The group knows this worker as another member than the one that was given what it owns.
+    pub(super) is_another: AtomicBool,
 }
 
 /// Partitions that the group has given, of which is not known yet where they go on.
@@ -273,7 +275,8 @@ impl Group {
         if *member != id
             && self.sources.iter().any(|source| lock(&source.owned).partitions().next().is_some())
         {
-            return Err(let_in_anew());
+            self.is_another.store(true, Ordering::SeqCst);
+            return Err(Error::passing(Code::S002, let_in_anew().message()));
         }
         *member = id;
         Ok(())
@@ -286,7 +289,8 @@ impl Group {
             return Err(Error::stale(Code::X012, "the group does not know this worker any more"));
         };
         if *lock(&self.member) != id {
-            return Err(let_in_anew());
+            self.is_another.store(true, Ordering::SeqCst);
+            return Err(Error::stale(Code::X012, let_in_anew().message()));
         }
         Ok(generation)
     }
@@ -341,6 +345,31 @@ impl Group {
         Ok(starts)
     }
 
+    /// Everything that this worker has is lost, and nothing will say so: the consumer is given up.
+    pub(super) fn lose(&self, base: &BaseConsumer<Self>) {
+        self.closing.store(true, Ordering::SeqCst);
+        let mut given = TopicPartitionList::new();
+        for source in &self.sources {
+            for lane in &source.lanes {
+                lane.remove(|_| true);
+            }
+            let mut owned = lock(&source.owned);
+            let own: Vec<_> = owned.partitions().cloned().collect();
+            owned.leave(&own, false);
+            drop(owned);
+            source.counts.lost.fetch_add(own.len() as u64, Ordering::Relaxed);
+            source.begin_anew();
+            for partition in own {
+                given.add_partition(&partition.topic, partition.partition);
+            }
+        }
+        if given.count() > 0 {
+            self.runtime.rewind("partitions were lost");
+        }
+        // It is closed next, whatever becomes of this.
+        let _ = base.incremental_unassign(&given);
+    }
+
     fn revoke(&self, base: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let leaving: BTreeSet<Partition> = partitions(list).collect();
         let lost = base.assignment_lost();
@@ -380,6 +409,15 @@ impl Group {
             self.fail(&Error::external(Code::S002, format!("partitions cannot be given back: {error}")));
         }
     }
+}
+
+/// For whoever polls: why another consumer must take the place of this one, if so.
+pub(super) fn is_over(consumer: &BaseConsumer<Group>) -> Option<Error> {
+    let another = consumer.context().is_another.load(Ordering::SeqCst).then(let_in_anew);
+    let is_fenced = || {
+        consumer.client().fatal_error().is_some_and(|(code, _)| code == RDKafkaErrorCode::FencedInstanceId)
+    };
+    another.or_else(|| if is_fenced() { given_up(consumer) } else { None })
 }
 
 /// A static member whose session is over may be let in as another one without being told that its partitions were

@@ -1,7 +1,7 @@
 //! What a source's readers, its control part and the group's rebalances share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use rdkafka::consumer::BaseConsumer;
 
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     pub(super) jumps: Jumps,
     /// The consumer, once it is made; gone when the group was left.
-    pub(super) consumer: OnceLock<Weak<BaseConsumer<Group>>>,
+    pub(super) consumer: Mutex<Weak<BaseConsumer<Group>>>,
 }
 
 /// What has come and gone.
@@ -86,13 +86,19 @@ impl Shared {
             has_failed: AtomicBool::new(false),
             counts: Counts::default(),
             jumps: Jumps::new(policy),
-            consumer: OnceLock::new(),
+            consumer: Mutex::default(),
         }
     }
 
     /// The consumer, while it is there.
     pub(super) fn consumer(&self) -> Option<Arc<BaseConsumer<Group>>> {
-        self.consumer.get().and_then(Weak::upgrade)
+        lock(&self.consumer).upgrade()
+    }
+
+    /// Another consumer joins the group: as before the first assignment.
+    pub(super) fn begin_anew(&self) {
+        self.assigned.store(self.until_end && self.targets.is_empty(), Ordering::SeqCst);
+        self.unsettled.store(false, Ordering::SeqCst);
     }
 
     /// The error that ended the source, if one did.
