@@ -10,7 +10,9 @@ pub mod sink;
 pub mod table;
 pub mod turns;
 
+use std::error::Error;
 use std::fmt::Write;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 /// Partitions of every topic: as many as the lanes of a worker could share; all programs read all of them.
 pub const PARTITIONS: i32 = 4;
+
+/// How a benchmark ends: an error is told under its name.
+pub fn ended(name: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
+    if let Err(error) = result {
+        eprintln!("{name}: {error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
 
 /// Columns of a web request as the whole-pipeline benchmark declares them.
 pub fn request_schema() -> SchemaRef {

@@ -105,20 +105,26 @@ fn run(what: &str, command: &mut Command) -> Output {
 impl Broker {
     /// Starts a broker; returns when it answers.
     pub fn start() -> Self {
-        Self::start_as(false)
+        Self::start_as(false, "")
+    }
+
+    /// Starts one with further lines of its configuration, of which the last of a key counts.
+    pub fn start_with(lines: &str) -> Self {
+        Self::start_as(false, lines)
     }
 
     /// Starts one with the JVM's own compiler and collector and a gigabyte of heap: for benchmarks.
     pub fn start_compiled() -> Self {
-        Self::start_as(true)
+        Self::start_as(true, "")
     }
 
-    fn start_as(compiled: bool) -> Self {
+    fn start_as(compiled: bool, lines: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("pipe-kafka-").tempdir().expect("a folder").keep();
         let (plain, sasl, controller) = (free_port(), free_port(), free_port());
         let broker = Self { folder, plain, sasl, compiled, running: Mutex::new(None) };
         broker.make_certificate();
-        std::fs::write(broker.path("server.properties"), broker.properties(controller)).expect("written");
+        let properties = broker.properties(controller) + lines;
+        std::fs::write(broker.path("server.properties"), properties).expect("written");
         run(
             "format",
             java()

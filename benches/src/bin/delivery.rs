@@ -6,16 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pipe_benches::contest::{CONTESTANTS, Place, streams};
-use pipe_benches::measure::{Cost, machine, run};
+use pipe_benches::measure::{Cost, append, machine, run};
 use pipe_benches::sink::{committed, reader};
-use pipe_benches::{PARTITIONS, Requests, load, send};
+use pipe_benches::{PARTITIONS, Requests, ended, load, send};
 use pipe_tests::kafka::Broker;
 use rdkafka::ClientConfig;
 use rdkafka::message::Message;
@@ -53,7 +52,7 @@ struct Args {
 fn args() -> Result<Args, Box<dyn Error>> {
     let (interval, history) = ("100ms".to_owned(), None);
     let mut args =
-        Args { records: 2_000_000, rounds: 5, interval, rate: 50_000, seconds: 20, set: vec![], history };
+        Args { records: 10_000_000, rounds: 3, interval, rate: 50_000, seconds: 20, set: vec![], history };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
@@ -72,13 +71,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    match args().and_then(|args| bench(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("delivery: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("delivery", args().and_then(|args| bench(&args)))
 }
 
 fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -91,7 +84,7 @@ fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
     if let Some(history) = &args.history {
         let figures = json!({"interval": args.interval, "throughput": throughput, "latency": latency});
         let line = json!({"machine": machine, "delivery": figures});
-        writeln!(OpenOptions::new().create(true).append(true).open(history)?, "{line}")?;
+        append(history, &line)?;
     }
     Ok(())
 }

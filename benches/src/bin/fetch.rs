@@ -8,18 +8,17 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use pipe_benches::ended;
 use pipe_benches::fetch::column::{Columns, Copied, Viewed};
 use pipe_benches::fetch::drain::{self, Taker};
 use pipe_benches::fetch::parts::{self, Part};
 use pipe_benches::fetch::wire::Fetcher;
 use pipe_benches::fetch::{Tally, batch, cpu, load};
-use pipe_benches::measure::machine;
+use pipe_benches::measure::{append, machine};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
@@ -56,13 +55,7 @@ fn main() -> ExitCode {
         ["--way", way, brokers, topic, checked] => read(way, brokers, topic, checked == "checked"),
         _ => args(&given).and_then(|args| bench(&args)),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fetch: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("fetch", done)
 }
 
 fn args(given: &[String]) -> Result<Args> {
@@ -204,7 +197,7 @@ fn bench(args: &Args) -> Result<()> {
     }
     if let Some(history) = &args.history {
         let line = json!({ "machine": machine, "fetch": lines });
-        writeln!(OpenOptions::new().create(true).append(true).open(history)?, "{line}")?;
+        append(history, &line)?;
     }
     Ok(())
 }

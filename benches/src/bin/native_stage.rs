@@ -24,7 +24,7 @@ use arrow::compute::kernels::cmp::{gt, gt_eq};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Int64Type};
 use pipe_benches::measure::{append, machine, own_cpu, rounded};
-use pipe_benches::{Requests, load, records_in};
+use pipe_benches::{Requests, ended, load, records_in};
 use pipe_engine::batch::{FailureKind, Selection};
 use pipe_engine::cli::load::{Form, plan_file_with, rendered};
 use pipe_engine::clock::SystemClock;
@@ -111,13 +111,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    match args().and_then(|args| bench(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("native_stage: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("native_stage", args().and_then(|args| bench(&args)))
 }
 
 fn bench(args: &Args) -> Result<(), Box<dyn Error>> {

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
+use pipe_benches::ended;
 use pipe_benches::measure::machine;
 use pipe_engine::stage::{Bound, Component, Host, HostOptions, Limits};
 use serde_json::{Value, json};
@@ -38,13 +39,7 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 const ROWS: usize = 8_192;
 
 fn main() -> ExitCode {
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("neighbours: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("neighbours", bench())
 }
 
 fn bench() -> Result<(), Box<dyn Error>> {

@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 
 use pipe_benches::measure::machine;
-use pipe_benches::{Requests, load};
+use pipe_benches::{Requests, ended, load};
 use pipe_tests::kafka::Broker;
 
 const PARTITIONS: i32 = 4;
@@ -35,13 +35,7 @@ sinks:
 "#;
 
 fn main() -> ExitCode {
-    match profile() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("profile: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("profile", profile())
 }
 
 fn profile() -> Result<(), Box<dyn Error>> {

@@ -5,17 +5,15 @@
 //! every record of the filter job is counted by a reader of what is committed, and read back and checked after it.
 
 use std::error::Error;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pipe_benches::contest::{CONTESTANTS, Contestant, Job, Place};
 use pipe_benches::drain::{Figures, Work, drain};
-use pipe_benches::measure::machine;
+use pipe_benches::measure::{append, machine};
 use pipe_benches::sink::read_back;
 use pipe_benches::table::{Runs, figures, growth, history, ratios};
-use pipe_benches::{Loaded, PARTITIONS, Requests, load};
+use pipe_benches::{Loaded, PARTITIONS, Requests, ended, load};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
@@ -49,13 +47,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    match args().and_then(|args| bench(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rivals: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("rivals", args().and_then(|args| bench(&args)))
 }
 
 fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -90,7 +82,7 @@ fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     if let Some(history) = &args.history {
         let line = json!({"machine": machine, "rivals": all});
-        writeln!(OpenOptions::new().create(true).append(true).open(history)?, "{line}")?;
+        append(history, &line)?;
     }
     Ok(())
 }

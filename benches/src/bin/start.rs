@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use pipe_benches::measure::machine;
-use pipe_benches::{Requests, load};
+use pipe_benches::{Requests, ended, load};
 use pipe_tests::kafka::Broker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -39,13 +39,7 @@ sinks:
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("start: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("start", bench())
 }
 
 fn bench() -> Result<()> {

@@ -6,15 +6,13 @@
 //! both alike: read the ratio.
 
 use std::error::Error;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use pipe_benches::contest::{built, pipe};
-use pipe_benches::measure::{Cost, machine, run};
+use pipe_benches::measure::{Cost, append, machine, run};
 use pipe_benches::sink::committed;
-use pipe_benches::{Loaded, PARTITIONS, Requests, load};
+use pipe_benches::{Loaded, PARTITIONS, Requests, ended, load};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
@@ -145,13 +143,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    match args().and_then(|args| bench(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("whole_pipeline: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("whole_pipeline", args().and_then(|args| bench(&args)))
 }
 
 fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -162,7 +154,7 @@ fn bench(args: &Args) -> Result<(), Box<dyn Error>> {
     let memory = memory(&args.memory, folder.path())?;
     if let Some(history) = &args.history {
         let line = json!({"machine": machine, "whole": whole, "memory": memory});
-        writeln!(OpenOptions::new().create(true).append(true).open(history)?, "{line}")?;
+        append(history, &line)?;
     }
     Ok(())
 }

@@ -115,3 +115,24 @@ fn a_worker_can_be_stopped_while_the_broker_is_away() {
     pipeline.run().ok();
     assert_eq!(numbers(&broker, &to).0, each(3, 6_000));
 }
+
+#[test]
+fn until_end_is_not_reached_while_what_was_lost_has_not_come_back() {
+    // The group of a worker that was away is empty; the broker holds its way back for those that may join as well.
+    let broker = Broker::start_with("group.initial.rebalance.delay.ms=3000\n");
+    let [name, from, to] = ["until-lost", "from", "to"].map(unique);
+    broker.topic(&from, 2);
+    broker.topic(&to, 2);
+    let count = 400_000;
+    Writer::new(&broker).numbers(&from, 2, 0..count);
+    let pipeline = Pipeline::new(&broker, &copy(&name, &from, &to));
+    let mut worker = pipeline.start(&["--until-end"]);
+    worker.says("\"partition assigned\"");
+    worker.signal("-STOP");
+    // The session is 6 s.
+    std::thread::sleep(Duration::from_secs(9));
+    worker.signal("-CONT");
+    let end = worker.wait(LONG).ok();
+    assert!(end.log.contains("partitions lost"), "it slept too shortly:\n{}", end.log);
+    assert_eq!(numbers(&broker, &to).0, each(2, count));
+}

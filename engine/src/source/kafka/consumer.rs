@@ -114,6 +114,7 @@ impl Client {
             clock: SystemClock::default(),
             unsettled: Mutex::default(),
             is_another: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         };
         let fail = |e| kafka::error(Code::S001, "the consumer cannot be made", &e);
         let consumer: BaseConsumer<Group> = self.config(sources).create_with_context(group).map_err(fail)?;

@@ -59,11 +59,11 @@ impl KafkaControl {
 
 impl Control for KafkaControl {
     fn poll(&self, wait: Duration) -> Result<()> {
-        let Some(consumer) = self.shared.consumer() else { return Ok(()) };
-        if !self.polls {
+        let consumer = if self.polls { self.shared.consumer() } else { None };
+        let Some(consumer) = consumer else {
             std::thread::sleep(wait);
             return self.shared.check();
-        }
+        };
         let group = consumer.context();
         match consumer.poll(wait) {
             Some(Ok(_)) => {
@@ -105,6 +105,9 @@ impl Control for KafkaControl {
 
     fn commit(&self, positions: &Positions) -> Result<()> {
         let Some(consumer) = self.shared.consumer() else { return Ok(()) };
+        // Of one whose place was taken: dropping it may close that one, for which nothing else may be held.
+        let old = lock(&self.unanswered).take_if(|earlier| !earlier.is_of(&consumer));
+        drop(old);
         let owned = lock(&self.shared.owned);
         let mut list = TopicPartitionList::new();
         for (partition, &at) in positions {
@@ -119,7 +122,6 @@ impl Control for KafkaControl {
         // One at a time. What the earlier one says does not matter: this one goes further.
         let mut unanswered = lock(&self.unanswered);
         if let Some(earlier) = unanswered.take()
-            && earlier.is_of(&consumer)
             && earlier.wait(KAFKA_COMMIT_WAIT).is_none()
         {
             *unanswered = Some(earlier);

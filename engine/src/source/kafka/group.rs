@@ -53,6 +53,8 @@ pub(super) struct Group {
     pub(super) unsettled: Mutex<Unsettled>,
     /// The group knows this worker as another member than the one that was given what it owns.
     pub(super) is_another: AtomicBool,
+    /// Another consumer has taken the place of this one, and has all that the sources share.
+    pub(super) retired: AtomicBool,
 }
 
 /// Partitions that the group has given, of which is not known yet where they go on.
@@ -77,6 +79,11 @@ impl ClientContext for Group {
 
 impl ConsumerContext for Group {
     fn rebalance(&self, base: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.retired.load(Ordering::SeqCst) {
+            // Its last owner closes it, in whichever thread: librdkafka wants an answer, and takes any for "all".
+            let _ = base.incremental_unassign(&TopicPartitionList::new());
+            return;
+        }
         for source in &self.sources {
             source.counts.rebalances.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,6 +171,8 @@ impl Group {
                     "{left} assigned partitions wait: an open transaction of their last owner may hold their offsets"
                 )));
             }
+            // Not passing any more: a partition that nobody reads must not go unnoticed.
+            Err(error) if error.is_passing() => Some(Error::external(Code::S002, error.message())),
             Err(error) => Some(error),
         };
         lock(&self.unsettled).partitions.clear();
@@ -272,14 +281,16 @@ impl Group {
             return Err(Error::passing(Code::S002, "the group does not know this worker yet"));
         };
         let mut member = lock(&self.member);
-        if *member != id
-            && self.sources.iter().any(|source| lock(&source.owned).partitions().next().is_some())
-        {
+        if *member != id && self.owns() {
             self.is_another.store(true, Ordering::SeqCst);
             return Err(Error::passing(Code::S002, let_in_anew().message()));
         }
         *member = id;
         Ok(())
+    }
+
+    fn owns(&self) -> bool {
+        self.sources.iter().any(|source| lock(&source.owned).partitions().next().is_some())
     }
 
     /// Whether the group still knows this worker as the member that was given what it owns; answers which generation
@@ -289,7 +300,8 @@ impl Group {
             return Err(Error::stale(Code::X012, "the group does not know this worker any more"));
         };
         if *lock(&self.member) != id {
-            self.is_another.store(true, Ordering::SeqCst);
+            // Where nothing is owned, what was is lost already, or not taken yet.
+            self.is_another.fetch_or(self.owns(), Ordering::SeqCst);
             return Err(Error::stale(Code::X012, let_in_anew().message()));
         }
         Ok(generation)
@@ -347,9 +359,11 @@ impl Group {
 
     /// Everything that this worker has is lost, and nothing will say so: the consumer is given up.
     pub(super) fn lose(&self, base: &BaseConsumer<Self>) {
-        self.closing.store(true, Ordering::SeqCst);
+        self.retired.store(true, Ordering::SeqCst);
         let mut given = TopicPartitionList::new();
         for source in &self.sources {
+            // First: lanes without partitions are at their end.
+            source.begin_anew();
             for lane in &source.lanes {
                 lane.remove(|_| true);
             }
@@ -358,7 +372,6 @@ impl Group {
             owned.leave(&own, false);
             drop(owned);
             source.counts.lost.fetch_add(own.len() as u64, Ordering::Relaxed);
-            source.begin_anew();
             for partition in own {
                 given.add_partition(&partition.topic, partition.partition);
             }
@@ -374,6 +387,10 @@ impl Group {
         let leaving: BTreeSet<Partition> = partitions(list).collect();
         let lost = base.assignment_lost();
         let closing = self.closing.load(Ordering::SeqCst);
+        if lost && !closing {
+            // What is lost comes again, here or elsewhere: until then lanes without partitions are not at their end.
+            self.sources.iter().for_each(|source| source.begin_anew());
+        }
         lock(&self.unsettled).partitions.retain(|partition| !leaving.contains(partition));
         // What was taken, by source: librdkafka does not let go of what it has not been given.
         let mut gone: Vec<(&Arc<Shared>, Vec<Partition>)> = Vec::new();
