@@ -58,6 +58,8 @@ pub(crate) enum Did {
 pub(crate) struct Bench {
     worker: Option<Worker>,
     scratch: Scratch,
+    /// Of the writer.
+    config: ClientConfig,
     writer: BaseProducer,
     output: Output,
     /// Numbers that each partition of the input has.
@@ -93,7 +95,7 @@ impl Bench {
         config.set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
         let writer = config.create().unwrap();
         let output = Output::new(&config);
-        Self { cluster, scratch: Scratch::new(PIPELINE), writer, output, worker: None, sent: 0 }
+        Self { cluster, scratch: Scratch::new(PIPELINE), config, writer, output, worker: None, sent: 0 }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -164,14 +166,23 @@ impl Bench {
         signal(&self.worker.as_ref().expect("a worker").child, name);
     }
 
+    /// The writer is librdkafka, too, and may not notice that a broker is back: then another one writes all again, for
+    /// numbers may repeat.
     fn write(&mut self, numbers: i64) {
-        for n in self.sent..self.sent + numbers {
-            for p in 0..PARTITIONS {
-                let (key, value) = (p.to_string(), format!(r#"{{"p":{p},"n":{n}}}"#));
-                self.writer.send(BaseRecord::to("from").partition(p).key(&key).payload(&value)).unwrap();
+        let started = Instant::now();
+        loop {
+            for n in self.sent..self.sent + numbers {
+                for p in 0..PARTITIONS {
+                    let (key, value) = (p.to_string(), format!(r#"{{"p":{p},"n":{n}}}"#));
+                    self.writer.send(BaseRecord::to("from").partition(p).key(&key).payload(&value)).unwrap();
+                }
             }
+            if self.writer.flush(SILENCE).is_ok() {
+                break;
+            }
+            assert!(started.elapsed() < CASE_MAX, "nothing can be written");
+            self.writer = self.config.create().unwrap();
         }
-        self.writer.flush(CASE_MAX).unwrap();
         self.sent += numbers;
     }
 
@@ -267,8 +278,8 @@ impl Drop for Worker {
     }
 }
 
-/// Silence after which the output is read anew. The reader is librdkafka, too: of a broker that was away it may not
-/// notice that it is back.
+/// Silence after which the output is read, or the input written, anew. Reader and writer are librdkafka, too: of a broker
+/// that was away they may not notice that it is back.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// The output topic, read as it grows. The mock cluster shows what is not committed, too.
