@@ -189,7 +189,7 @@ impl Group {
     ) -> Result<usize> {
         let last = lock(&self.unsettled).asked.take();
         let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let later = waiting.range((begin.clone(), Bound::Unbounded)).cloned();
+        let later = waiting.range((begin, Bound::Unbounded)).cloned();
         let turn: Vec<Partition> = later.chain(waiting.iter().cloned()).take(waiting.len()).collect();
         let deadline = self.clock.now() + time;
         for partition in turn {
