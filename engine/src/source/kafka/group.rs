@@ -6,37 +6,30 @@
 //!
 //! The order in a rebalance is what keeps the promise: queues are split off before a partition is assigned, and a
 //! revoked one leaves its reader, is drained and committed, and only then given back. What is assigned is noted in the
-//! rebalance and taken after it ([`Group::settle`]): where it goes on may be uncertain for as long as a transaction of
-//! its last owner is open, and the group must not wait for that.
+//! rebalance and taken after it (`settle.rs`): where it goes on may be uncertain for as long as a transaction of its last
+//! owner is open, and the group must not wait for that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
 
-use super::ffi::{Queue, membership};
-use super::gather::Gather;
-use super::lane::{Tap, lock};
-use super::options::Start;
+use super::ffi::membership;
+use super::lane::lock;
 use super::protocol;
-use super::range;
+use super::settle::Unsettled;
 use super::shared::Shared;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::Voice;
 use crate::source::{Partition, Runtime};
-use crate::units::{
-    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE,
-    REVOKE_TIMEOUT,
-};
+use crate::units::REVOKE_TIMEOUT;
 
 /// The consumer's context.
 pub(super) struct Group {
@@ -55,16 +48,6 @@ pub(super) struct Group {
     pub(super) is_another: AtomicBool,
     /// Another consumer has taken the place of this one, and has all that the sources share.
     pub(super) retired: AtomicBool,
-}
-
-/// Partitions that the group has given, of which is not known yet where they go on.
-#[derive(Default)]
-pub(super) struct Unsettled {
-    partitions: BTreeSet<Partition>,
-    /// Since when there are any.
-    since: Duration,
-    /// The last one that was asked for by itself.
-    asked: Option<Partition>,
 }
 
 impl ClientContext for Group {
@@ -98,7 +81,7 @@ impl ConsumerContext for Group {
 impl Group {
     /// The source that reads a topic. `check` refuses a topic that two sources name; of two patterns that match one
     /// topic, the first counts.
-    fn source(&self, topic: &str) -> Option<&Arc<Shared>> {
+    pub(super) fn source(&self, topic: &str) -> Option<&Arc<Shared>> {
         self.sources.iter().find(|source| source.topics.entry(topic).is_some())
     }
 
@@ -110,7 +93,7 @@ impl Group {
     }
 
     /// Tells the sources how the assignment stands.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let unsettled = lock(&self.unsettled);
         for source in &self.sources {
             let waits = unsettled.partitions.iter().any(|partition| self.is_of(source, partition));
@@ -148,135 +131,8 @@ impl Group {
         }
     }
 
-    /// Takes what was assigned, once it is certain where it goes on. To be called after each poll, by the same thread.
-    /// A passing error says that it is not certain yet, and why.
-    pub(super) fn settle(&self, consumer: &Arc<BaseConsumer<Self>>) -> Result<()> {
-        let (waiting, since) = {
-            let unsettled = lock(&self.unsettled);
-            (unsettled.partitions.clone(), unsettled.since)
-        };
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        // One alone is asked for patiently; of several, one that is held must not keep the others.
-        let ask = if waiting.len() == 1 { KAFKA_ASSIGN_ASK } else { KAFKA_ASSIGN_ASK / 3 };
-        let error = match self.patiently(ask, || self.take(consumer, &waiting, ask)) {
-            Ok(()) => None,
-            Err(error) if error.is_passing() && self.clock.now() - since < KAFKA_ASSIGN_TIMEOUT => {
-                let left = self.take_each(consumer, waiting, KAFKA_ASSIGN_ASK - ask)?;
-                if left == 0 {
-                    return Ok(());
-                }
-                return Err(error.context(format!(
-                    "{left} assigned partitions wait: an open transaction of their last owner may hold their offsets"
-                )));
-            }
-            // Not passing any more: a partition that nobody reads must not go unnoticed.
-            Err(error) if error.is_passing() => Some(Error::external(Code::S002, error.message())),
-            Err(error) => Some(error),
-        };
-        lock(&self.unsettled).partitions.clear();
-        self.tell();
-        error.map_or(Ok(()), Err)
-    }
-
-    /// Takes those of several that can be taken alone, for about so long, in turns; how many are left.
-    fn take_each(
-        &self,
-        consumer: &Arc<BaseConsumer<Self>>,
-        mut waiting: BTreeSet<Partition>,
-        time: Duration,
-    ) -> Result<usize> {
-        let last = lock(&self.unsettled).asked.take();
-        let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let later = waiting.range((begin, Bound::Unbounded)).cloned();
-        let turn: Vec<Partition> = later.chain(waiting.iter().cloned()).take(waiting.len()).collect();
-        let deadline = self.clock.now() + time;
-        for partition in turn {
-            if self.clock.now() >= deadline {
-                break;
-            }
-            match self.take(consumer, &BTreeSet::from([partition.clone()]), KAFKA_ASSIGN_ASK_ONE) {
-                Ok(()) => {
-                    lock(&self.unsettled).partitions.remove(&partition);
-                    waiting.remove(&partition);
-                }
-                Err(error) if error.is_passing() => {}
-                Err(error) => return Err(error),
-            }
-            lock(&self.unsettled).asked = Some(partition);
-        }
-        self.tell();
-        Ok(waiting.len())
-    }
-
-    /// Asks again while the answer is a passing error, for about so long.
-    fn patiently(&self, time: Duration, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
-        let deadline = self.clock.now() + time;
-        loop {
-            match ask() {
-                Err(error) if error.is_passing() && self.clock.now() < deadline => {
-                    std::thread::sleep(KAFKA_RETRY_PAUSE);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// Finds where each partition goes on, waiting at most `ask` for the group's answer, splits its queue off and gives
-    /// it to its lane: all of them, or none.
-    fn take(
-        &self,
-        consumer: &Arc<BaseConsumer<Self>>,
-        waiting: &BTreeSet<Partition>,
-        ask: Duration,
-    ) -> Result<()> {
-        // Before the offsets: what another owner has committed since is refused by the generation.
-        self.enter(consumer)?;
-        let mut assignment = TopicPartitionList::new();
-        let mut taps = Vec::new();
-        for (source, partition, start) in self.starts(consumer, waiting, ask)? {
-            let wake = Arc::clone(&source.lane(&partition).wake);
-            let queue = Queue::split(consumer, &partition.topic, partition.partition, move || wake.ring())
-                .ok_or_else(|| {
-                    Error::internal(format!("{}/{} has no queue", partition.topic, partition.partition))
-                })?;
-            range::add(&mut assignment, &partition, start)?;
-            let target = source.until_end.then(|| source.targets.get(&partition).copied().unwrap_or(0));
-            let gather = Gather::default();
-            let tap = Tap {
-                partition,
-                queue,
-                gather,
-                start,
-                next: start,
-                handed: start,
-                target,
-                seen: start,
-                outside: false,
-                stale: false,
-            };
-            taps.push((source, tap));
-        }
-        for (source, tap) in taps {
-            tracing::info!(
-                node = &*source.name,
-                topic = &*tap.partition.topic,
-                partition = tap.partition.partition,
-                offset = tap.start,
-                "partition assigned"
-            );
-            source.counts.assigned.fetch_add(1, Ordering::Relaxed);
-            lock(&source.owned).take(tap.partition.clone(), tap.start);
-            source.lane(&tap.partition).add(tap);
-        }
-        consumer
-            .incremental_assign(&assignment)
-            .map_err(|e| Error::external(Code::S002, format!("partitions cannot be assigned: {e}")))
-    }
-
     /// Notes as which member partitions are taken.
-    fn enter(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
+    pub(super) fn enter(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
         let Some((id, _)) = membership(consumer) else {
             return Err(Error::passing(Code::S002, "the group does not know this worker yet"));
         };
@@ -305,56 +161,6 @@ impl Group {
             return Err(Error::stale(Code::X012, let_in_anew().message()));
         }
         Ok(generation)
-    }
-
-    /// The offset at which each partition goes on: what the group committed, else where a new group starts.
-    fn starts(
-        &self,
-        base: &Arc<BaseConsumer<Self>>,
-        waiting: &BTreeSet<Partition>,
-        ask: Duration,
-    ) -> Result<Vec<(&Arc<Shared>, Partition, i64)>> {
-        let mut list = TopicPartitionList::with_capacity(waiting.len());
-        for partition in waiting {
-            list.add_partition(&partition.topic, partition.partition);
-        }
-        // librdkafka itself asks again while a transaction holds an offset, and ends with a time-out.
-        let found = base.committed_offsets(list, ask).map_err(|e| uncertain(&e))?;
-        let mut committed = BTreeMap::new();
-        for (partition, element) in partitions(&found).zip(found.elements()) {
-            // An answer that failed for one partition has no offset for it, as if none had been committed.
-            element.error().map_err(|e| uncertain(&e))?;
-            committed.insert(partition, element.offset());
-        }
-        // All answers come before the first decision, which is told and counted.
-        let mut logs = Vec::with_capacity(waiting.len());
-        for partition in waiting {
-            let log = base.fetch_watermarks(&partition.topic, partition.partition, KAFKA_OPEN_TIMEOUT);
-            logs.push(log.map_err(|e| uncertain(&e))?);
-        }
-        let (mut starts, mut jumped) = (Vec::with_capacity(waiting.len()), TopicPartitionList::new());
-        for (partition, (low, high)) in waiting.iter().zip(logs) {
-            let Some(source) = self.source(&partition.topic) else { continue };
-            let start = match (committed.get(partition), source.start) {
-                (Some(&Offset::Offset(at)), _) if at < low || at > high => {
-                    let to = source.jumps.decide(&source.name, partition, at, (low, high))?;
-                    range::add(&mut jumped, partition, to)?;
-                    to
-                }
-                (Some(&Offset::Offset(at)), _) => at,
-                (_, Start::Earliest) => low,
-                // What came after the start was never skipped on purpose.
-                (_, Start::Latest) if !source.knew(partition) => low,
-                // Committed before anything is read: asked again after a crash, the end would be a later one.
-                (_, Start::Latest) => {
-                    range::add(&mut jumped, partition, high)?;
-                    high
-                }
-            };
-            starts.push((source, partition.clone(), start));
-        }
-        range::remember(base, &jumped)?;
-        Ok(starts)
     }
 
     /// Everything that this worker has is lost, and nothing will say so: the consumer is given up.
@@ -451,7 +257,7 @@ pub(super) fn given_up(consumer: &BaseConsumer<Group>) -> Option<Error> {
 }
 
 /// Partitions of a list; those of one topic share its name.
-fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = Partition> {
+pub(super) fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = Partition> {
     let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
     let elements = list.elements();
     let all: Vec<Partition> = elements
@@ -462,15 +268,4 @@ fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = Partition> {
         })
         .collect();
     all.into_iter()
-}
-
-/// An answer to where a partition goes on that did not come. That a transaction holds the offset passes.
-fn uncertain(error: &KafkaError) -> Error {
-    let what = "where an assigned partition goes on cannot be found out";
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::UnstableOffsetCommit) => {
-            Error::passing(Code::S002, format!("{what}: {error}"))
-        }
-        _ => crate::kafka::error(Code::S002, what, error),
-    }
 }

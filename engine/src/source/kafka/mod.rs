@@ -1,10 +1,11 @@
 //! The Kafka source: topics of a cluster, shared by all workers of a pipeline through its consumer group.
 //!
 //! `options` is what the pipeline file says, `consumer` the one client of all sources of a cluster, `protocol` that of
-//! its group, `group` what happens in a rebalance, `control` the commits, `shared` what they all know of a source, `owned`
-//! what of it belongs to this worker, `lane` its readers, `range` what becomes of an offset that a log does not hold,
-//! `gather` their Arrow buffers, `ffi` the batch consumption. Each partition's queue is split off the consumer's own, so
-//! the thread that polls the consumer sees rebalances and errors only, and never waits for a full channel.
+//! its group, `group` what happens in a rebalance, `settle` how what was assigned is taken, `control` the commits,
+//! `shared` what they all know of a source, `owned` what of it belongs to this worker, `lane` its readers, `range` what
+//! becomes of an offset that a log does not hold, `gather` their Arrow buffers, `ffi` the batch consumption. Each
+//! partition's queue is split off the consumer's own, so the thread that polls the consumer sees rebalances and errors
+//! only, and never waits for a full channel.
 
 mod consumer;
 mod control;
@@ -16,6 +17,7 @@ mod options;
 pub(crate) mod owned;
 mod protocol;
 mod range;
+mod settle;
 mod shared;
 
 use std::sync::{Arc, Mutex};
