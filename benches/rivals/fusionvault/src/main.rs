@@ -16,19 +16,19 @@ use tokio::signal::unix::{SignalKind, signal};
 const TRANSFORMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/transforms");
 
 const PIPELINE: &str = r#"
-name = "OUTPUT"
+name = "<OUTPUT>"
 
 [brokers]
-default = "BROKERS"
+default = "<BROKERS>"
 
 [settings]
 STREAM_OFFSET_RESET = "earliest"
-STREAM_STATE_STORE = "FOLDER/state"
-FV_TRANSFORMS_DIR = "TRANSFORMS"
+STREAM_STATE_STORE = "<FOLDER>/state"
+FV_TRANSFORMS_DIR = "<TRANSFORMS>"
 
 [datasets.in]
 connector = "kafka"
-topic = "INPUT"
+topic = "<INPUT>"
 schema = [
   { name = "ts", type = "int" },
   { name = "user_id", type = "string" },
@@ -41,7 +41,7 @@ schema = [
 
 [datasets.out]
 sink = "kafka"
-topic = "OUTPUT"
+topic = "<OUTPUT>"
 
 [[transforms]]
 inputs = ["in"]
@@ -93,9 +93,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn run(brokers: &str, input: &str, output: &str, folder: &str) -> Result<(), Box<dyn Error>> {
-    let text =
-        PIPELINE.replace("TRANSFORMS", TRANSFORMS).replace("BROKERS", brokers).replace("FOLDER", folder);
-    let pipeline = Pipeline::parse(&text.replace("INPUT", input).replace("OUTPUT", output), "the pipeline")?;
+    let values = [
+        ("<TRANSFORMS>", TRANSFORMS),
+        ("<BROKERS>", brokers),
+        ("<FOLDER>", folder),
+        ("<INPUT>", input),
+        ("<OUTPUT>", output),
+    ];
+    let text = values.iter().fold(PIPELINE.to_owned(), |text, (name, value)| text.replace(name, value));
+    let pipeline = Pipeline::parse(&text, "the pipeline")?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
