@@ -1,7 +1,9 @@
 //! Values whose text needs no second look, pushed without a message for what does not fit: `None` leaves that to the
 //! slow way, which reads the value again and words the fault.
 
-use super::{Column, Columns, Values, end};
+use std::ops::Range;
+
+use super::{Column, Columns, Values};
 
 /// How many keys of a writer are remembered.
 const KEYS_MAX: usize = 256;
@@ -23,9 +25,32 @@ pub(in crate::format) struct Habit {
 struct Habitual {
     /// From the end of the value before it to the start of its own: `,"name": `.
     token: Box<[u8]>,
+    /// Its first bytes, and which of these sixteen they are: comparing a whole word is cheaper than as many as there are.
+    head: u128,
+    mask: u128,
     /// The key within it, its quotes included.
     key: (usize, usize),
     column: Option<usize>,
+}
+
+impl Habitual {
+    fn new(token: &[u8], key: (usize, usize), column: Option<usize>) -> Self {
+        let mut head = [0; 16];
+        head.iter_mut().zip(token).for_each(|(to, byte)| *to = *byte);
+        let mask = 1u128.checked_shl(token.len() as u32 * 8).map_or(u128::MAX, |bit| bit - 1);
+        Self { token: token.into(), head: u128::from_le_bytes(head), mask, key, column }
+    }
+
+    #[inline(always)]
+    fn begins(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk() {
+            Some(chunk) => {
+                (u128::from_le_bytes(*chunk) ^ self.head) & self.mask == 0
+                    && (self.token.len() <= 16 || rest.get(16..self.token.len()) == self.token.get(16..))
+            }
+            None => rest.starts_with(&self.token),
+        }
+    }
 }
 
 impl Habit {
@@ -34,13 +59,12 @@ impl Habit {
     #[inline(always)]
     pub(in crate::format) fn next(&mut self, at: usize, rest: &[u8]) -> Option<(Option<usize>, usize)> {
         let habitual = self.keys.get(at)?;
-        let length = habitual.token.len();
-        if rest.get(..length)? != &*habitual.token {
+        if !habitual.begins(rest) {
             return None;
         }
         self.seen += 1;
         self.foreseen += 1;
-        Some((habitual.column, length))
+        Some((habitual.column, habitual.token.len()))
     }
 
     /// The place and the column of a key that did not come to the letter; it is looked for a few places on.
@@ -64,7 +88,7 @@ impl Habit {
     ) -> bool {
         let learned = at == self.keys.len() && at < KEYS_MAX && token.len() <= KEY_BYTES_MAX;
         if learned {
-            self.keys.push(Habitual { token: token.into(), key, column });
+            self.keys.push(Habitual::new(token, key, column));
         }
         learned
     }
@@ -129,12 +153,21 @@ impl Column {
         }
     }
 
-    /// A string without escapes.
+    /// A string without escapes, which is a part of a text.
     #[inline]
-    pub(in crate::format) fn quick_str(&mut self, value: &str) -> Option<()> {
+    pub(in crate::format) fn quick_str(&mut self, text: &str, place: Range<usize>) -> Option<()> {
+        let value = text.get(place.clone())?;
         if let Values::Bytes { offsets, data, hex: false } = &mut self.values {
-            offsets.push(end(data.len() + value.len()).ok()?);
-            data.extend_from_slice(value.as_bytes());
+            let end = data.len() + value.len();
+            offsets.push(super::end(end).ok()?);
+            // Moving a block and taking back what was too much is cheaper than moving as many bytes as there are.
+            match text.as_bytes().get(place.start..).and_then(|rest| rest.first_chunk::<16>()) {
+                Some(block) if value.len() <= 16 => {
+                    data.extend_from_slice(block);
+                    data.truncate(end);
+                }
+                _ => data.extend_from_slice(value.as_bytes()),
+            }
             self.nulls.append_non_null();
             return Some(());
         }

@@ -115,7 +115,7 @@ impl Reader<'_> {
         match self.scan.peek()? {
             b'"' => {
                 if self.scan.string()? {
-                    column.quick_str(self.text.get(start + 1..self.scan.at - 1)?)
+                    column.quick_str(self.text, start + 1..self.scan.at - 1)
                 } else {
                     self.again(column, start)
                 }

@@ -95,6 +95,37 @@ fn every_kind_of_bad_record_is_rejected_alone() {
 }
 
 #[test]
+fn keys_that_begin_alike_are_told_apart() {
+    let keys = ["k", "a_key_of_seventeen", "a_key_of_seventeex", "a_key_of_s", "a_key_of_seventeen_and_more"];
+    let columns = json!({"k": "int64", "a_key_of_seventeen": "utf8", "a_key_of_s": "utf8"});
+    let line = |order: [usize; 5], text: &str| {
+        let fields = order.map(|at| match at {
+            0 => r#""k":7"#.to_owned(),
+            _ => format!(r#""{}":"{}{text}""#, keys[at], at),
+        });
+        format!("{{{}}}", fields.join(","))
+    };
+    let texts = (0..40).map(|length| "0123456789".chars().cycle().take(length).collect::<String>());
+    let lines: Vec<String> = texts
+        .clone()
+        .flat_map(|text| {
+            [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [2, 1, 4, 3, 0], [0, 4, 2, 3, 1]]
+                .map(|order| line(order, &text))
+        })
+        .collect();
+    let decoded = decode_all(&columns, lines.iter().map(|line| Some(line.as_bytes())).collect());
+    assert!(decoded.bad.is_empty(), "{:?}", decoded.bad);
+    let expected: Vec<Value> = texts
+        .flat_map(|text| {
+            let row =
+                json!({"k": 7, "a_key_of_seventeen": format!("1{text}"), "a_key_of_s": format!("3{text}")});
+            vec![row; 4]
+        })
+        .collect();
+    assert_eq!(rows(&decoded.records), expected);
+}
+
+#[test]
 fn unknown_fields_are_skipped_however_deep() {
     let columns = json!({"a": "int64"});
     let nested =
@@ -347,6 +378,41 @@ fn texts_and_numbers_at_their_edges_are_written_as_arrow_json_does() {
     let long =
         arrow::array::StringArray::from(vec!["z".repeat(100_000), "\u{1}".repeat(100_000), String::new()]);
     same_bytes(&RecordBatch::try_from_iter([("s", Arc::new(long) as ArrayRef)]).unwrap());
+}
+
+/// Whole blocks are moved: every length of a key and of a text, beside columns whose lengths nobody knows before.
+#[test]
+fn keys_and_texts_of_every_length_are_written_as_arrow_json_does() {
+    use arrow::array::{BinaryArray, StringArray};
+    let lengths = (0..=200).chain(1_020..=1_030).chain([70_000]);
+    let texts: Vec<String> =
+        lengths.map(|length| "abcdefghij".chars().cycle().take(length).collect()).collect();
+    let some = |keep: fn(usize) -> bool, text: fn(&str) -> String| {
+        let cells = texts.iter().enumerate().map(|(at, t)| keep(at).then(|| text(t)));
+        StringArray::from(cells.collect::<Vec<_>>())
+    };
+    for key in (1..70).step_by(4) {
+        let name = |sign: &str| sign.repeat(key);
+        let columns: Vec<(String, ArrayRef)> = vec![
+            (name("p"), Arc::new(some(|at| at % 7 != 0, str::to_owned))),
+            (name("e"), Arc::new(some(|at| at % 5 != 0, |text| format!("\"{text}\n")))),
+            (
+                name("b"),
+                Arc::new(BinaryArray::from_iter(texts.iter().map(|t| (t.len() % 3 != 0).then_some(t)))),
+            ),
+            (name("s"), Arc::new(some(|_| true, |text| text.chars().take(9).collect()))),
+            (
+                name("f"),
+                Arc::new(arrow::array::Float64Array::from_iter_values((0..texts.len()).map(|n| {
+                    [99_999.999, 100_000.0, 99_999.95, 1e-7, 0.5, 12_345_678.125, 1.0 / 3.0][n % 7]
+                        * (n as f64 - 90.0)
+                }))),
+            ),
+        ];
+        let records = RecordBatch::try_from_iter(columns).unwrap();
+        same_bytes(&records);
+        same_bytes(&records.slice(1, 30));
+    }
 }
 
 proptest! {
