@@ -5,8 +5,11 @@
 #
 #   scripts/bench.sh [option of rivals...]     --records N, --short N, --rounds R, --only a,b
 #
+# The numbers to reach, each beside its goal, are printed as one table when it ends.
+#
 # BENCH_PROFILE   `release` (the default; half an hour of building the first time), or `dev`: what `make test` builds,
-#                 with the project's own crates at opt-level 3, so that a look takes minutes of building
+#                 with the project's own crates as a release has them but without link-time optimisation, so that a
+#                 look takes minutes of building
 # RIVALS    what scripts/rivals.sh builds; default: "streams flink". What is not built is left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,7 +18,11 @@ profile=${BENCH_PROFILE:-release}
 case $profile in
 release) folder=release packages=(-p pipe-engine -p pipe-benches) ;;
 # The same packages and features as everywhere, so that no dependency is compiled anew.
-dev) folder=debug packages=(--workspace) && export CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_INCREMENTAL=0 ;;
+dev)
+  folder=debug packages=(--workspace)
+  export CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_INCREMENTAL=0
+  export CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false
+  ;;
 *) echo "bench: BENCH_PROFILE is release or dev" >&2; exit 2 ;;
 esac
 cargo build --locked --profile "$profile" "${packages[@]}" --bins
@@ -30,6 +37,18 @@ stat -c '%s bytes: %n' stages/target/components/{explode,extract,filter,parse-lo
 rivals=${RIVALS-streams flink}
 # shellcheck disable=SC2086 # a list of names
 [ -z "$rivals" ] || scripts/rivals.sh $rivals
+# All of them before the first one runs: nothing is built between two measurements.
+cargo bench --locked --profile "$profile" "${packages[@]}" --no-run --bench json --bench stages --bench crossing
+
+PIPE_BENCH_TABLE=$(mktemp)
+export PIPE_BENCH_TABLE
+# Also where a program fails: what was measured by then took long enough.
+table() {
+  printf '\n| what | figure | goal | |\n|---|---|---|---|\n'
+  cat "$PIPE_BENCH_TABLE"
+  rm -f "$PIPE_BENCH_TABLE"
+}
+trap table EXIT
 cargo bench --locked --profile "$profile" "${packages[@]}" --bench json --bench stages
 cargo bench --locked --profile "$profile" "${packages[@]}" --bench crossing -- --history "$PWD/benches/history.jsonl"
 "$built/native_stage" --brokers own --history benches/history.jsonl

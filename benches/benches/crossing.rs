@@ -13,6 +13,7 @@ use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Float64Type, Int64Type};
 use pipe_benches::columns::{KINDS, batch, buffers, guest, requests, start};
+use pipe_benches::goals::{Goal, goal};
 use pipe_benches::measure::{append, machine, rounded};
 use pipe_benches::turns::{Contestant, nanoseconds};
 use pipe_engine::stage::{Cost, Host, HostOptions, Instance, Limits};
@@ -81,10 +82,9 @@ fn filter(batch: &RecordBatch) -> RecordBatch {
 struct Goals(Map<String, Value>);
 
 impl Goals {
-    fn print(&mut self, what: &str, value: f64, unit: &str, goal: f64, more: &str) {
-        let short = if value > goal { "  <-- falls short" } else { "" };
-        println!("{what:<48} {value:>8.2} {unit:<10} goal {goal:>6.1}{short}  {more}");
-        self.0.insert(what.to_owned(), json!([rounded(value), goal]));
+    fn print(&mut self, what: &str, value: f64, unit: &str, most: f64, more: &str) {
+        goal(&format!("crossing: {what}"), value, unit, Goal::AtMost(most), more);
+        self.0.insert(what.to_owned(), json!([rounded(value), most]));
     }
 }
 

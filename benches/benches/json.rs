@@ -9,6 +9,7 @@ use std::time::Instant;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
 use arrow::json::{LineDelimitedWriter, ReaderBuilder};
+use pipe_benches::goals::{Goal, goal};
 use pipe_benches::{Requests, request_schema};
 use pipe_engine::batch::Payload;
 use pipe_engine::format::json::KIND;
@@ -42,8 +43,8 @@ fn quartile(mut values: Vec<f64>) -> f64 {
     values[values.len() / 4]
 }
 
-/// Prints what each contestant takes for a record, and how many times as long as the first one.
-fn compare(title: &str, mut contestants: Vec<Contestant<'_>>) {
+/// Prints what each contestant takes for a record, and how many times as long as the first one should take.
+fn compare(title: &str, mut contestants: Vec<Contestant<'_>>, goals: &[Goal]) {
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     for round in 0..ROUNDS + ROUNDS / 10 {
         let mut spent = vec![0.0; contestants.len()];
@@ -58,10 +59,13 @@ fn compare(title: &str, mut contestants: Vec<Contestant<'_>>) {
     }
     let counted = &rounds[ROUNDS / 10..];
     println!("{title}");
+    let goals = std::iter::once(&Goal::None).chain(goals);
     let nanos = |at: usize| quartile(counted.iter().map(|round| round[at]).collect());
-    for (at, (name, _)) in contestants.iter().enumerate() {
-        let (nanos, ratio) = (nanos(at), nanos(at) / nanos(0));
-        println!("  {name:<24} {nanos:7.1} ns/record  {ratio:5.2} x");
+    for ((at, (name, _)), wanted) in contestants.iter().enumerate().zip(goals) {
+        println!("  {name:<24} {:7.1} ns/record", nanos(at));
+        if at > 0 {
+            goal(&format!("speed, {title}: pipe / {name}"), nanos(at) / nanos(0), "", *wanted, "");
+        }
     }
 }
 
@@ -105,6 +109,7 @@ fn decode() {
             ("arrow-json", arrow_decoder(request_schema(), &records)),
             ("serde_json, a struct", Box::new(structs)),
         ],
+        &[Goal::AtLeast(2.0), Goal::None],
     );
     let fields = QUARTER.map(|name| request_schema().index_of(name).expect("a column"));
     let quarter = SchemaRef::new(request_schema().project(&fields).expect("columns"));
@@ -114,6 +119,7 @@ fn decode() {
             ("pipe", pipe_decoder(quarter.clone(), &payload)),
             ("arrow-json", arrow_decoder(quarter, &records)),
         ],
+        &[Goal::AtLeast(3.0)],
     );
 }
 
@@ -158,6 +164,7 @@ fn encode() {
             ("arrow-json", Box::new(twin)),
             ("serde_json, a struct", Box::new(structs)),
         ],
+        &[Goal::AtLeast(3.0), Goal::AtLeast(1.0)],
     );
 }
 

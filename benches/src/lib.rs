@@ -4,6 +4,7 @@ pub mod columns;
 pub mod contest;
 pub mod drain;
 pub mod fetch;
+pub mod goals;
 pub mod measure;
 pub mod processes;
 pub mod sink;

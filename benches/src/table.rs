@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::contest::CONTESTANTS;
 use crate::drain::Figures;
+use crate::goals::{Goal, row};
+use crate::measure::rounded;
 
 /// Figures of each contestant, a round each.
 pub type Runs = BTreeMap<&'static str, Vec<Figures>>;
@@ -32,25 +34,6 @@ const BROKER: Figure =
 const OTHER: Figure = Figure { name: "other_load", title: "other load", digits: 2, of: |f| f.other };
 
 const FIGURES: [Figure; 8] = [CPU, CPU_STEADY, RATE, RATE_STEADY, FIRST, PEAK, BROKER, OTHER];
-
-/// What a ratio, or a figure by itself, should be.
-#[derive(Debug, Clone, Copy)]
-enum Goal {
-    AtMost(f64),
-    AtLeast(f64),
-    /// Printed for comparison.
-    None,
-}
-
-impl Goal {
-    fn is_reached(self, value: f64) -> bool {
-        match self {
-            Self::AtMost(goal) => value <= goal,
-            Self::AtLeast(goal) => value >= goal,
-            Self::None => true,
-        }
-    }
-}
 
 /// A line of the table of goals: a contestant's figure, divided by another's where one is named.
 struct Line {
@@ -163,15 +146,13 @@ pub fn ratios(runs: &Runs, goals: bool) -> (String, Value) {
         let names = line.against.map_or(line.of.to_owned(), |against| format!("{} / {against}", line.of));
         let cell = format!("{value:.2} ({:.2}-{:.2})", each.least, each.most);
         let goal = if goals { line.goal } else { Goal::None };
-        let wanted = match goal {
-            Goal::AtMost(goal) => format!("at most {goal:.2}"),
-            Goal::AtLeast(goal) => format!("at least {goal:.2}"),
-            Goal::None => String::new(),
-        };
-        let missed = !goal.is_reached(value);
-        let mark = if missed { "  <- falls short" } else { "" };
-        let shown = format!("{:<27} {names:<24} {cell:>18}  {wanted:<13}{mark}", line.what);
+        let (wanted, mark) = (goal.to_string(), goal.mark(value));
+        let shown = format!("{:<27} {names:<24} {cell:>18}  {wanted:<14}{mark}", line.what);
         let _ = writeln!(text, "{}", shown.trim_end());
+        if goals {
+            row(&format!("{}: {names}", line.what), value, "", goal);
+        }
+        let missed = !goal.is_reached(value);
         all.push(json!({"what": line.what, "of": names, "value": rounded(value), "missed": missed}));
     }
     (text, Value::Array(all))
@@ -189,6 +170,10 @@ pub fn growth(long: &Runs, short: &Runs) -> String {
             long / short
         };
         let (cpu, steady, peak) = (ratio(&CPU), ratio(&CPU_STEADY), ratio(&PEAK));
+        if contestant.name == "pipe" {
+            row("CPU, steady, of the long run against the short one: pipe", steady, "", Goal::None);
+            row("peak memory of the long run against the short one: pipe", peak, "", Goal::None);
+        }
         let _ =
             writeln!(text, "{:<12} CPU {cpu:.2}, steady {steady:.2}, peak memory {peak:.2}", contestant.name);
     }
@@ -203,10 +188,6 @@ pub fn history(runs: &Runs) -> Value {
         FIGURES.iter().map(|figure| (figure.name.to_owned(), each(figure))).collect::<serde_json::Map<_, _>>()
     };
     json!(runs.iter().map(|(name, runs)| (*name, of(runs))).collect::<BTreeMap<_, _>>())
-}
-
-fn rounded(number: f64) -> f64 {
-    (number * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
@@ -225,11 +206,11 @@ mod tests {
         let line =
             |names: &str| text.lines().find(|line| line.contains(names)).unwrap_or_default().to_owned();
         assert!(
-            line("pipe / twin-arrow").contains("1.10 (1.00-1.20)  at most 1.00   <- falls short"),
+            line("pipe / twin-arrow").contains("1.10 (1.00-1.20)  at most 1.000   <- falls short"),
             "{text}"
         );
         assert!(
-            line("CPU                         pipe / streams").ends_with("0.25 (0.23-0.27)  at most 0.36"),
+            line("CPU                         pipe / streams").ends_with("0.25 (0.23-0.27)  at most 0.357"),
             "{text}"
         );
         assert_eq!(json[0]["missed"], true);

@@ -12,6 +12,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pipe_benches::contest::{CONTESTANTS, Place, streams};
+use pipe_benches::goals::{Goal, goal};
 use pipe_benches::measure::{Cost, append, machine, run};
 use pipe_benches::sink::{committed, reader};
 use pipe_benches::{PARTITIONS, Requests, ended, load, send};
@@ -132,7 +133,9 @@ fn throughput(args: &Args, folder: &Path, broker: &Broker) -> Result<Value, Box<
     }
     let rates = costs.map(|costs| costs.iter().map(|c| c.rate(args.records)).collect::<Vec<f64>>());
     let [least, exactly] = rates.clone().map(|mut rates| middle(&mut rates));
-    println!("median: {least:.0} and {exactly:.0} records/s; exactly once has {:.3} of it", exactly / least);
+    println!("median: {least:.0} and {exactly:.0} records/s");
+    let what = "records/s, every record written: exactly once / at least once";
+    goal(what, exactly / least, "", Goal::AtLeast(0.95), "");
     Ok(json!({"records": args.records, "at_least_once": rates[0], "exactly_once": rates[1]}))
 }
 
@@ -178,8 +181,8 @@ fn latency(args: &Args, folder: &Path, broker: &Broker) -> Result<Value, Box<dyn
     let streams = all.iter().filter(|(name, _)| name.starts_with("streams")).map(|(_, figures)| figures[1]);
     let limit = streams.fold(P99_MS, f64::min);
     let p99 = all["at_least_once"][1];
-    let mark = if p99 > limit { "  <- falls short" } else { "" };
-    println!("p99 at least once {p99:.1} ms, at most {limit:.1}: 20 ms and Kafka Streams'{mark}");
+    let what = format!("p99 end to end at {} records/s, at least once", args.rate);
+    goal(&what, p99, "ms", Goal::AtMost(limit), "(20 ms, and Kafka Streams')");
     Ok(json!({"rate": args.rate, "ms_p50_p99_p999": all}))
 }
 

@@ -23,6 +23,7 @@ use arrow::compute::kernels::boolean::or_kleene;
 use arrow::compute::kernels::cmp::{gt, gt_eq};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Int64Type};
+use pipe_benches::goals::{Goal, goal};
 use pipe_benches::measure::{append, machine, own_cpu, rounded};
 use pipe_benches::{Requests, ended, load, records_in};
 use pipe_engine::batch::{FailureKind, Selection};
@@ -201,7 +202,7 @@ fn filter() -> Native {
 fn generate(args: &Args, folder: &Path) -> Result<Value, Box<dyn Error>> {
     let text = GENERATE.replace("COUNT", &args.records.to_string()) + FILTER;
     println!("generate, filter, blackhole: {} records", args.records);
-    in_turns(args.rounds, args.records, |native, _| worker(folder, &text, native))
+    in_turns("generate", args.rounds, args.records, |native, _| worker(folder, &text, native))
 }
 
 fn kafka(args: &Args, brokers: &str, folder: &Path) -> Result<Value, Box<dyn Error>> {
@@ -211,7 +212,7 @@ fn kafka(args: &Args, brokers: &str, folder: &Path) -> Result<Value, Box<dyn Err
     topic(&brokers, &input)?;
     let passing = load(&brokers, &input, Requests::default(), args.records, "none")?.kept;
     println!("Kafka, JSON, filter, JSON, Kafka: {} records, {passing} pass", args.records);
-    in_turns(args.rounds, args.records, |native, run| {
+    in_turns("Kafka", args.rounds, args.records, |native, run| {
         let output = format!("{input}-{run}");
         topic(&brokers, &output)?;
         let text = KAFKA.replace("BROKERS", &brokers).replace("INPUT", &input).replace("OUTPUT", &output);
@@ -243,6 +244,7 @@ fn topic(brokers: &str, name: &str) -> Result<(), Box<dyn Error>> {
 
 /// Runs both kinds in turns, each with a number of its own, the first round uncounted: it fills the caches.
 fn in_turns(
+    from: &str,
     rounds: usize,
     records: u64,
     mut run: impl FnMut(Option<Native>, usize) -> Result<Spent, Box<dyn Error>>,
@@ -269,11 +271,8 @@ fn in_turns(
     // The same program against itself: how far apart two medians are that should be one.
     let half = |odd: usize| -> Vec<f64> { native.iter().skip(odd).step_by(2).copied().collect() };
     let noise = median(&half(0)) / median(&half(1));
-    goal(
-        &format!("Wasm over native: {ratio:.3} x CPU (native over itself {noise:.3})"),
-        ratio <= 1.05,
-        "at most 1.05",
-    );
+    let what = format!("CPU, stage in Wasm / compiled natively, {from}");
+    goal(&what, ratio, "", Goal::AtMost(1.05), &format!("(native over itself {noise:.3})"));
     Ok(
         json!({"records": records, "wasm": figures(&wasm), "native": figures(&native), "ratio": rounded(ratio)}),
     )
@@ -318,9 +317,8 @@ fn spin(args: &Args, folder: &Path) -> Result<Value, Box<dyn Error>> {
     }
     let [wasm, native, loops] = rates.each_ref().map(|rates| median(rates));
     let ratio = wasm / loops;
-    let text =
-        format!("Wasm over two loops: {ratio:.3} x rows/s (native in the same lanes {:.3})", native / loops);
-    goal(&text, ratio >= 0.95, "at least 0.95");
+    let more = format!("(native in the same lanes {:.3})", native / loops);
+    goal("rows/s, CPU-bound stage in two lanes / two native loops", ratio, "", Goal::AtLeast(0.95), &more);
     let [wasm, native, loops] = rates.each_ref().map(|rates| figures(rates));
     Ok(
         json!({"rows": args.spin_rows, "wasm": wasm, "native": native, "loops": loops, "ratio": rounded(ratio)}),
@@ -335,10 +333,6 @@ fn loops(rows: u64) -> u64 {
         let other = scope.spawn(move || lane(rows - half));
         lane(half) + other.join().unwrap_or(0)
     })
-}
-
-fn goal(text: &str, reached: bool, what: &str) {
-    println!("  {text}; goal: {what}{}", if reached { "" } else { "  <-- falls short" });
 }
 
 fn median(values: &[f64]) -> f64 {
