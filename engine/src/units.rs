@@ -30,7 +30,7 @@ pub struct Generation(pub u64);
 pub const BATCH_ROWS: usize = 8_192;
 /// Bytes of originals in a batch that a source hands over.
 pub const BATCH_BYTES: usize = 1 << 20;
-/// A source hands over what it has after this long, so that a trickle is not held back.
+/// A source hands over what it has after this long at the latest, so that a trickle is not held back.
 pub const BATCH_AGE: Duration = Duration::from_millis(5);
 
 /// Batches a channel holds: two keep both ends busy, four ride out a hiccup.

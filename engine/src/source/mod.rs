@@ -121,7 +121,7 @@ pub struct Room {
     pub rows: usize,
     /// Bytes of keys, values and headers; a single larger record still passes.
     pub bytes: usize,
-    /// Age: a batch is handed over when its first record has waited this long.
+    /// Age: a batch is handed over when its first record has waited this long at the latest.
     pub age: Duration,
 }
 

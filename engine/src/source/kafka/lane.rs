@@ -191,11 +191,42 @@ impl Lane {
     }
 }
 
+/// A lane rests so many times as long as the last batch took it.
+const REST: u32 = 8;
+
+/// When a batch that is not full is handed over. A batch costs something whether it has one row or a thousand: a lane
+/// that has little to do hands over what came at once, one that is busy waits for more, up to the batch's age. So small
+/// batches never take more than a ninth of a lane's time.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Pace {
+    /// When the last batch was handed over; `None`: it was done with before the lane asked for more.
+    handed: Option<Duration>,
+    rested: Duration,
+}
+
+impl Pace {
+    fn handed(&mut self, now: Duration) {
+        self.handed = Some(now);
+    }
+
+    fn asked(&mut self, now: Duration) {
+        if let Some(handed) = self.handed.take() {
+            self.rested = now + now.saturating_sub(handed) * REST;
+        }
+    }
+
+    /// When a batch is due whose first record came at `since`.
+    fn due(&self, since: Duration, age: Duration) -> Duration {
+        (since + age).min(self.rested)
+    }
+}
+
 /// Reads the partitions of one lane.
 pub(super) struct KafkaReader {
     pub(super) lane: Arc<Lane>,
     pub(super) shared: Arc<Shared>,
     pub(super) room: Room,
+    pub(super) pace: Pace,
 }
 
 /// What one look at all partitions found.
@@ -230,7 +261,7 @@ impl KafkaReader {
                 }
                 continue;
             }
-            let ready = tap.gather.since() + self.room.age;
+            let ready = self.pace.due(tap.gather.since(), self.room.age);
             let soon = tap.queue.holds() || tap.is_at_target() || tap.outside;
             if tap.gather.is_full(&self.room) || now >= ready || soon {
                 *turn = at + 1;
@@ -248,12 +279,17 @@ impl KafkaReader {
 
 impl Reader for KafkaReader {
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
-        let deadline = self.shared.clock.now() + wait;
+        let asked = self.shared.clock.now();
+        self.pace.asked(asked);
+        let deadline = asked + wait;
         loop {
             let ticket = self.lane.wake.ticket();
             self.shared.check()?;
             let due = match self.sweep()? {
-                Sweep::Batch(batch) => return Ok(Polled::Batch(batch)),
+                Sweep::Batch(batch) => {
+                    self.pace.handed(self.shared.clock.now());
+                    return Ok(Polled::Batch(batch));
+                }
                 Sweep::Due(due) => due,
             };
             if self.shared.is_at_end() {
@@ -336,5 +372,21 @@ mod tests {
         assert_eq!(back(500, None), 500, "nothing was committed since");
         assert_eq!(back(500, Some(700)), 700);
         assert_eq!(back(500, Some(100)), 500, "another owner has read up to 500 in between");
+    }
+
+    #[test]
+    fn an_idle_lane_hands_over_at_once_and_a_busy_one_waits_up_to_the_age() {
+        let ms = Duration::from_millis;
+        let (mut pace, age) = (Pace::default(), ms(50));
+        assert_eq!(pace.due(ms(100), age), ms(0), "nothing was handed over yet");
+        pace.handed(ms(100));
+        pace.asked(ms(102));
+        assert_eq!(pace.due(ms(101), age), ms(118), "2 ms of work, 16 of rest");
+        pace.asked(ms(110));
+        assert_eq!(pace.due(ms(111), age), ms(118), "asking again is no work");
+        pace.handed(ms(118));
+        pace.asked(ms(138));
+        assert_eq!(pace.due(ms(138), age), ms(188), "20 ms of work, but no batch gets older than its age");
+        assert_eq!(pace.due(ms(138), ms(0)), ms(138));
     }
 }
