@@ -19,8 +19,8 @@ test: ## Everything: set-up, build, guests, unit, golden, hostile and real-Kafka
 soak: ## The crash proof: workers on a real broker killed KILLS (200) times; SEED=n replays, FAULTS=1 breaks the broker, too
 	@scripts/soak.sh --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults) $(SOAK)
 
-bench: ## Micro-benchmarks and whole-pipeline benchmarks, printed with the machine they ran on
-	@scripts/bench.sh
+bench: ## Micro-benchmarks and whole-pipeline benchmarks, and the numbers to reach as one table (BENCH="--rounds 2")
+	@scripts/bench.sh $(BENCH)
 
 profile: ## A flame graph of the worker at its benchmark, in target/profile (perf and inferno)
 	@scripts/profile.sh

@@ -3,7 +3,7 @@
 # real broker beside their native twins, and the filter job beside other engines. Appends the figures to
 # benches/history.jsonl. How to read them: benches/README.md.
 #
-#   scripts/bench.sh [option of rivals...]     --records N, --short N, --rounds R, --only a,b
+#   scripts/bench.sh [option of rivals...]     --records N, --short N, --rounds R, --only a,b; make bench BENCH="..."
 #
 # The numbers to reach, each beside its goal, are printed as one table when it ends.
 #
