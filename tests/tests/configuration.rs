@@ -189,6 +189,24 @@ fn the_protocol_of_kip_848_is_a_preview_and_has_other_properties() {
 }
 
 #[test]
+fn a_queue_that_cannot_hold_a_record_is_refused() {
+    let pipeline = |properties: &str| {
+        format!(
+            "name: p\nsources:\n  in: {{ generate: {{ count: 1 }} }}\nsinks:\n  out:\n    from: in\n    kafka: {{ brokers: \
+             \"b:1\", topic: t, properties: {{ {properties} }} }}\n    format: json\ndead_letters: {{ file: {{ path: d }} }}\n"
+        )
+    };
+    let large = "message.max.bytes: 2000000";
+    let scratch = Scratch::new(&pipeline(&format!("{large}, queue.buffering.max.kbytes: 1000")));
+    let refused = ["P009", "`message.max.bytes`", "`queue.buffering.max.kbytes`", "would wait for ever"];
+    scratch.pipe(&["check"]).says(2, &refused);
+    scratch.write("pipeline.yaml", pipeline(&format!("{large}, queue.buffering.max.kbytes: 4000")));
+    scratch.pipe(&["check"]).says(0, &[]);
+    scratch.write("pipeline.yaml", pipeline("message.max.bytes: 200000000"));
+    scratch.pipe(&["check"]).says(0, &[]);
+}
+
+#[test]
 fn suspicious_settings_are_warned_of_with_the_key_to_change() {
     let pipeline = "name: p\nsources:\n  in:\n    kafka: { brokers: \"b:1\", topics: [t], properties: { \
                     max.poll.interval.ms: 10000, session.timeout.ms: 6000 } }\n    format: raw\n    on_failure: skip\n\

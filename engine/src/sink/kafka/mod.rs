@@ -115,6 +115,8 @@ impl Compression {
     }
 }
 
+const QUEUE_KBYTES: &str = "queue.buffering.max.kbytes";
+
 fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let options: Options = kafka::parse_options(settings.options)?;
     let mut problems = Vec::new();
@@ -131,6 +133,13 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
         } else if given.is_some() && !options.create {
             problems.push(Problem::new(Code::P009, pointer, "it is used only with `create: true`"));
         }
+    }
+    let queue = cluster.number(QUEUE_KBYTES).map(|kbytes| kbytes.saturating_mul(1024));
+    if queue.is_some_and(|bytes| bytes < cluster.message_bytes() as u64) {
+        let message = format!("a record of `message.max.bytes` does not fit into `{QUEUE_KBYTES}`");
+        let problem = Problem::new(Code::P009, format!("/properties/{QUEUE_KBYTES}"), message);
+        problems
+            .push(problem.help("raise it, or lower `message.max.bytes`: such a record would wait for ever"));
     }
     let columns = Columns::new(&options, settings.schema, &mut problems);
     if let (Some(columns), Some(format)) = (&columns, settings.format)

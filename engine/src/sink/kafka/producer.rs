@@ -63,6 +63,12 @@ pub(super) enum Purpose<'a> {
     Transactions(&'a [(&'a str, &'a str)]),
 }
 
+/// What a producer holds. librdkafka takes no record that is larger than its queue, not even alone: it would wait for
+/// ever.
+fn queue_bytes(cluster: &Cluster) -> usize {
+    cluster.message_bytes().saturating_mul(2).max(KAFKA_QUEUE_BYTES)
+}
+
 impl Producer {
     /// A producer.
     pub(super) fn new(
@@ -74,7 +80,7 @@ impl Producer {
         let mut config = cluster.config(&[
             ("linger.ms", "5"),
             ("queue.buffering.max.messages", &KAFKA_QUEUE_RECORDS.to_string()),
-            ("queue.buffering.max.kbytes", &(KAFKA_QUEUE_BYTES / 1024).to_string()),
+            ("queue.buffering.max.kbytes", &(queue_bytes(cluster) / 1024).to_string()),
         ]);
         config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
         let topic = match purpose {
@@ -145,5 +151,23 @@ impl Drop for Producer {
             // It ends within one poll; a panic there has nothing left to tell.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Properties;
+
+    #[test]
+    fn a_queue_has_room_for_the_largest_record() {
+        let of = |properties: &[(&str, &str)]| {
+            let all = properties.iter().map(|(name, value)| ((*name).to_owned(), serde_json::json!(value)));
+            let properties: Properties =
+                serde_json::from_value(serde_json::Value::Object(all.collect())).unwrap();
+            queue_bytes(&Cluster::new("b:1", &properties, &mut Vec::new()))
+        };
+        assert_eq!(of(&[]), KAFKA_QUEUE_BYTES);
+        assert_eq!(of(&[("message.max.bytes", "100000000")]), 200_000_000);
     }
 }

@@ -89,8 +89,10 @@ impl KafkaSink {
             Ok(Given::Taken) => {}
             other => {
                 self.ledger.unexpect(number, 1);
-                if let Given::Refused(code) = other? {
-                    self.refuse(at, row, code);
+                match other? {
+                    Given::Refused(code) => self.refuse(at, row, code),
+                    Given::Full => return Ok(false),
+                    Given::Taken => {}
                 }
                 return Ok(true);
             }
