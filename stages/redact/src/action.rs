@@ -49,9 +49,12 @@ impl Change {
                 let count = text.chars().count();
                 // What would be left whole is shorter than what is to be kept of it, and says too much.
                 let keep = first.saturating_add(*last) < count;
-                for (at, c) in text.chars().enumerate() {
-                    out.push(if keep && (at < *first || at >= count - last) { c } else { *sign });
-                }
+                let (head, tail) = if keep { (*first, *last) } else { (0, 0) };
+                let from = text.char_indices().nth(head).map_or(text.len(), |(at, _)| at);
+                let after = tail.checked_sub(1).and_then(|back| text.char_indices().nth_back(back));
+                out.push_str(&text[..from]);
+                repeat(*sign, count - head - tail, out);
+                out.push_str(after.map_or("", |(at, _)| &text[at..]));
             }
             Self::Hash { key, length } => key.write(text.as_bytes(), *length, out),
             Self::Replace(with) => out.push_str(with),
@@ -63,6 +66,19 @@ impl Change {
         if let Self::Hash { key, length } = self {
             key.write(bytes, *length, out);
         }
+    }
+}
+
+/// Appends a sign so many times, each time as many as are there already: long texts cost copies, not a step a sign.
+fn repeat(sign: char, times: usize, out: &mut String) {
+    let start = out.len();
+    let end = start + times * sign.len_utf8();
+    if times > 0 {
+        out.push(sign);
+    }
+    while out.len() < end {
+        let more = (out.len() - start).min(end - out.len());
+        out.extend_from_within(start..start + more);
     }
 }
 
@@ -86,6 +102,15 @@ mod tests {
         assert_eq!(write(&mask(0, 9), "abc"), "***");
         assert_eq!(write(&mask(0, 0), ""), "");
         assert_eq!(write(&mask(usize::MAX, usize::MAX), "ab"), "**");
+        for length in 0..200 {
+            let text: String = "a\u{e9}\u{65e5}z".chars().cycle().take(length).collect();
+            for (sign, first, last) in [('*', 3, 0), ('*', 0, 2), ('\u{2022}', 1, 4), ('\u{1f512}', 0, 0)] {
+                let keep = first + last < length;
+                let each = |(at, c)| if keep && (at < first || at >= length - last) { c } else { sign };
+                let expected: String = text.chars().enumerate().map(each).collect();
+                assert_eq!(write(&Change::Mask { sign, first, last }, &text), expected);
+            }
+        }
     }
 
     #[test]
