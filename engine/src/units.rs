@@ -194,7 +194,7 @@ pub const KAFKA_ASSIGN_TIMEOUT: Duration =
 pub const KAFKA_PREFETCH_BYTES: usize = 64 << 20;
 
 /// Records that it fetches ahead over all its partitions: librdkafka spends about 400 bytes on each beside its data.
-pub const KAFKA_PREFETCH_RECORDS: usize = 100_000;
+pub const KAFKA_PREFETCH_RECORDS: usize = 64_000;
 
 /// Partitions among which the prefetch is divided at least where topics are a pattern: more may come.
 pub const KAFKA_PATTERN_PARTITIONS: usize = 64;

@@ -277,8 +277,8 @@ pub struct BatchSpec {
     /// Bytes at most. Default 1 MiB.
     #[serde(default)]
     pub bytes: Option<Size>,
-    /// A batch is handed over when its first record has waited this long, and sooner where its lane has little to do.
-    /// Default 5 ms.
+    /// A batch is handed over when its first record has waited this long. Default: 5 ms, and sooner where the lane of a
+    /// Kafka source has little else to do.
     #[serde(default)]
     pub age: Option<Period>,
 }

@@ -98,6 +98,8 @@ pub fn plan<B: Ports>(
             rows: draft.batch.rows.unwrap_or(units::BATCH_ROWS),
             bytes: draft.batch.bytes.map_or(units::BATCH_BYTES, bytes),
             age: period(draft.batch.age, units::BATCH_AGE),
+            // Whoever gives an age wants batches of that age.
+            eager: draft.batch.age.is_none(),
         },
         lanes: draft.lanes.unwrap_or(1),
         tracing,

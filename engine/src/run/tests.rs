@@ -355,7 +355,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
         guarantee: Guarantee::AtLeastOnce,
         commit_interval: Duration::from_millis(3),
         shutdown_timeout: Duration::from_secs(10),
-        room: Room { rows: script.rows, bytes: 1 << 20, age: Duration::from_millis(1) },
+        room: Room { rows: script.rows, bytes: 1 << 20, age: Duration::from_millis(1), eager: false },
         lanes: script.lanes,
         tracing: None,
         warnings: Vec::new(),

@@ -123,6 +123,8 @@ pub struct Room {
     pub bytes: usize,
     /// Age: a batch is handed over when its first record has waited this long at the latest.
     pub age: Duration,
+    /// Whether a lane that has little else to do hands it over sooner.
+    pub eager: bool,
 }
 
 /// A source that runs.

@@ -47,7 +47,7 @@ impl Stage {
     pub(super) fn clear(&mut self) {
         self.at = 0;
         // A large row is not remembered.
-        if self.bytes.len() > STAGE_BYTES {
+        if self.bytes.len() > 8 * STAGE_BYTES {
             *self = Self::default();
         }
     }

@@ -191,12 +191,12 @@ impl Lane {
     }
 }
 
-/// A lane rests so many times as long as the last batch took it.
+/// A lane's thread rests so many times as long as the last batch took it.
 const REST: u32 = 8;
 
-/// When a batch that is not full is handed over. A batch costs something whether it has one row or a thousand: a lane
-/// that has little to do hands over what came at once, one that is busy waits for more, up to the batch's age. So small
-/// batches never take more than a ninth of a lane's time.
+/// When a batch that is not full is handed over, where nobody asked for an age. A batch costs something whether it has
+/// one row or a thousand: a lane that has little to do hands over what came at once, one that is busy waits for more, up
+/// to the batch's age. So small batches take no more than a ninth of the time of the thread that decodes them.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Pace {
     /// When the last batch was handed over; `None`: it was done with before the lane asked for more.
@@ -216,8 +216,9 @@ impl Pace {
     }
 
     /// When a batch is due whose first record came at `since`.
-    fn due(&self, since: Duration, age: Duration) -> Duration {
-        (since + age).min(self.rested)
+    fn due(&self, since: Duration, room: &Room) -> Duration {
+        let old = since + room.age;
+        if room.eager { old.min(self.rested) } else { old }
     }
 }
 
@@ -261,7 +262,7 @@ impl KafkaReader {
                 }
                 continue;
             }
-            let ready = self.pace.due(tap.gather.since(), self.room.age);
+            let ready = self.pace.due(tap.gather.since(), &self.room);
             let soon = tap.queue.holds() || tap.is_at_target() || tap.outside;
             if tap.gather.is_full(&self.room) || now >= ready || soon {
                 *turn = at + 1;
@@ -377,16 +378,17 @@ mod tests {
     #[test]
     fn an_idle_lane_hands_over_at_once_and_a_busy_one_waits_up_to_the_age() {
         let ms = Duration::from_millis;
-        let (mut pace, age) = (Pace::default(), ms(50));
-        assert_eq!(pace.due(ms(100), age), ms(0), "nothing was handed over yet");
+        let eager = Room { rows: 8, bytes: 8, age: ms(50), eager: true };
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(ms(100), &eager), ms(0), "nothing was handed over yet");
         pace.handed(ms(100));
         pace.asked(ms(102));
-        assert_eq!(pace.due(ms(101), age), ms(118), "2 ms of work, 16 of rest");
+        assert_eq!(pace.due(ms(101), &eager), ms(118), "2 ms of work, 16 of rest");
+        assert_eq!(pace.due(ms(101), &Room { eager: false, ..eager }), ms(151), "an age that was asked for");
         pace.asked(ms(110));
-        assert_eq!(pace.due(ms(111), age), ms(118), "asking again is no work");
+        assert_eq!(pace.due(ms(111), &eager), ms(118), "asking again is no work");
         pace.handed(ms(118));
         pace.asked(ms(138));
-        assert_eq!(pace.due(ms(138), age), ms(188), "20 ms of work, but no batch gets older than its age");
-        assert_eq!(pace.due(ms(138), ms(0)), ms(138));
+        assert_eq!(pace.due(ms(138), &eager), ms(188), "20 ms of work, but no batch gets older than its age");
     }
 }

@@ -146,7 +146,8 @@ impl Prepared for Source {
         let polls = client.join(&shared, &open.runtime)?;
         let reader = |lane| {
             let (lane, shared) = (Arc::clone(lane), Arc::clone(&shared));
-            Box::new(KafkaReader { lane, shared, room: open.room, pace: lane::Pace::default() }) as Box<dyn Reader>
+            Box::new(KafkaReader { lane, shared, room: open.room, pace: lane::Pace::default() })
+                as Box<dyn Reader>
         };
         Ok(Opened {
             readers: shared.lanes.iter().map(reader).collect(),
