@@ -55,6 +55,7 @@ cargo bench --locked --profile "$profile" "${packages[@]}" --bench crossing -- -
 "$built/neighbours"
 "$built/start"
 "$built/fetch" --history benches/history.jsonl
+"$built/settings" --history benches/history.jsonl
 "$built/delivery" --history benches/history.jsonl
 "$built/whole_pipeline" --history benches/history.jsonl
 "$built/rivals" --history benches/history.jsonl "$@"
