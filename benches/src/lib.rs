@@ -35,6 +35,17 @@ pub fn ended(name: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The options of the command line, each a name and its value. The error names one that lacks its value.
+pub fn options() -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let mut given = std::env::args().skip(1);
+    let mut all = Vec::new();
+    while let Some(name) = given.next() {
+        let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+        all.push((name, value));
+    }
+    Ok(all)
+}
+
 /// Columns of a web request as the whole-pipeline benchmark declares them.
 pub fn request_schema() -> SchemaRef {
     let column = |name: &str, of: DataType| Field::new(name, of, true);

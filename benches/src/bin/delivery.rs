@@ -15,7 +15,7 @@ use pipe_benches::contest::{CONTESTANTS, Place, streams};
 use pipe_benches::goals::{Goal, goal};
 use pipe_benches::measure::{Cost, append, machine, run};
 use pipe_benches::sink::{committed, reader};
-use pipe_benches::{PARTITIONS, Requests, ended, load, send};
+use pipe_benches::{PARTITIONS, Requests, ended, load, options, send};
 use pipe_tests::kafka::Broker;
 use rdkafka::ClientConfig;
 use rdkafka::message::Message;
@@ -54,9 +54,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
     let (interval, history) = ("100ms".to_owned(), None);
     let mut args =
         Args { records: 10_000_000, rounds: 3, interval, rate: 50_000, seconds: 20, set: vec![], history };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+    for (name, value) in options()? {
         match name.as_str() {
             "--records" => args.records = value.parse()?,
             "--rounds" => args.rounds = value.parse()?,

@@ -25,7 +25,7 @@ use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Int64Type};
 use pipe_benches::goals::{Goal, goal};
 use pipe_benches::measure::{append, machine, own_cpu, rounded};
-use pipe_benches::{Requests, ended, load, records_in};
+use pipe_benches::{Requests, ended, load, options, records_in};
 use pipe_engine::batch::{FailureKind, Selection};
 use pipe_engine::cli::load::{Form, plan_file_with, rendered};
 use pipe_engine::clock::SystemClock;
@@ -96,9 +96,7 @@ struct Args {
 
 fn args() -> Result<Args, Box<dyn Error>> {
     let mut args = Args { records: 4_000_000, rounds: 5, brokers: None, spin_rows: 400_000, history: None };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+    for (name, value) in options()? {
         match name.as_str() {
             "--records" => args.records = value.parse()?,
             "--rounds" => args.rounds = value.parse()?,

@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
-use pipe_benches::ended;
 use pipe_benches::measure::machine;
+use pipe_benches::{ended, options};
 use pipe_engine::stage::{Bound, Component, Host, HostOptions, Limits};
 use serde_json::{Value, json};
 
@@ -44,9 +44,8 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<(), Box<dyn Error>> {
     let (mut batches, mut every) = (2_000, Duration::from_millis(4));
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value: u64 = given.next().ok_or_else(|| format!("{name} wants a value"))?.parse()?;
+    for (name, value) in options()? {
+        let value: u64 = value.parse()?;
         match name.as_str() {
             "--batches" => batches = value as usize,
             "--every" => every = Duration::from_millis(value),

@@ -13,7 +13,7 @@ use pipe_benches::drain::{Figures, Work, drain};
 use pipe_benches::measure::{append, machine};
 use pipe_benches::sink::read_back;
 use pipe_benches::table::{Runs, figures, growth, history, ratios};
-use pipe_benches::{Loaded, PARTITIONS, Requests, ended, load};
+use pipe_benches::{Loaded, PARTITIONS, Requests, ended, load, options};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
@@ -28,9 +28,7 @@ struct Args {
 
 fn args() -> Result<Args, Box<dyn Error>> {
     let mut args = Args { records: 10_000_000, short: None, rounds: 3, only: vec![], history: None };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+    for (name, value) in options()? {
         match name.as_str() {
             "--records" => args.records = value.parse()?,
             "--short" => args.short = Some(value.parse()?),

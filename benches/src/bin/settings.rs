@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use pipe_benches::contest::pipe;
 use pipe_benches::measure::{Cost, append, machine, rounded, run};
-use pipe_benches::{PARTITIONS, Requests, ended, load, records_in};
+use pipe_benches::{PARTITIONS, Requests, ended, load, options, records_in};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
@@ -64,9 +64,7 @@ fn main() -> ExitCode {
 
 fn args() -> Result<Args, Box<dyn Error>> {
     let mut args = Args { records: 2_000_000, rounds: 3, only: vec![], history: None };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+    for (name, value) in options()? {
         match name.as_str() {
             "--records" => args.records = value.parse()?,
             "--rounds" => args.rounds = value.parse()?,

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use pipe_benches::contest::{built, pipe};
 use pipe_benches::measure::{Cost, append, machine, run};
 use pipe_benches::sink::committed;
-use pipe_benches::{Loaded, PARTITIONS, Requests, ended, load};
+use pipe_benches::{Loaded, PARTITIONS, Requests, ended, load, options};
 use pipe_tests::kafka::Broker;
 use serde_json::{Value, json};
 
@@ -126,9 +126,7 @@ struct Args {
 fn args() -> Result<Args, Box<dyn Error>> {
     let memory = vec![1_000_000, 20_000_000];
     let mut args = Args { records: 1_000_000, rounds: 3, only: vec![], memory, history: None };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} wants a value"))?;
+    for (name, value) in options()? {
         let list = || value.split(',').filter(|word| !word.is_empty()).map(str::to_owned);
         match name.as_str() {
             "--records" => args.records = value.parse()?,
