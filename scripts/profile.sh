@@ -2,7 +2,7 @@
 # A flame graph of the worker in the filter job over a real broker (make profile), in target/profile: `flame.svg`, the
 # stacks it was made of, and what each thread and the widest functions took. How to read it: docs/profile.md.
 #
-#   scripts/profile.sh [--records N]
+#   scripts/profile.sh [--records N] [--set KEY=VALUE]
 #
 # Optimised as a release, but without its link-time optimisation, and with the line tables that stacks need.
 set -euo pipefail

@@ -6,6 +6,7 @@ use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
 
+use crate::budget::Hold;
 use crate::trace::Passages;
 
 /// The records of one partition as a source read them: columns, not message objects.
@@ -31,6 +32,8 @@ pub struct SourceBatch {
     pub next: i64,
     /// The records that belong to a trace; `None` where none does, and where traces are not followed.
     pub trace: Option<Box<Passages>>,
+    /// What it and all that is made of it take of its lane's budget; `None` where there is none.
+    pub hold: Option<Hold>,
 }
 
 /// The values of a source batch.
@@ -198,6 +201,13 @@ impl Origins {
         Self { batches: batches.into(), rows: Some(rows.into()), len }
     }
 
+    /// Notes that this many bytes were made of these rows: they count as under way for as long as the originals do.
+    pub fn charge(&self, bytes: usize) {
+        if let Some(hold) = self.batches.first().and_then(|batch| batch.hold.as_ref()) {
+            hold.add(bytes);
+        }
+    }
+
     /// Bytes that the originals keep alive.
     pub fn bytes(&self) -> usize {
         self.batches.iter().map(|b| b.bytes()).sum()
@@ -309,4 +319,13 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The cause in words; cut at 4 KiB where it is written.
     pub message: String,
+}
+
+impl Failure {
+    /// Notes what it takes itself, beside its original.
+    pub fn charge(&self) {
+        if let Some(hold) = &self.origin.batch.hold {
+            hold.add(size_of::<Self>() + self.message.len());
+        }
+    }
 }

@@ -8,6 +8,7 @@ pub mod secret;
 pub mod units;
 // Rank 1
 pub mod batch;
+pub mod budget;
 pub mod clock;
 pub mod codec;
 pub mod metrics;

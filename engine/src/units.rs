@@ -139,6 +139,19 @@ pub const REPLAY_ROUND_LETTERS: usize = 100_000;
 pub const REPLAY_ROUND_BYTES: usize = 64 << 20;
 /// A dead letter that is larger is not given to the Kafka producer: half of what it holds, so that it always fits.
 pub const DEAD_LETTER_RECORD_BYTES_MAX: usize = KAFKA_QUEUE_BYTES / 2;
+/// Of `memory`: what the program takes itself. Code, compiled stages, threads, what the allocator keeps: some 40 MiB
+/// were seen with one stage.
+pub const MEMORY_PROGRAM: u64 = 48 << 20;
+/// Of `memory`: requests that a Kafka producer has under way, five of a batch of 1 MB at most, and the next.
+pub const MEMORY_PRODUCER: u64 = 8 << 20;
+/// Of `memory`: the least that a lane of a source must have for what is under way. A 32nd of it is a batch.
+pub const MEMORY_LANE_MIN: u64 = 2 << 20;
+/// What a record takes in a Kafka client beside its bytes: librdkafka keeps an object for each.
+pub const KAFKA_RECORD_BYTES: usize = 512;
+/// Bytes that one fetch brings of a partition: librdkafka's own default.
+pub const KAFKA_FETCH_PARTITION_BYTES: u64 = 1 << 20;
+/// And at least, where `memory` is little: brokers send one batch of records whole in any case.
+pub const KAFKA_FETCH_PARTITION_BYTES_MIN: u64 = 16 << 10;
 /// Lanes of a worker.
 pub const LANES_MAX: usize = 256;
 
@@ -231,6 +244,9 @@ pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
 pub const KAFKA_CONNECT_ASKS: usize = 50;
 /// See [`KAFKA_CONNECT_ASKS`].
 pub const KAFKA_CONNECT_ASK: Duration = Duration::from_millis(20);
+
+/// At the end of an epoch a producer is told for so long not to wait for more records (`linger.ms`).
+pub const KAFKA_SEND_NOW: Duration = Duration::from_millis(5);
 
 /// Records that a worker's producer holds.
 pub const KAFKA_QUEUE_RECORDS: usize = 200_000;

@@ -221,6 +221,7 @@ fn rows(range: std::ops::Range<i64>) -> Batch {
         payload: Payload::Values(values),
         next: range.end,
         trace: None,
+        hold: None,
     }));
     let records = RecordBatch::try_new(columns(), vec![Arc::new(numbers), Arc::new(text)]).unwrap();
     Batch::new(records, origins)

@@ -1,6 +1,7 @@
 //! One worker under `perf`: the filter job of the benchmarks over a real broker.
 //!
-//! `profile [--records N] OUT` writes what perf saw to OUT. `scripts/profile.sh` makes a flame graph of it.
+//! `profile [--records N] [--set KEY=VALUE] OUT` writes what perf saw to OUT; what is set is a key of the pipeline.
+//! `scripts/profile.sh` makes a flame graph of it.
 
 use std::error::Error;
 use std::fs;
@@ -39,12 +40,18 @@ fn main() -> ExitCode {
 }
 
 fn profile() -> Result<(), Box<dyn Error>> {
-    let given: Vec<String> = std::env::args().skip(1).collect();
-    let (records, out) = match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [out] => (4_000_000, out.to_owned()),
-        ["--records", records, out] => (records.parse()?, out.to_owned()),
-        _ => return Err("usage: profile [--records N] OUT".into()),
-    };
+    let (mut records, mut set, mut out) = (4_000_000, Vec::new(), None);
+    let mut given = std::env::args().skip(1);
+    while let Some(word) = given.next() {
+        let mut value = || given.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--records" => records = value()?.parse()?,
+            "--set" => set.extend([word.clone(), value()?]),
+            other if out.is_none() && !other.starts_with('-') => out = Some(word),
+            _ => return Err("usage: profile [--records N] [--set KEY=VALUE] OUT".into()),
+        }
+    }
+    let out = out.ok_or("where to? profile OUT")?;
     println!("machine: {}", machine());
     let broker = Broker::start();
     for topic in ["requests", "out"] {
@@ -89,5 +96,5 @@ fn profile() -> Result<(), Box<dyn Error>> {
         "off",
         "--state",
     ]);
-    run(perf.arg(folder.path().join("state")).arg(&file))
+    run(perf.arg(folder.path().join("state")).args(set).arg(&file))
 }

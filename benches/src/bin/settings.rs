@@ -37,6 +37,11 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("fetch.queue.backoff.ms: 1000 (librdkafka's)", SOURCE, "\"fetch.queue.backoff.ms\"=1000"),
     ("queued.max.messages.kbytes: 4096", SOURCE, "\"queued.max.messages.kbytes\"=4096"),
     ("queued.max.messages.kbytes: 65536 (librdkafka's)", SOURCE, "\"queued.max.messages.kbytes\"=65536"),
+    ("queued.min.messages: 2000", SOURCE, "\"queued.min.messages\"=2000"),
+    ("queued.min.messages: 4000", SOURCE, "\"queued.min.messages\"=4000"),
+    ("queued.min.messages: 8000", SOURCE, "\"queued.min.messages\"=8000"),
+    ("queued.min.messages: 100000 (librdkafka's)", SOURCE, "\"queued.min.messages\"=100000"),
+    ("fetch.message.max.bytes: 256 KiB", SOURCE, "\"fetch.message.max.bytes\"=262144"),
     ("fetch.message.max.bytes: 4 MiB", SOURCE, "\"fetch.message.max.bytes\"=4194304"),
     ("fetch.min.bytes: 256 KiB", SOURCE, "\"fetch.min.bytes\"=262144"),
     ("check.crcs: true", SOURCE, "\"check.crcs\"=true"),
@@ -48,6 +53,8 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("compression: zstd", SINK, "compression=zstd"),
     ("batch.rows: 1024", "batch.", "rows=1024"),
     ("batch.rows: 32768, 8 MiB", "", "batch={rows: 32768, bytes: 8MiB}"),
+    ("memory: 160MiB", "", "memory=160MiB"),
+    ("memory: 256MiB", "", "memory=256MiB"),
     ("lanes: 2", "", "lanes=2"),
 ];
 

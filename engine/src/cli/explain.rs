@@ -199,6 +199,10 @@ pub fn runtime<B: Ports>(plan: &Plan<B>) -> String {
         threads.controls,
         threads.others
     );
+    if let Some(division) = &plan.memory {
+        let _ = writeln!(out, "memory at most: {division}");
+        return out;
+    }
     let memory = Memory::of(plan);
     let _ = writeln!(
         out,

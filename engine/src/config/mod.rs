@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 use crate::codec::Problem;
 use crate::error::{Code, Result};
 use crate::units::CONFIG_BYTES_MAX;
-use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, SourceSpec, StageSpec, TracingSpec};
+use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, Size, SourceSpec, StageSpec, TracingSpec};
 
 /// A pipeline as far as it could be read: what had a mistake is `None`, and the names are all there.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,8 @@ pub struct Draft {
     pub batch: BatchSpec,
     /// Lanes.
     pub lanes: Option<usize>,
+    /// Memory of the worker.
+    pub memory: Option<Size>,
     /// Traces.
     pub tracing: Option<TracingSpec>,
     /// Of the environment what OpenTelemetry gives a meaning to and planning needs, where traces are followed.
@@ -237,6 +239,7 @@ fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
         dead_letters: sieve.part(&value, "/dead_letters"),
         batch: sieve.part(&value, "/batch").unwrap_or_default(),
         lanes: sieve.part(&value, "/lanes"),
+        memory: sieve.part(&value, "/memory"),
         tracing: sieve.part(&value, "/tracing"),
         environment: BTreeMap::new(),
     };

@@ -91,7 +91,7 @@ delivery: { guarantee: exactly_once, commit_interval: soon }
         &["lanes"],
         &expect![[r#"
             p.yaml:2:7: error C005: the text `Bad Name` is not valid here (Name of the pipeline: consumer group, prefix of transactional ids and of the dead-letter topic. It must match ^[a-z0-9][a-z0-9._-]{0,99}$)
-            p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes, tracing)
+            p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes, memory, tracing)
             p.yaml:5:31: error C003: unknown key `colour` (keys: columns)
             p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
             p.yaml:7:3: error P003: nothing reads `bad` (add a stage or sink with `from: bad`; a sink `blackhole` drops rows on purpose)
@@ -149,6 +149,66 @@ sinks:
         &["sinks.other.from=s"],
         &expect![[r#"
         p.yaml:6:3: error P003: nothing reads the port `s.other`: its rows would vanish (add a sink with `from: s.other`; `blackhole` drops rows on purpose)
+    "#]],
+    );
+    check(
+        GOOD,
+        &["memory=60MiB"],
+        &expect![[r#"
+        pipeline good
+        source in: test
+          columns: a: int64, b: int64
+        stage s <- in
+          port out: a: int64, b: int64
+          port other: a: int64, b: int64
+        sink out <- s.out: test
+          columns: a: int64, b: int64
+        sink other <- s.other: test
+          columns: a: int64, b: int64
+        delivery: at least once, committed every 30s; lanes: 2
+        dead letters: file /working/good.dead-letters.jsonl
+        flowchart LR
+          n_in(["in"])
+          n_s["s"]
+          n_out[("out")]
+          n_other[("other")]
+          n_in --> n_s
+          n_s -->|out| n_out
+          n_s -->|other| n_other
+    "#]],
+    );
+    check(
+        GOOD,
+        &["memory=lots"],
+        &expect![[r#"
+        p.yaml: error C005: the text `lots` is not valid here (A number of bytes: `64MiB`, `1.5 GB`, or a bare number. It must match ^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]([iI]?[bB])?|[bB])?\s*$; it was given by `--set memory=..`)
+    "#]],
+    );
+    check(
+        GOOD,
+        &["memory=128MiB", "batch.bytes=8MiB", "delivery.commit_interval=10s"],
+        &expect![[r#"
+        p.yaml: warning P010: with this `memory` a batch has 1.2 MiB at most, not 8.0 MiB (raise `memory`, lower `lanes`, or lower `batch.bytes`; it was given by `--set batch.bytes=..`)
+        pipeline good
+        source in: test
+          columns: a: int64, b: int64
+        stage s <- in
+          port out: a: int64, b: int64
+          port other: a: int64, b: int64
+        sink out <- s.out: test
+          columns: a: int64, b: int64
+        sink other <- s.other: test
+          columns: a: int64, b: int64
+        delivery: at least once, committed every 10s; lanes: 2
+        dead letters: file /working/good.dead-letters.jsonl
+        flowchart LR
+          n_in(["in"])
+          n_s["s"]
+          n_out[("out")]
+          n_other[("other")]
+          n_in --> n_s
+          n_s -->|out| n_out
+          n_s -->|other| n_other
     "#]],
     );
     check(

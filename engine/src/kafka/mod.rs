@@ -89,6 +89,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("transactional.id", "transactional ids belong to the engine"),
 ];
 
+/// Properties with defaults of ours that librdkafka knows by a second name.
+const SECOND_NAMES: &[(&str, &str)] =
+    &[("fetch.message.max.bytes", "max.partition.fetch.bytes"), ("linger.ms", "queue.buffering.max.ms")];
+
 /// Properties that make a client a certain member of its group. Whoever only asks is none.
 const MEMBER: &[&str] = &["group.instance.id", "group.protocol", "group.remote.assignor"];
 
@@ -223,7 +227,11 @@ impl Cluster {
         let mut config = ClientConfig::new();
         config.set("client.id", CLIENT).set("bootstrap.servers", &self.brokers);
         for (name, value) in defaults {
-            config.set(*name, *value);
+            let second = SECOND_NAMES.iter().find(|(first, _)| first == name).map(|(_, second)| *second);
+            // Both would be set, in any order.
+            if second.is_none_or(|second| self.text(second).is_none()) {
+                config.set(*name, *value);
+            }
         }
         for (name, value) in &self.properties {
             config.set(name, value);
@@ -485,6 +493,15 @@ mod tests {
         let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
         assert_eq!(pointers, ["/properties/no.such", "/properties/socket.timeout.ms"]);
         assert_eq!(cluster.config(&[("linger.ms", "1")]).get("linger.ms"), Some("7"));
+        let second = Cluster::new("a:1", &properties(r#"{"queue.buffering.max.ms":7}"#), &mut Vec::new());
+        let config = second.config(&[("linger.ms", "1"), ("fetch.message.max.bytes", "2")]);
+        let of = |name| config.get(name);
+        assert_eq!(
+            (of("linger.ms"), of("queue.buffering.max.ms")),
+            (None, Some("7")),
+            "one property, two names"
+        );
+        assert_eq!(of("fetch.message.max.bytes"), Some("2"));
         let _ = Cluster::new(" , ", &Properties::new(), &mut problems);
         assert_eq!(problems.last().unwrap().pointer, "/brokers");
     }

@@ -254,7 +254,7 @@ group! {
             read SourceRead, bytes SourceReadBytes, decoded SourceDecoded, dead_lettered SourceDeadLettered,
             skipped SourceSkipped, retries SourceRetries,
         }
-        Gauge { event_time_ms SourceEventTime }
+        Gauge { event_time_ms SourceEventTime, in_flight SourceInFlight }
         Histogram { batch_rows SourceBatchRows }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
+use super::memory::Division;
 use super::{
     Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
     traces, warnings,
@@ -102,9 +103,16 @@ pub fn plan<B: Ports>(
             eager: draft.batch.age.is_none(),
         },
         lanes: draft.lanes.unwrap_or(1),
+        memory: None,
         tracing,
         warnings: suspicious,
     };
+    if let Some(memory) = draft.memory {
+        let division = Division::new(&plan, memory.0).map_err(|problem| vec![problem])?;
+        plan.warnings.extend(warnings::batch(draft, &division));
+        plan.room.bytes = plan.room.bytes.min(division.batch);
+        plan.memory = Some(division);
+    }
     let torn = sources::together(&plan.sources);
     if !torn.is_empty() {
         return Err(torn);

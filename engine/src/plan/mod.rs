@@ -8,6 +8,7 @@ pub(crate) mod fake;
 mod grants;
 mod graph;
 mod guarantee;
+pub mod memory;
 mod prune;
 pub mod schema;
 mod sinks;
@@ -58,6 +59,8 @@ pub struct Plan<B = Bound> {
     pub room: Room,
     /// Units of parallelism.
     pub lanes: usize,
+    /// How the worker's memory is divided; `None`: nobody gave a number.
+    pub memory: Option<memory::Division>,
     /// How traces are followed; `None`: they are not.
     pub tracing: Option<Tracing>,
     /// What is suspicious, by pointer into the file.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::cost::Machine;
 use super::graph::pointer;
+use super::memory::Division;
 use super::{DeadLetters, Plan, Ports};
 use crate::codec::{Layout, Problem};
 use crate::config::spec::{OnFailure, Size, StageSpec};
@@ -90,6 +91,14 @@ fn mixed<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
         let at = step(&pointer("sinks", &sink.name), sink.kind.name);
         warnings.push(suspicious(at, message, "name another topic under `dead_letters`"));
     }
+}
+
+/// A size of batches for which there is not the memory.
+pub(super) fn batch(draft: &Draft, division: &Division) -> Option<Problem> {
+    let given = draft.batch.bytes.filter(|given| given.0 > division.batch as u64)?;
+    let message =
+        format!("with this `memory` a batch has {} at most, not {given}", Size(division.batch as u64));
+    Some(suspicious("/batch/bytes", message, "raise `memory`, lower `lanes`, or lower `batch.bytes`"))
 }
 
 fn files<B>(plan: &Plan<B>) -> Vec<Problem> {
@@ -224,6 +233,13 @@ pub fn of_machine<B: Ports>(plan: &Plan<B>, machine: &Machine) -> Vec<Problem> {
             message,
             "lower `lanes`; more workers on more machines share the work",
         ));
+    }
+    if let (Some(Division { total, .. }), Some(memory)) = (plan.memory, machine.memory) {
+        if total > memory {
+            let message = format!("there are {} of memory for this process", Size(memory));
+            warnings.push(suspicious("/memory", message, "lower `memory`, or give the process more"));
+        }
+        return warnings;
     }
     let stages = super::cost::stage_memory(plan);
     if let Some(memory) = machine.memory.filter(|memory| stages > *memory) {

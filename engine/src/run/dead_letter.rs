@@ -111,7 +111,9 @@ impl Node {
             }
             return Ok(Turned::On);
         }
-        let what = What::Write(self.scribe.records(failures, now)?);
+        let letters = self.scribe.records(failures, now)?;
+        letters.origins.charge(letters.records.get_array_memory_size());
+        let what = What::Write(letters);
         self.attempt(Work { what, paused: 0, void: false })
     }
 

@@ -132,7 +132,9 @@ pub(super) fn sources(
 ) -> Result<Vec<Opened>> {
     let torn = |names: Vec<String>| Error::internal(format!("sources do not agree on {}", names.join(", ")));
     let clusters = plan.sources.iter().filter_map(|source| source.prepared.group());
-    let consumers = Consumers::new(&plan.name, clusters.map(|(cluster, _)| cluster)).map_err(torn)?;
+    let clusters = clusters.map(|(cluster, _)| cluster);
+    let ahead = plan.memory.map(|memory| memory.consumer);
+    let consumers = Consumers::new(&plan.name, clusters, ahead).map_err(torn)?;
     let consumers = Arc::new(consumers);
     let open = |node: &SourceNode| {
         let resume = match state {

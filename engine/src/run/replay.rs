@@ -168,6 +168,7 @@ fn batch(
         payload,
         next: letters[letters.len() - 1].line.offset + 1,
         trace: None,
+        hold: None,
     })
 }
 

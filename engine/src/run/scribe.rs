@@ -239,6 +239,7 @@ mod tests {
             payload: Payload::Values(BinaryArray::from_opt_vec(vec![None])),
             next: 43,
             trace: None,
+            hold: None,
         };
         Failure {
             origin: Origin { batch: Arc::new(batch), row: 0 },

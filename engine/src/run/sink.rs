@@ -86,6 +86,8 @@ pub(super) struct Pending {
 
 /// Serve the sink's callbacks at least this often.
 const IDLE: Duration = Duration::from_millis(100);
+/// And this often while it holds batches that are on their way: about as long as a record waits for company.
+const HOLDING: Duration = Duration::from_millis(5);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A hiccup is not worth a line; half a second of failing is.
@@ -149,6 +151,8 @@ impl Lane {
         if let Some(work) = self.work.take() {
             return self.attempt(work);
         }
+        // What the sink holds until it is delivered is to be given back soon: the source may wait for it.
+        let wait = if self.sink.holds() { wait.min(HOLDING) } else { wait };
         let what = match self.inputs.next(wait)? {
             channel::Event::Data(_, batch) => {
                 self.pending.received += batch.len() as u64;
@@ -212,7 +216,8 @@ impl Lane {
             }
             OnFailure::DeadLetter => {
                 self.stats.dead_lettered.add(rows);
-                let failures = refused.into_iter().map(|r| self.failure(r)).collect();
+                let failures: Vec<Failure> = refused.into_iter().map(|r| self.failure(r)).collect();
+                failures.iter().for_each(Failure::charge);
                 self.failures.send(self.inputs.generation(), Message::Data(failures))?;
             }
         }

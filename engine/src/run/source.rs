@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::decode::Decode;
 use super::{Event, Halt, Signals, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch};
+use crate::budget::Budget;
 use crate::channel::{Message, Sender};
 use crate::codec::BadRow;
 use crate::config::spec::OnFailure;
@@ -33,6 +34,7 @@ pub(super) struct Lane {
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Source>,
     pub pulse: Arc<Pulse>,
+    pub budget: Arc<Budget>,
     /// Finds the records that belong to a trace; `None`: traces are not followed.
     pub sampler: Option<Sampler>,
     /// Positions read to since the last barrier.
@@ -75,10 +77,21 @@ impl Lane {
             self.pulse.now(Doing::Waiting);
             return Ok(Turned::Pause(POLL_WAIT));
         }
+        if !self.budget.has_room() {
+            // Barriers go on meanwhile: what is under way may need one to come to its end.
+            if self.pulse.get().0 != Doing::Blocked {
+                self.pulse.now(Doing::Blocked);
+            }
+            self.budget.wait(wait);
+            return Ok(Turned::Idle);
+        }
         match self.reader.poll(wait) {
             Ok(Polled::Batch(mut batch)) => {
                 self.pulse.now(Doing::Working);
                 batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
+                let hold = self.budget.hold();
+                hold.add(batch.bytes());
+                batch.hold = Some(hold);
                 self.batch(Arc::new(batch))?;
             }
             Ok(Polled::Idle) => {
@@ -120,6 +133,7 @@ impl Lane {
             self.stats.event_time_ms.raise(u64::try_from(*last).unwrap_or(0));
         }
         let (rows, bad) = self.decode.decode(&batch)?;
+        rows.origins.charge(rows.records.get_array_memory_size());
         self.stats.decoded.add(rows.len() as u64);
         if !bad.is_empty() {
             self.bad_rows(&batch, bad)?;
@@ -148,6 +162,7 @@ impl Lane {
             OnFailure::DeadLetter => {
                 self.stats.dead_lettered.add(bad.len() as u64);
                 let failures: Vec<Failure> = bad.into_iter().map(|bad| self.failure(batch, bad)).collect();
+                failures.iter().for_each(Failure::charge);
                 self.failures.send(self.generation, Message::Data(failures))?;
             }
         }

@@ -278,6 +278,7 @@ impl Lane {
                 continue;
             }
             self.stats.rows_out.add(rows.len() as u64);
+            rows.origins.charge(rows.records.get_array_memory_size());
             if let Some((last, others)) = self.outputs[emission.port].split_last() {
                 for output in others {
                     output.send(generation, Message::Data(rows.clone()))?;
@@ -317,6 +318,7 @@ impl Lane {
             }
             OnFailure::DeadLetter => {
                 self.stats.dead_lettered.add(rows);
+                failures.iter().for_each(Failure::charge);
                 self.failures.send(self.inputs.generation(), Message::Data(failures))?;
             }
         }

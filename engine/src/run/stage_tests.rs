@@ -51,6 +51,7 @@ fn batch(values: &[i64]) -> Batch {
         payload: Payload::Values(BinaryArray::from_iter_values((0..rows).map(|n| n.to_string()))),
         next: rows,
         trace: None,
+        hold: None,
     };
     let column = Arc::new(Int64Array::from(values.to_vec())) as _;
     let records = RecordBatch::try_from_iter([("a", column)]).unwrap();

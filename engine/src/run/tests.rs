@@ -17,6 +17,7 @@ use crate::clock::SystemClock;
 use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowReader, RowWriter};
 use crate::config::spec::{Guarantee, OnFailure};
 use crate::error::{Code, Result};
+use crate::plan::memory::Division;
 use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
 use crate::sink::{self, Delivery, Prepare, Refused, SinkKind};
 use crate::source::{self, Control, Opened, Partition, Polled, Reader, Replay, Room, SourceKind};
@@ -110,6 +111,8 @@ pub(super) struct Script {
     pub on_failure: OnFailure,
     /// A pause behind each batch, so that a run takes long enough to be disturbed.
     pub pause: Duration,
+    /// How much a lane may have under way.
+    pub memory: Option<Division>,
 }
 
 impl Default for Script {
@@ -126,6 +129,7 @@ impl Default for Script {
             ends: true,
             on_failure: OnFailure::DeadLetter,
             pause: Duration::ZERO,
+            memory: None,
         }
     }
 }
@@ -189,6 +193,7 @@ impl Reader for MemoryReader {
             payload: Payload::Values(BinaryArray::from_iter_values(values)),
             next: end,
             trace: None,
+            hold: None,
         };
         self.next = end;
         self.world.polled.fetch_add(batch.len() as u64, Ordering::Relaxed);
@@ -357,6 +362,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
         shutdown_timeout: Duration::from_secs(10),
         room: Room { rows: script.rows, bytes: 1 << 20, age: Duration::from_millis(1), eager: false },
         lanes: script.lanes,
+        memory: script.memory,
         tracing: None,
         warnings: Vec::new(),
     }
@@ -485,6 +491,31 @@ fn a_drain_commits_everything_read_so_far() {
     assert!(!runtime.drain(Duration::from_millis(50)), "nobody drains a worker that has ended");
 }
 
+/// Whatever is under way, a lane reads nothing more.
+fn tight() -> Division {
+    Division { lane: 1, ..Division::default() }
+}
+
+#[test]
+fn a_lane_reads_on_when_what_it_read_is_done_with() {
+    let run = Run::new(Script { bad_every: 10, refuse_every: 7, memory: Some(tight()), ..Script::default() });
+    run.world.hangs.store(true, Ordering::Relaxed);
+    let running = run.start();
+    let stats = Arc::clone(&running.stats);
+    let in_flight = || stats.sources[0].1.in_flight.get();
+    while run.world.polled.load(Ordering::Relaxed) < 200 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(run.world.polled.load(Ordering::Relaxed), 200, "one batch of 100 a lane");
+    assert!(in_flight() > 200 * 8, "{}", in_flight());
+    run.world.hangs.store(false, Ordering::Relaxed);
+    running.wait().1.unwrap();
+    let expected = run.expected();
+    assert_eq!(*lock(&run.world.written), BTreeMap::from([(0, expected.clone()), (1, expected)]));
+    assert_eq!(in_flight(), 0, "all was given back");
+}
+
 #[test]
 fn a_rewind_behind_the_last_barrier_is_carried_out() {
     let run = Run::new(Script { records: 50, ..Script::default() });
@@ -511,9 +542,10 @@ proptest! {
     #[test]
     fn rewinds_lose_nothing(
         lanes in 1usize..4, rows in 1usize..60, stumble_every in prop::sample::select(vec![0usize, 3, 11]),
-        rewinds in prop::collection::vec(0u64..1_500, 0..5),
+        rewinds in prop::collection::vec(0u64..1_500, 0..5), is_tight: bool,
     ) {
-        let script = Script { records: 500, lanes, rows, bad_every: 13, stumble_every, ..Script::default() };
+        let memory = is_tight.then(tight);
+        let script = Script { records: 500, lanes, rows, bad_every: 13, stumble_every, memory, ..Script::default() };
         let run = Run::new(Script { pause: Duration::from_micros(100), ..script });
         let running = run.start();
         let runtime = lock(&run.world.runtime).clone().unwrap();

@@ -20,6 +20,7 @@ use super::{
     stage,
 };
 use crate::batch::{Batch, Failure};
+use crate::budget::Budget;
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::epoch::Machine;
@@ -366,6 +367,10 @@ impl Wiring {
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.sources[index].1),
             pulse: Arc::clone(&pulse),
+            budget: Budget::new(
+                plan.memory.map(|memory| memory.lane),
+                Arc::clone(&self.stats.sources[index].1),
+            ),
             sampler: self.sampler(plan, node),
             positions: Positions::new(),
             injected: Epoch(0),

@@ -87,6 +87,10 @@ pub trait Prepared: Send + Sync {
     fn topic(&self) -> Option<&str> {
         None
     }
+    /// Bytes that the sink of one lane may gather by itself; what it holds of batches is counted with them.
+    fn gathers(&self) -> usize {
+        0
+    }
     /// Opens one sink a lane. What lanes may share (a producer) is made here once.
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>>;
 }
@@ -145,6 +149,11 @@ pub trait Transaction: Send + Sync {
 pub trait Sink: Send {
     /// Takes rows. May buffer; may block for backpressure, at most a second at a time, then answer a passing error.
     fn write(&mut self, batch: &Batch, refused: &mut Vec<Refused>) -> Result<()>;
+    /// Whether it holds batches until it is known that they were delivered. Their memory counts as under way, so it is
+    /// called often then.
+    fn holds(&self) -> bool {
+        false
+    }
     /// Called when nothing came for a while: serve callbacks, roll by time.
     fn idle(&mut self) -> Result<()> {
         Ok(())

@@ -214,6 +214,7 @@ impl Lane {
             payload: Payload::Values(values.finish()),
             next: at,
             trace: None,
+            hold: None,
         }
     }
 

@@ -336,6 +336,7 @@ pub(super) mod tests {
             payload: Payload::Values(BinaryArray::from_iter_values(vec![b"x"; rows])),
             next: 100 + rows as i64,
             trace: None,
+            hold: None,
         }
     }
 

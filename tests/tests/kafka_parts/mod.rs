@@ -330,6 +330,7 @@ pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>, originals: BinaryArray) -> B
         payload: Payload::Values(originals),
         next: len as i64,
         trace: None,
+        hold: None,
     };
     Batch::new(records, Origins::whole(Arc::new(origin)))
 }

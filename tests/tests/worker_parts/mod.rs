@@ -7,6 +7,7 @@ mod group;
 mod job;
 mod letters;
 mod membership;
+mod memory;
 mod offsets;
 mod outage;
 mod probes;
@@ -118,6 +119,10 @@ impl Worker {
 
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {

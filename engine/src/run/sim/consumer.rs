@@ -343,6 +343,7 @@ impl Reader for Records {
             payload: Payload::Values(values),
             next: tap.next,
             trace: None,
+            hold: None,
         }))
     }
 

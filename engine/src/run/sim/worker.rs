@@ -16,6 +16,7 @@ use super::setup::Breakage;
 use super::world::World;
 use super::writer::Writer;
 use crate::batch::{Batch, Payload};
+use crate::budget::Budget;
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::codec::{BadRow, Decoded, Decoder};
@@ -325,6 +326,7 @@ impl<'a> Wiring<'a> {
                 signals: Arc::clone(&self.signals),
                 events: self.tell.clone(),
                 stats: Arc::clone(&stats),
+                budget: Budget::new(None, Arc::clone(&stats)),
                 sampler: None,
                 positions: Positions::new(),
                 injected: Epoch(0),

@@ -19,11 +19,11 @@ use serde::Deserialize;
 
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemClock};
-use crate::codec::{Format, Problem};
+use crate::codec::{Format, Layout, Problem};
 use crate::config::spec::{Period, Size};
 use crate::error::{Code, Error, Result};
 use crate::sink::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
-use crate::units::{Epoch, FILE_BYTES};
+use crate::units::{Epoch, FILE_BYTES, PARQUET_GROUP_BYTES, WRITE_BUFFER_BYTES};
 use part::Part;
 
 /// Rows in files of a folder.
@@ -135,6 +135,15 @@ fn plain(text: &str) -> String {
 impl Prepared for Ready {
     fn describe(&self) -> String {
         format!("file {}/{}.*.{}", self.folder.display(), self.prefix, self.format.extension())
+    }
+
+    fn gathers(&self) -> usize {
+        // A group is encoded while the columns that it is made of are still there.
+        if self.format.layout() == Layout::Container {
+            2 * PARQUET_GROUP_BYTES
+        } else {
+            2 * WRITE_BUFFER_BYTES
+        }
     }
 
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
@@ -356,6 +365,7 @@ mod tests {
             payload: Payload::Values(values),
             next: lines.len() as i64,
             trace: None,
+            hold: None,
         }));
         Batch::new(records, origins)
     }

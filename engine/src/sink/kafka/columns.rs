@@ -94,6 +94,12 @@ impl Parts {
         self.headers.is_none() && self.timestamp.is_none()
     }
 
+    /// Bytes of keys and headers.
+    pub(super) fn bytes(&self) -> usize {
+        let keys = self.key.as_ref().map_or(0, Array::get_array_memory_size);
+        keys + self.headers.as_ref().map_or(0, Array::get_array_memory_size)
+    }
+
     pub(super) fn key(&self, row: usize) -> Option<&[u8]> {
         self.key.as_ref().filter(|k| k.is_valid(row)).map(|k| k.value(row))
     }

@@ -8,6 +8,7 @@
 use std::ffi::{CString, c_int};
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::error::RDKafkaErrorCode;
@@ -31,6 +32,14 @@ pub(super) struct Record<'a> {
     pub(super) value: Option<&'a [u8]>,
     /// Comes back with the delivery report.
     pub(super) opaque: usize,
+}
+
+/// Has a client send what it holds without waiting for company (`linger.ms`); returns when all of it is reported, or
+/// after `wait`. rdkafka's own `flush` asks for it for no time at all, which brokers' threads may not notice.
+pub(super) fn send_now<C: ProducerContext + 'static>(producer: &BaseProducer<C>, wait: Duration) {
+    let wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the client is alive as `producer` is. Reports are events here, so this call takes none.
+    let _ = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), wait) };
 }
 
 impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> Topic<C> {

@@ -28,7 +28,7 @@ use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::sink::{Prepare, Refused, Sink};
 use crate::trace::Writes;
-use crate::units::{Epoch, KAFKA_BLOCK};
+use crate::units::{Epoch, KAFKA_BLOCK, KAFKA_RECORD_BYTES, KAFKA_SEND_NOW};
 
 /// A batch whose reports are not all in.
 struct Sent {
@@ -174,13 +174,15 @@ impl KafkaSink {
     /// Encodes a batch and opens it in the ledger.
     fn begin(&mut self, batch: &Batch) -> Result<()> {
         assert!(batch.len() <= BATCH_ROWS_MAX, "a batch of {} rows", batch.len());
-        let pruned = self.ledger.prune();
-        self.state.sent.drain(..pruned);
+        self.prune();
         let parts = self.columns.split(&batch.records)?;
         let values = self.encoder.encode(&parts.value)?;
         assert_eq!(values.len(), batch.len(), "an encoder gives one value a row");
         let number = self.ledger.open();
         let origins = batch.origins.clone();
+        // Ours, and the client's copies.
+        let made = values.get_array_memory_size() + parts.bytes();
+        origins.charge(2 * made + batch.len() * KAFKA_RECORD_BYTES);
         let writes = self.traced.then(|| Writes::begin(&origins, &self.name, &self.topic)).flatten();
         let (done, apart, apart_done) = (0, Vec::new(), 0);
         let mut sent = Sent { origins, parts, values, writes, number, done, apart, apart_done };
@@ -190,6 +192,12 @@ impl KafkaSink {
         self.state.sent.push_back(sent);
         self.state.partial = true;
         Ok(())
+    }
+
+    /// Forgets the batches whose reports are all in.
+    fn prune(&mut self) {
+        let pruned = self.ledger.prune();
+        self.state.sent.drain(..pruned);
     }
 
     fn client(&self) -> Result<&Client> {
@@ -392,6 +400,10 @@ impl KafkaSink {
 
     /// Waits for reports and sends failed records again, until nothing is left; `false` when time is up.
     fn deliver(&mut self, deadline: Duration) -> Result<bool> {
+        if !self.ledger.settle(Duration::ZERO) {
+            // An epoch waits for these: they need no company.
+            ffi::send_now(&self.client()?.producer.client, KAFKA_SEND_NOW);
+        }
         loop {
             if !self.ledger.settle(deadline.saturating_sub(self.clock.now())) {
                 return Ok(false);
@@ -442,14 +454,25 @@ impl Sink for KafkaSink {
         Ok(())
     }
 
+    fn holds(&self) -> bool {
+        !self.state.sent.is_empty()
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        // What is to be given again is found by the number of its batch.
+        if !self.state.partial && self.state.alone.is_empty() {
+            self.prune();
+        }
+        Ok(())
+    }
+
     fn prepare(&mut self, _: Epoch, refused: &mut Vec<Refused>) -> Result<Prepare> {
         assert!(!self.state.partial, "a batch was taken in part and not given again");
         let deadline = self.clock.now() + KAFKA_BLOCK;
         if !self.deliver(deadline)? {
             return Err(self.not_yet("has not confirmed every record yet"));
         }
-        let pruned = self.ledger.prune();
-        self.state.sent.drain(..pruned);
+        self.prune();
         assert!(self.state.sent.is_empty(), "everything was delivered or refused");
         refused.append(&mut self.state.refused);
         let State { rows, bytes, .. } = self.state;

@@ -213,6 +213,7 @@ impl Lane {
             payload,
             next: current.next,
             trace: None,
+            hold: None,
         }))
     }
 }

@@ -14,13 +14,14 @@ use super::lane::lock;
 use super::protocol::Protocol;
 use super::shared::Shared;
 use crate::clock::{Clock, SystemClock};
+use crate::config::spec::Size;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{self, Cluster, Voice};
 use crate::source::Runtime;
 use crate::units::{
-    KAFKA_PATTERN_PARTITIONS, KAFKA_PATTERN_REFRESH_MS, KAFKA_POLL_INTERVAL, KAFKA_PREFETCH_BYTES,
-    KAFKA_PREFETCH_PARTITION_BYTES_MIN, KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS,
-    KAFKA_TWIN,
+    KAFKA_FETCH_PARTITION_BYTES, KAFKA_FETCH_PARTITION_BYTES_MIN, KAFKA_PATTERN_PARTITIONS,
+    KAFKA_PATTERN_REFRESH_MS, KAFKA_POLL_INTERVAL, KAFKA_PREFETCH_BYTES, KAFKA_PREFETCH_PARTITION_BYTES_MIN,
+    KAFKA_PREFETCH_PARTITION_RECORDS_MIN, KAFKA_PREFETCH_RECORDS, KAFKA_RECORD_BYTES, KAFKA_TWIN,
 };
 
 /// The consumers of a worker, one a cluster.
@@ -30,11 +31,13 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Those of the sources that read from these clusters, each named once for each source. The error names the
-    /// properties on which the sources of one cluster do not agree.
+    /// Those of the sources that read from these clusters, each named once for each source; `memory` is what one may
+    /// take for what it has fetched ahead, in bytes. The error names the properties on which the sources of one cluster
+    /// do not agree.
     pub fn new<'a>(
         pipeline: &str,
         clusters: impl IntoIterator<Item = &'a Cluster>,
+        memory: Option<u64>,
     ) -> Result<Self, Vec<String>> {
         let mut by_brokers: Vec<Vec<&Cluster>> = Vec::new();
         for cluster in clusters {
@@ -47,7 +50,7 @@ impl Consumers {
         for clusters in by_brokers {
             let expected = clusters.len();
             if let Some(cluster) = Cluster::merge(clusters)? {
-                all.push(Arc::new(Client::new(pipeline, cluster, expected)));
+                all.push(Arc::new(Client::new(pipeline, cluster, expected, memory)));
             }
         }
         Ok(Self { all })
@@ -56,7 +59,7 @@ impl Consumers {
     /// The one of a cluster; one of its own where a source is opened alone.
     pub(super) fn of(&self, pipeline: &str, cluster: &Cluster) -> Arc<Client> {
         let known = self.all.iter().find(|client| client.cluster.brokers() == cluster.brokers());
-        known.map_or_else(|| Arc::new(Client::new(pipeline, cluster.clone(), 1)), Arc::clone)
+        known.map_or_else(|| Arc::new(Client::new(pipeline, cluster.clone(), 1, None)), Arc::clone)
     }
 }
 
@@ -66,8 +69,50 @@ pub(super) struct Client {
     cluster: Cluster,
     /// Sources that it will read for.
     expected: usize,
+    memory: Option<u64>,
     state: Mutex<State>,
     clock: SystemClock,
+}
+
+/// What is fetched ahead of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ahead {
+    /// Bytes; while there are fewer, and fewer records than these, the next ones are fetched.
+    bytes: u64,
+    records: u64,
+    /// Bytes that a fetch brings, beyond them.
+    fetch: u64,
+}
+
+/// Of a consumer's memory so many eighths are what a fetch may add, queued bytes, and queued records of
+/// [`AHEAD_RECORD_BYTES`] with their objects. Large records are bounded by their bytes and small ones by their number, so
+/// that the eighths of both may overlap: a test goes through the sizes.
+const AHEAD: [u64; 3] = [1, 4, 3];
+/// Smaller records than this take more than their share, by their objects in what a fetch adds.
+const AHEAD_RECORD_BYTES: u64 = 128;
+
+impl Ahead {
+    /// Where nobody gave a number.
+    fn usual(partitions: u64) -> Self {
+        Self {
+            bytes: (KAFKA_PREFETCH_BYTES as u64 / partitions).max(KAFKA_PREFETCH_PARTITION_BYTES_MIN as u64),
+            records: (KAFKA_PREFETCH_RECORDS as u64 / partitions)
+                .max(KAFKA_PREFETCH_PARTITION_RECORDS_MIN as u64),
+            fetch: KAFKA_FETCH_PARTITION_BYTES,
+        }
+    }
+
+    /// Within this much memory of all partitions together.
+    fn within(memory: u64, partitions: u64) -> Self {
+        let [fetch, bytes, records] = AHEAD.map(|eighths| memory / 8 * eighths / partitions);
+        let records = records / (AHEAD_RECORD_BYTES + KAFKA_RECORD_BYTES as u64);
+        let least = KAFKA_FETCH_PARTITION_BYTES_MIN;
+        Self {
+            bytes: bytes.max(least),
+            records: records.max(1),
+            fetch: fetch.clamp(least, KAFKA_FETCH_PARTITION_BYTES),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -82,11 +127,12 @@ struct State {
 }
 
 impl Client {
-    fn new(pipeline: &str, cluster: Cluster, expected: usize) -> Self {
+    fn new(pipeline: &str, cluster: Cluster, expected: usize, memory: Option<u64>) -> Self {
         Self {
             pipeline: pipeline.to_owned(),
             cluster,
             expected,
+            memory,
             state: Mutex::default(),
             clock: SystemClock::default(),
         }
@@ -176,9 +222,19 @@ impl Client {
         let partitions: usize = known.filter_map(|count| usize::try_from(*count).ok()).sum();
         let patterns = sources.iter().any(|source| source.topics.has_patterns());
         let partitions = partitions.max(if patterns { KAFKA_PATTERN_PARTITIONS } else { 1 });
-        let kbytes = (KAFKA_PREFETCH_BYTES / partitions).max(KAFKA_PREFETCH_PARTITION_BYTES_MIN) / 1024;
-        let records = (KAFKA_PREFETCH_RECORDS / partitions).max(KAFKA_PREFETCH_PARTITION_RECORDS_MIN);
-        let (kbytes, records) = (kbytes.to_string(), records.to_string());
+        let Ahead { bytes, records, fetch } = match self.memory {
+            Some(memory) => Ahead::within(memory, partitions as u64),
+            None => Ahead::usual(partitions as u64),
+        };
+        let least = partitions as u64 * KAFKA_FETCH_PARTITION_BYTES_MIN * 8;
+        if self.memory.is_some_and(|memory| memory < least) {
+            let least = Size(least);
+            tracing::warn!(
+                partitions,
+                "what is fetched ahead may take {least}, which is above its part of `memory`"
+            );
+        }
+        let (kbytes, records, fetch) = ((bytes / 1024).to_string(), records.to_string(), fetch.to_string());
         let mut defaults = vec![
             ("group.id", self.pipeline.as_str()),
             ("enable.auto.commit", "false"),
@@ -191,6 +247,7 @@ impl Client {
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", &kbytes),
             ("queued.min.messages", &records),
+            ("fetch.message.max.bytes", &fetch),
         ];
         // Also how long brokers let a rebalance wait for members that are dead. It must not be below the session's time.
         let session = self.cluster.number("session.timeout.ms").map(Duration::from_millis);
@@ -206,5 +263,33 @@ impl Client {
             defaults.push(("topic.blacklist", "^__"));
         }
         self.cluster.config(&defaults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_ahead_is_divided_among_the_partitions() {
+        let usual = Ahead { bytes: 16 << 20, records: 16_000, fetch: 1 << 20 };
+        assert_eq!(Ahead::usual(4), usual);
+        let (memory, object) = (32 << 20, KAFKA_RECORD_BYTES as u64);
+        for (partitions, size) in (1..=100).flat_map(|n| (7..20).map(move |bits| (n, (1 << bits) + n))) {
+            let Ahead { bytes, records, fetch } = Ahead::within(memory, partitions);
+            // Queued while the last fetch is on its way, and what that brings.
+            let queued = (bytes / size).min(records) + fetch / size;
+            let most = partitions * queued * (size + object);
+            assert!(
+                most <= memory,
+                "{most} of {memory} for {partitions} partitions of records of {size} bytes"
+            );
+            let fits = partitions * size * 64 <= memory;
+            assert!(
+                !fits || most >= memory / 4,
+                "{most} of {memory} for {partitions} partitions of records of {size} bytes"
+            );
+        }
+        assert_eq!(Ahead::within(1 << 20, 1_000), Ahead { bytes: 16 << 10, records: 1, fetch: 16 << 10 });
     }
 }

@@ -9,6 +9,9 @@ use super::ffi::Record;
 use crate::batch::{Headers, Payload, SourceBatch};
 use crate::source::Room;
 
+/// What a record takes beside its bytes: its offset, its timestamp, and where its key, value and headers end.
+const ROW_BYTES: usize = 32;
+
 /// Columns being filled.
 #[derive(Default)]
 pub(super) struct Gather {
@@ -28,6 +31,11 @@ pub(super) struct Gather {
 impl Gather {
     pub(super) fn is_empty(&self) -> bool {
         self.offsets.is_empty()
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn held(&self) -> usize {
+        self.bytes + self.offsets.len() * ROW_BYTES
     }
 
     /// When the first record came.
@@ -100,6 +108,7 @@ impl Gather {
             payload: Payload::Values(done.values.finish()),
             next,
             trace: None,
+            hold: None,
         }
     }
 }

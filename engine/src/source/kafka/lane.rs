@@ -230,6 +230,9 @@ pub(super) struct KafkaReader {
     pub(super) pace: Pace,
 }
 
+/// A lane of many partitions waits for none of them to be full once it has gathered so many batches' bytes of all.
+const GATHERED_ROOMS: usize = 2;
+
 /// What one look at all partitions found.
 #[expect(
     clippy::large_enum_variant,
@@ -249,10 +252,13 @@ impl KafkaReader {
         let now = self.shared.clock.now();
         let mut due = None;
         let count = list.len();
+        let mut gathered: usize = list.iter().map(|tap| tap.gather.held()).sum();
         for step in 0..count {
             let at = (*turn + step) % count;
             let tap = &mut list[at];
+            gathered -= tap.gather.held();
             tap.fill(&self.room, now, &self.shared.jumps)?;
+            gathered += tap.gather.held();
             if tap.gather.is_empty() {
                 if tap.outside {
                     self.shared.jumps.ask(&tap.partition);
@@ -263,7 +269,8 @@ impl KafkaReader {
                 continue;
             }
             let ready = self.pace.due(tap.gather.since(), &self.room);
-            let soon = tap.queue.holds() || tap.is_at_target() || tap.outside;
+            let much = gathered >= GATHERED_ROOMS * self.room.bytes;
+            let soon = tap.queue.holds() || tap.is_at_target() || tap.outside || much;
             if tap.gather.is_full(&self.room) || now >= ready || soon {
                 *turn = at + 1;
                 tap.handed = tap.next;
