@@ -56,7 +56,33 @@ pub struct Headers {
     pub values: BinaryArray,
 }
 
+/// Bytes of the part of its buffers that an array shows: of several that share a block (a batch of Arrow IPC, slices)
+/// each counts its own.
+fn shown(array: &dyn Array) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+/// Bytes of the columns of a batch, without what they share with others.
+pub fn bytes_of(records: &RecordBatch) -> usize {
+    records.columns().iter().map(|column| shown(column)).sum()
+}
+
 impl SourceBatch {
+    /// Bytes that reading it took, for its account. Rows that were columns already are not counted again as such.
+    pub fn taken(&self) -> usize {
+        let payload = match &self.payload {
+            Payload::Values(values) => shown(values),
+            Payload::Rows(_) => 0,
+        };
+        let headers = self
+            .headers
+            .as_ref()
+            .map_or(0, |h| shown(&h.names) + shown(&h.values) + h.offsets.len() * size_of::<i32>());
+        let times = self.timestamps.as_ref().map_or(0, |times| times.len());
+        let numbers = (self.offsets.len() + times) * size_of::<i64>();
+        payload + self.keys.as_ref().map_or(0, |keys| shown(keys)) + headers + numbers
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.offsets.len()

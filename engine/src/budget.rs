@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::metrics;
 
 /// What one lane of one source may have under way.
@@ -18,13 +19,15 @@ pub struct Budget {
     waiting: Mutex<()>,
     freed: Condvar,
     stats: Arc<metrics::Source>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Budget {
     /// At most this many bytes; what comes of the last batch that found room may exceed it.
-    pub fn new(limit: Option<u64>, stats: Arc<metrics::Source>) -> Arc<Self> {
+    pub fn new(limit: Option<u64>, stats: &Arc<metrics::Source>, clock: &Arc<dyn Clock>) -> Arc<Self> {
         let (used, waiting, freed) = (AtomicU64::new(0), Mutex::new(()), Condvar::new());
-        Arc::new(Self { limit: limit.unwrap_or(u64::MAX), used, waiting, freed, stats })
+        let (limit, stats, clock) = (limit.unwrap_or(u64::MAX), Arc::clone(stats), Arc::clone(clock));
+        Arc::new(Self { limit, used, waiting, freed, stats, clock })
     }
 
     /// Whether another batch may be read now.
@@ -34,8 +37,11 @@ impl Budget {
 
     /// Waits until another batch may be read, at most `wait`.
     pub fn wait(&self, wait: Duration) {
+        let began = self.clock.now();
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = self.freed.wait_timeout_while(waiting, wait, |()| !self.has_room());
+        let waited = self.clock.now().saturating_sub(began);
+        self.stats.memory_wait_ns.add(waited.as_nanos() as u64);
     }
 
     /// An account that is empty.
@@ -68,7 +74,7 @@ impl std::fmt::Debug for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let Budget { limit, used, waiting, freed, stats } = &*self.budget;
+        let Budget { limit, used, waiting, freed, stats, .. } = &*self.budget;
         let bytes = *self.bytes.get_mut();
         stats.in_flight.sub(bytes);
         let before = used.fetch_sub(bytes, Ordering::AcqRel);
@@ -83,13 +89,18 @@ impl Drop for Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, SystemClock};
+    use crate::clock::SystemClock;
     use crate::metrics::Meter;
+
+    fn budget(limit: Option<u64>) -> (Arc<Budget>, Arc<metrics::Source>) {
+        let stats = Meter::new("p").source("in");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        (Budget::new(limit, &stats, &clock), stats)
+    }
 
     #[test]
     fn what_a_batch_took_is_given_back_when_it_is_dropped() {
-        let stats = Meter::new("p").source("in");
-        let budget = Budget::new(Some(100), Arc::clone(&stats));
+        let (budget, stats) = budget(Some(100));
         let (first, second) = (budget.hold(), budget.hold());
         first.add(60);
         assert!(budget.has_room());
@@ -105,11 +116,12 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_room_is_woken_when_there_is_some() {
-        let budget = Budget::new(Some(10), Meter::new("p").source("in"));
+        let (budget, stats) = budget(Some(10));
         let hold = budget.hold();
         hold.add(10);
         budget.wait(Duration::from_millis(1));
         assert!(!budget.has_room(), "it waits no longer than it was told");
+        assert!(stats.memory_wait_ns.get() > 500_000, "and that is counted");
         let waiting = Arc::clone(&budget);
         let clock = SystemClock::default();
         let started = clock.now();
@@ -122,8 +134,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_always_room() {
-        let stats = Meter::new("p").source("in");
-        let budget = Budget::new(None, Arc::clone(&stats));
+        let (budget, stats) = budget(None);
         let hold = budget.hold();
         hold.add(usize::MAX / 2);
         assert!(budget.has_room());

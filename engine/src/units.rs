@@ -245,8 +245,8 @@ pub const KAFKA_CONNECT_ASKS: usize = 50;
 /// See [`KAFKA_CONNECT_ASKS`].
 pub const KAFKA_CONNECT_ASK: Duration = Duration::from_millis(20);
 
-/// At the end of an epoch a producer is told for so long not to wait for more records (`linger.ms`).
-pub const KAFKA_SEND_NOW: Duration = Duration::from_millis(5);
+/// At the end of an epoch a producer is told for so many milliseconds not to wait for more records (`linger.ms`).
+pub const KAFKA_SEND_NOW: usize = 5;
 
 /// Records that a worker's producer holds.
 pub const KAFKA_QUEUE_RECORDS: usize = 200_000;

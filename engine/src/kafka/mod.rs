@@ -89,7 +89,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("transactional.id", "transactional ids belong to the engine"),
 ];
 
-/// Properties with defaults of ours that librdkafka knows by a second name.
+/// Properties with defaults of ours, and the second name by which librdkafka knows them.
 const SECOND_NAMES: &[(&str, &str)] =
     &[("fetch.message.max.bytes", "max.partition.fetch.bytes"), ("linger.ms", "queue.buffering.max.ms")];
 
@@ -157,7 +157,13 @@ impl Cluster {
             }
             match check_property(name, &value.to_string()) {
                 Ok(()) => {
-                    kept.insert(name.clone(), value.to_string());
+                    let first =
+                        SECOND_NAMES.iter().find(|(_, second)| second == name).map(|(first, _)| *first);
+                    if let Some(first) = first.filter(|first| properties.contains_key(*first)) {
+                        let message = format!("`{name}` and `{first}` are one property");
+                        problems.push(Problem::new(Code::P009, format!("/properties/{name}"), message));
+                    }
+                    kept.insert(first.unwrap_or(name).to_owned(), value.to_string());
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -227,11 +233,7 @@ impl Cluster {
         let mut config = ClientConfig::new();
         config.set("client.id", CLIENT).set("bootstrap.servers", &self.brokers);
         for (name, value) in defaults {
-            let second = SECOND_NAMES.iter().find(|(first, _)| first == name).map(|(_, second)| *second);
-            // Both would be set, in any order.
-            if second.is_none_or(|second| self.text(second).is_none()) {
-                config.set(*name, *value);
-            }
+            config.set(*name, *value);
         }
         for (name, value) in &self.properties {
             config.set(name, value);
@@ -493,15 +495,11 @@ mod tests {
         let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
         assert_eq!(pointers, ["/properties/no.such", "/properties/socket.timeout.ms"]);
         assert_eq!(cluster.config(&[("linger.ms", "1")]).get("linger.ms"), Some("7"));
-        let second = Cluster::new("a:1", &properties(r#"{"queue.buffering.max.ms":7}"#), &mut Vec::new());
-        let config = second.config(&[("linger.ms", "1"), ("fetch.message.max.bytes", "2")]);
-        let of = |name| config.get(name);
-        assert_eq!(
-            (of("linger.ms"), of("queue.buffering.max.ms")),
-            (None, Some("7")),
-            "one property, two names"
-        );
-        assert_eq!(of("fetch.message.max.bytes"), Some("2"));
+        let second = Cluster::new("a:1", &properties(r#"{"queue.buffering.max.ms":7}"#), &mut problems);
+        assert_eq!(second.config(&[("linger.ms", "1")]).get("linger.ms"), Some("7"), "its second name");
+        let both = properties(r#"{"queue.buffering.max.ms":7,"linger.ms":8}"#);
+        let _ = Cluster::new("a:1", &both, &mut problems);
+        assert_eq!(problems.last().unwrap().pointer, "/properties/queue.buffering.max.ms");
         let _ = Cluster::new(" , ", &Properties::new(), &mut problems);
         assert_eq!(problems.last().unwrap().pointer, "/brokers");
     }

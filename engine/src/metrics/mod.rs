@@ -252,7 +252,7 @@ group! {
     Source {
         Counter {
             read SourceRead, bytes SourceReadBytes, decoded SourceDecoded, dead_lettered SourceDeadLettered,
-            skipped SourceSkipped, retries SourceRetries,
+            skipped SourceSkipped, retries SourceRetries, memory_wait_ns SourceMemoryWait,
         }
         Gauge { event_time_ms SourceEventTime, in_flight SourceInFlight }
         Histogram { batch_rows SourceBatchRows }

@@ -98,6 +98,7 @@ pub fn plan<B: Ports>(
         room: Room {
             rows: draft.batch.rows.unwrap_or(units::BATCH_ROWS),
             bytes: draft.batch.bytes.map_or(units::BATCH_BYTES, bytes),
+            lane_bytes: usize::MAX,
             age: period(draft.batch.age, units::BATCH_AGE),
             // Whoever gives an age wants batches of that age.
             eager: draft.batch.age.is_none(),
@@ -110,7 +111,7 @@ pub fn plan<B: Ports>(
     if let Some(memory) = draft.memory {
         let division = Division::new(&plan, memory.0).map_err(|problem| vec![problem])?;
         plan.warnings.extend(warnings::batch(draft, &division));
-        plan.room.bytes = plan.room.bytes.min(division.batch);
+        plan.room = division.room(plan.room);
         plan.memory = Some(division);
     }
     let torn = sources::together(&plan.sources);

@@ -7,7 +7,8 @@ use super::{DeadLetters, Plan, Ports};
 use crate::codec::Problem;
 use crate::config::spec::{Guarantee, Size};
 use crate::error::Code;
-use crate::units::{MEMORY_LANE_MIN, MEMORY_PRODUCER, MEMORY_PROGRAM};
+use crate::source::Room;
+use crate::units::{KAFKA_RECORD_BYTES, MEMORY_LANE_MIN, MEMORY_PRODUCER, MEMORY_PROGRAM};
 
 /// The part of what is left that goes to what is fetched ahead: an n-th.
 const FETCHED: u64 = 3;
@@ -16,6 +17,8 @@ const FETCHED: u64 = 3;
 const UNDER_WAY: u64 = 5;
 /// Of a lane's part an n-th is a batch at most: it is gathered, decoded, transformed, encoded, and copied to a client.
 const BATCH: u64 = 32;
+/// And what clients add to its rows is an n-th at most: rows may be of a few bytes.
+const ROWS: u64 = 8;
 
 /// How `memory` is divided, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Division {
     pub lane: u64,
     /// Bytes of a batch at most.
     pub batch: usize,
+    /// Rows of a batch at most.
+    pub rows: usize,
 }
 
 impl Division {
@@ -91,7 +96,15 @@ impl Division {
             under_way,
             lane: part / 8 * UNDER_WAY,
             batch: usize::try_from(part / BATCH).unwrap_or(usize::MAX),
+            rows: usize::try_from(part / ROWS / KAFKA_RECORD_BYTES as u64 / writes.max(1))
+                .unwrap_or(usize::MAX),
         })
+    }
+
+    /// The bounds of a batch within these.
+    pub(super) fn room(&self, room: Room) -> Room {
+        let bytes = room.bytes.min(self.batch);
+        Room { rows: room.rows.min(self.rows), bytes, lane_bytes: bytes.saturating_mul(2), ..room }
     }
 }
 

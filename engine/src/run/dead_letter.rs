@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::gate::Entry;
 use super::scribe::Scribe;
-use super::sink::{Turn, VOID_WAIT};
+use super::sink::{HOLDING, Turn, VOID_WAIT};
 use super::{Event, Halt, Signals, Turned, turn_until_end};
-use crate::batch::{Batch, Failure};
+use crate::batch::{Batch, Failure, bytes_of};
 use crate::channel::{self, Inputs};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
@@ -71,6 +71,10 @@ impl Node {
         if let Some(work) = self.work.take() {
             return self.attempt(work);
         }
+        let wait = match &self.writer {
+            Writer::Kafka(sink) if sink.holds() => wait.min(HOLDING),
+            _ => wait,
+        };
         match self.inputs.next(wait)? {
             channel::Event::Data(_, failures) => return self.write(&failures),
             channel::Event::Idle => {
@@ -112,7 +116,7 @@ impl Node {
             return Ok(Turned::On);
         }
         let letters = self.scribe.records(failures, now)?;
-        letters.origins.charge(letters.records.get_array_memory_size());
+        letters.origins.charge(bytes_of(&letters.records));
         let what = What::Write(letters);
         self.attempt(Work { what, paused: 0, void: false })
     }

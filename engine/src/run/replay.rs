@@ -292,7 +292,8 @@ mod tests {
             letter("a", 1, 2, Some(b"")),
             letter("b", 1, 3, Some(b"y")),
         ];
-        let room = Room { rows: 100, bytes: 1 << 20, age: Duration::ZERO, eager: false };
+        let room =
+            Room { rows: 100, bytes: 1 << 20, lane_bytes: usize::MAX, age: Duration::ZERO, eager: false };
         let mut attempts = Attempts::default();
         let found = batches(&"in".into(), &letters, None, room, &mut attempts).unwrap();
         let shape: Vec<(&str, i32, &[i64], i64)> =

@@ -87,7 +87,7 @@ pub(super) struct Pending {
 /// Serve the sink's callbacks at least this often.
 const IDLE: Duration = Duration::from_millis(100);
 /// And this often while it holds batches that are on their way: about as long as a record waits for company.
-const HOLDING: Duration = Duration::from_millis(5);
+pub(super) const HOLDING: Duration = Duration::from_millis(5);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A hiccup is not worth a line; half a second of failing is.

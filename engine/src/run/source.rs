@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::decode::Decode;
 use super::{Event, Halt, Signals, Turned, turn_until_end};
-use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch};
+use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch, bytes_of};
 use crate::budget::Budget;
 use crate::channel::{Message, Sender};
 use crate::codec::BadRow;
@@ -79,9 +79,7 @@ impl Lane {
         }
         if !self.budget.has_room() {
             // Barriers go on meanwhile: what is under way may need one to come to its end.
-            if self.pulse.get().0 != Doing::Blocked {
-                self.pulse.now(Doing::Blocked);
-            }
+            self.pulse.retrying(&"its part of `memory` is under way, and is given back as sinks deliver");
             self.budget.wait(wait);
             return Ok(Turned::Idle);
         }
@@ -90,7 +88,7 @@ impl Lane {
                 self.pulse.now(Doing::Working);
                 batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
                 let hold = self.budget.hold();
-                hold.add(batch.bytes());
+                hold.add(batch.taken());
                 batch.hold = Some(hold);
                 self.batch(Arc::new(batch))?;
             }
@@ -133,7 +131,7 @@ impl Lane {
             self.stats.event_time_ms.raise(u64::try_from(*last).unwrap_or(0));
         }
         let (rows, bad) = self.decode.decode(&batch)?;
-        rows.origins.charge(rows.records.get_array_memory_size());
+        rows.origins.charge(bytes_of(&rows.records));
         self.stats.decoded.add(rows.len() as u64);
         if !bad.is_empty() {
             self.bad_rows(&batch, bad)?;

@@ -9,7 +9,7 @@ use arrow::array::BooleanBufferBuilder;
 use super::breaker::{Breaker, Change};
 use super::search::Search;
 use super::{Halt, Signals};
-use crate::batch::{Batch, Failure, FailureKind, Origin, Selection};
+use crate::batch::{Batch, Failure, FailureKind, Origin, Selection, bytes_of};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
 use crate::config::spec::OnFailure;
@@ -196,6 +196,8 @@ impl Lane {
         let span = BatchSpan::begin(&batch.origins, &self.name);
         let begin = self.clock.now();
         let result = instance.process_within(time, &batch.records);
+        // An instance that has nothing to do keeps no batch.
+        instance.about(None);
         if let Some(span) = span {
             span.end(result.as_ref().err().map(|failure| (failure.kind.as_str(), &*failure.message)));
         }
@@ -278,7 +280,7 @@ impl Lane {
                 continue;
             }
             self.stats.rows_out.add(rows.len() as u64);
-            rows.origins.charge(rows.records.get_array_memory_size());
+            rows.origins.charge(bytes_of(&rows.records));
             if let Some((last, others)) = self.outputs[emission.port].split_last() {
                 for output in others {
                     output.send(generation, Message::Data(rows.clone()))?;

@@ -369,7 +369,8 @@ impl Wiring {
             pulse: Arc::clone(&pulse),
             budget: Budget::new(
                 plan.memory.map(|memory| memory.lane),
-                Arc::clone(&self.stats.sources[index].1),
+                &self.stats.sources[index].1,
+                &self.clock,
             ),
             sampler: self.sampler(plan, node),
             positions: Positions::new(),

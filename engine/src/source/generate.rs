@@ -325,7 +325,13 @@ mod tests {
         let schema = Arc::new(arrow::datatypes::Schema::empty());
         let generate = Generate { options: options.clone(), name: Arc::from("g"), schema };
         let partitions = (0..options.partitions).map(|n| generate.partition(n, &Positions::new())).collect();
-        let room = Room { rows: room_rows, bytes: 1 << 20, age: Duration::from_millis(1), eager: false };
+        let room = Room {
+            rows: room_rows,
+            bytes: 1 << 20,
+            lane_bytes: usize::MAX,
+            age: Duration::from_millis(1),
+            eager: false,
+        };
         let clock = Arc::new(SystemClock::default());
         Lane { options: options.clone(), name: Arc::from("g"), partitions, room, clock, turn: 0 }
     }

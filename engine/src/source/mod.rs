@@ -121,6 +121,8 @@ pub struct Room {
     pub rows: usize,
     /// Bytes of keys, values and headers; a single larger record still passes.
     pub bytes: usize,
+    /// Bytes that all partitions of a lane may gather together before batches that are not full are handed over.
+    pub lane_bytes: usize,
     /// Age: a batch is handed over when its first record has waited this long at the latest.
     pub age: Duration,
     /// Whether a lane that has little else to do hands it over sooner.

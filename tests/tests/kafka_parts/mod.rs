@@ -110,7 +110,7 @@ impl Runtime for Fake {
 }
 
 pub(crate) fn room() -> Room {
-    Room { rows: 500, bytes: 1 << 20, age: Duration::from_millis(20), eager: false }
+    Room { rows: 500, bytes: 1 << 20, lane_bytes: usize::MAX, age: Duration::from_millis(20), eager: false }
 }
 
 /// A running source: a thread a lane that sends what it reads, and one that polls the control.

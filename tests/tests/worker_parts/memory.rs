@@ -10,7 +10,7 @@ use super::{LONG, Pipeline, Record, Worker, Writer, committed, patiently, record
 /// Partitions, and records of each: about 2 KB each, several times what the worker may take.
 const PARTITIONS: i32 = 3;
 const RECORDS: i64 = 40_000;
-const MEMORY_MIB: u64 = 160;
+const MEMORY_MIB: u64 = 128;
 
 /// MiB of the most memory that a process has had so far.
 fn peak_mib(worker: &Worker) -> u64 {
@@ -61,23 +61,26 @@ sinks:
     let at = address(&mut worker);
     worker.says("\"partition assigned\"");
     slow.freeze();
-    let in_flight = || values(&at, "pipe_source_in_flight_bytes")[0];
+    let one = |metric: &str| values(&at, metric)[0];
+    let read = || one("pipe_source_read_records_total");
     let mut last = 0.0;
-    patiently(LONG, "its source waits", || {
+    patiently(LONG, "its source waits for memory", || {
         std::thread::sleep(Duration::from_millis(500));
-        let before = std::mem::replace(&mut last, in_flight());
-        last > 0.0 && last == before
+        let before = std::mem::replace(&mut last, read());
+        last > 0.0 && last == before && one("pipe_source_memory_wait_seconds_total") > 0.4
     });
-    println!("{last} bytes under way, {} MiB at most of {MEMORY_MIB}", peak_mib(&worker));
+    let (under_way, all) = (one("pipe_source_in_flight_bytes"), i64::from(PARTITIONS) * RECORDS);
+    println!("{last} records read, {under_way} bytes under way, {} MiB of {MEMORY_MIB}", peak_mib(&worker));
+    assert!(last < all as f64 / 2.0, "{last} records read");
     slow.thaw();
     patiently(LONG, "all is committed", || {
         committed(broker, &name, &from, PARTITIONS).values().filter(|&&at| at == RECORDS).count() == 3
     });
+    patiently(LONG, "all memory is given back", || one("pipe_source_in_flight_bytes") == 0.0);
     let peak = peak_mib(&worker);
     println!("{peak} MiB at most of {MEMORY_MIB}");
     assert!(peak <= MEMORY_MIB, "{peak} MiB of {MEMORY_MIB}");
     let end = worker.stop();
-    let all = i64::from(PARTITIONS) * RECORDS;
     assert_eq!(end.count("sources", "in", "read") as i64, all);
     assert_eq!(end.count("sinks", "out", "written") as i64, all);
     assert_eq!(records(&slow, &to).len() as i64, all, "none twice");

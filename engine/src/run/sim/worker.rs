@@ -326,7 +326,7 @@ impl<'a> Wiring<'a> {
                 signals: Arc::clone(&self.signals),
                 events: self.tell.clone(),
                 stats: Arc::clone(&stats),
-                budget: Budget::new(None, Arc::clone(&stats)),
+                budget: Budget::new(None, &stats, &self.clock),
                 sampler: None,
                 positions: Positions::new(),
                 injected: Epoch(0),

@@ -94,6 +94,16 @@ impl Parts {
         self.headers.is_none() && self.timestamp.is_none()
     }
 
+    /// Those of no row.
+    pub(super) fn none() -> Self {
+        Self {
+            key: None,
+            headers: None,
+            timestamp: None,
+            value: RecordBatch::new_empty(Arc::new(Schema::empty())),
+        }
+    }
+
     /// Bytes of keys and headers.
     pub(super) fn bytes(&self) -> usize {
         let keys = self.key.as_ref().map_or(0, Array::get_array_memory_size);

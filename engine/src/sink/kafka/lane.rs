@@ -46,6 +46,13 @@ struct Sent {
 }
 
 impl Sent {
+    /// Drops all that it holds: it was delivered.
+    fn shed(&mut self) {
+        self.origins = Origins::concat(&[]);
+        self.parts = Parts::none();
+        self.values = BinaryArray::new_null(0);
+    }
+
     /// The record's value; `None` is a tombstone.
     fn value(&self, row: usize, tombstones: bool) -> Option<&[u8]> {
         let null = self.values.is_null(row) || (tombstones && self.parts.is_tombstone(row, &self.origins));
@@ -134,6 +141,8 @@ impl Shared {
 pub(super) struct State {
     /// Batches in the order of their numbers, as the ledger has them.
     sent: VecDeque<Sent>,
+    /// Of what a rewind made void, what the client may still hold: their memory is given back when it has reported.
+    forgotten: Vec<Origins>,
     /// The last batch of `sent` was not taken whole yet: `write` will be called with it again.
     partial: bool,
     /// Failed rows that are sent again one at a time, and whether the first is on its way.
@@ -198,6 +207,13 @@ impl KafkaSink {
     fn prune(&mut self) {
         let pruned = self.ledger.prune();
         self.state.sent.drain(..pruned);
+        // Behind one that failed, or is late, they keep their number and nothing else.
+        if !self.state.sent.is_empty() && self.state.alone.is_empty() {
+            self.ledger.whole().into_iter().for_each(|at| self.state.sent[at].shed());
+        }
+        if !self.state.forgotten.is_empty() && !self.ledger.has_forgotten() {
+            self.state.forgotten.clear();
+        }
     }
 
     fn client(&self) -> Result<&Client> {
@@ -400,9 +416,12 @@ impl KafkaSink {
 
     /// Waits for reports and sends failed records again, until nothing is left; `false` when time is up.
     fn deliver(&mut self, deadline: Duration) -> Result<bool> {
-        if !self.ledger.settle(Duration::ZERO) {
+        for _ in 0..KAFKA_SEND_NOW {
+            if self.ledger.settle(Duration::ZERO) {
+                break;
+            }
             // An epoch waits for these: they need no company.
-            ffi::send_now(&self.client()?.producer.client, KAFKA_SEND_NOW);
+            ffi::send_now(&self.client()?.producer.client, Duration::from_millis(1));
         }
         loop {
             if !self.ledger.settle(deadline.saturating_sub(self.clock.now())) {
@@ -455,7 +474,7 @@ impl Sink for KafkaSink {
     }
 
     fn holds(&self) -> bool {
-        !self.state.sent.is_empty()
+        !self.state.sent.is_empty() || !self.state.forgotten.is_empty()
     }
 
     fn idle(&mut self) -> Result<()> {
@@ -484,7 +503,12 @@ impl Sink for KafkaSink {
         // What the reports say of records is worth knowing when they come again; that they failed is known.
         let _ = self.check_reports(None);
         self.ledger.forget();
-        self.state = State::default();
+        let mut old = std::mem::take(&mut self.state);
+        // A transaction that was given up has dropped its records.
+        if matches!(self.writer, Writer::Own(_)) {
+            old.forgotten.extend(old.sent.into_iter().map(|sent| sent.origins));
+            self.state.forgotten = old.forgotten;
+        }
         Ok(())
     }
 

@@ -58,6 +58,8 @@ struct State {
     first: u64,
     entries: VecDeque<Entry>,
     waiting: usize,
+    /// Records of forgotten batches whose report is not in.
+    forgotten: usize,
 }
 
 /// The reports of one lane.
@@ -99,7 +101,10 @@ impl Ledger {
     pub(super) fn report(&self, ticket: Ticket, failure: Option<RDKafkaErrorCode>) {
         let mut state = self.lock();
         let at = (ticket.batch.wrapping_sub(state.first) & BATCH_MASK) as usize;
-        let Some(entry) = state.entries.get_mut(at) else { return };
+        let Some(entry) = state.entries.get_mut(at) else {
+            state.forgotten = state.forgotten.saturating_sub(1);
+            return;
+        };
         entry.waiting -= 1;
         if let Some(code) = failure {
             entry.failed.push((ticket.row, code));
@@ -127,6 +132,18 @@ impl Ledger {
         count
     }
 
+    /// Which of the batches, counted from the front, were delivered whole behind one that was not.
+    pub(super) fn whole(&self) -> Vec<usize> {
+        let state = self.lock();
+        let whole = state.entries.iter().enumerate().filter(|(_, e)| e.waiting == 0 && e.failed.is_empty());
+        whole.map(|(at, _)| at).collect()
+    }
+
+    /// Whether the client may still hold records of forgotten batches.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.lock().forgotten > 0
+    }
+
     /// Takes the failures, batch by batch from the front, in the order of their rows.
     pub(super) fn failures(&self) -> Vec<(u64, usize, RDKafkaErrorCode)> {
         let mut state = self.lock();
@@ -145,7 +162,7 @@ impl Ledger {
         let mut state = self.lock();
         state.first += state.entries.len() as u64;
         state.entries.clear();
-        state.waiting = 0;
+        state.forgotten += std::mem::take(&mut state.waiting);
     }
 }
 
@@ -184,11 +201,16 @@ mod tests {
         let c = ledger.open();
         ledger.expect(c, 1);
         ledger.forget();
-        assert!(ledger.settle(Duration::ZERO));
+        assert!(ledger.settle(Duration::ZERO) && ledger.has_forgotten());
         ledger.report(ticket(c, 0), None);
+        assert!(!ledger.has_forgotten());
         let d = ledger.open();
         ledger.expect(d, 1);
         ledger.report(ticket(c, 0), None);
+        let e = ledger.open();
+        assert_eq!(ledger.whole(), [1], "behind one that waits");
+        ledger.expect(e, 1);
+        assert!(ledger.whole().is_empty());
         assert!(!ledger.settle(Duration::ZERO), "a report of a forgotten batch is not one of its successor");
     }
 }

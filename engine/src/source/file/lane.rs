@@ -412,7 +412,13 @@ mod tests {
         let format: Arc<dyn Format> = Arc::new(Bytes(layout));
         let options = serde_json::json!({ "path": path });
         let settings = Settings { pipeline: "p", name: "in", base, options: &options, format: Some(&format) };
-        let room = Room { rows: 2, bytes: 1 << 20, age: Duration::from_millis(1), eager: false };
+        let room = Room {
+            rows: 2,
+            bytes: 1 << 20,
+            lane_bytes: usize::MAX,
+            age: Duration::from_millis(1),
+            eager: false,
+        };
         let open = Open {
             lanes,
             worker: "w".into(),

@@ -230,9 +230,6 @@ pub(super) struct KafkaReader {
     pub(super) pace: Pace,
 }
 
-/// A lane of many partitions waits for none of them to be full once it has gathered so many batches' bytes of all.
-const GATHERED_ROOMS: usize = 2;
-
 /// What one look at all partitions found.
 #[expect(
     clippy::large_enum_variant,
@@ -269,7 +266,7 @@ impl KafkaReader {
                 continue;
             }
             let ready = self.pace.due(tap.gather.since(), &self.room);
-            let much = gathered >= GATHERED_ROOMS * self.room.bytes;
+            let much = gathered >= self.room.lane_bytes;
             let soon = tap.queue.holds() || tap.is_at_target() || tap.outside || much;
             if tap.gather.is_full(&self.room) || now >= ready || soon {
                 *turn = at + 1;
@@ -385,7 +382,7 @@ mod tests {
     #[test]
     fn an_idle_lane_hands_over_at_once_and_a_busy_one_waits_up_to_the_age() {
         let ms = Duration::from_millis;
-        let eager = Room { rows: 8, bytes: 8, age: ms(50), eager: true };
+        let eager = Room { rows: 8, bytes: 8, lane_bytes: 8, age: ms(50), eager: true };
         let mut pace = Pace::default();
         assert_eq!(pace.due(ms(100), &eager), ms(0), "nothing was handed over yet");
         pace.handed(ms(100));
