@@ -242,6 +242,8 @@ pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);
 
 /// A new producer asks for its topic this often, and waits this long for each answer: for a second, all in all.
 pub const KAFKA_CONNECT_ASKS: usize = 50;
+/// It asks so many times more after the first answer.
+pub const KAFKA_CONNECT_AGAIN: usize = 10;
 /// See [`KAFKA_CONNECT_ASKS`].
 pub const KAFKA_CONNECT_ASK: Duration = Duration::from_millis(20);
 

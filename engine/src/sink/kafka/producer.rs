@@ -14,7 +14,9 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use super::ledger::{Ledger, Ticket};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Cluster, Voice};
-use crate::units::{KAFKA_CONNECT_ASK, KAFKA_CONNECT_ASKS, KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS};
+use crate::units::{
+    KAFKA_CONNECT_AGAIN, KAFKA_CONNECT_ASK, KAFKA_CONNECT_ASKS, KAFKA_QUEUE_BYTES, KAFKA_QUEUE_RECORDS,
+};
 
 /// The producer's context: reports go to the ledger of the lane that wrote the record.
 pub(super) struct Reports {
@@ -59,8 +61,8 @@ pub(super) struct Producer {
 pub(super) enum Purpose<'a> {
     /// One topic. It never gives a record up: each is delivered, or refused by the cluster.
     Topic(&'a str),
-    /// Transactions, with these properties.
-    Transactions(&'a [(&'a str, &'a str)]),
+    /// Transactions, with these properties, and a topic that they write.
+    Transactions(&'a [(&'a str, &'a str)], Option<&'a str>),
 }
 
 /// What a producer holds. librdkafka takes no record that is larger than its queue, not even alone: it would wait for
@@ -90,11 +92,11 @@ impl Producer {
                 config.set("message.timeout.ms", "0");
                 Some(topic.to_owned())
             }
-            Purpose::Transactions(own) => {
+            Purpose::Transactions(own, topic) => {
                 for (name, value) in own {
                     config.set(*name, *value);
                 }
-                None
+                topic.map(str::to_owned)
             }
         };
         let client: BaseProducer<Reports> = config
@@ -105,8 +107,14 @@ impl Producer {
         let (served, ended) = (Arc::clone(&client), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name(format!("{node}-reports")).spawn(move || {
             // An idempotent producer looks for its id half a second after it was made, or when it is told of a topic.
+            // The question for it may be lost with the first connection, which is given up for those to the brokers that
+            // it names: so it is told several times.
             if let Some(topic) = topic {
                 connect(&served, &topic, || ended.load(Ordering::Acquire));
+                for _ in 0..KAFKA_CONNECT_AGAIN {
+                    served.poll(KAFKA_CONNECT_ASK);
+                    let _ = served.client().fetch_metadata(Some(&topic), KAFKA_CONNECT_ASK);
+                }
             }
             while !ended.load(Ordering::Acquire) {
                 served.poll(Duration::from_millis(100));

@@ -179,8 +179,8 @@ impl Transaction {
         let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let millis = timeout.as_millis().to_string();
         let own = [("transactional.id", self.ids[slot].as_str()), ("transaction.timeout.ms", &millis)];
-        let client =
-            Arc::new(Producer::new(&self.cluster, "transaction", Purpose::Transactions(&own), ledgers)?);
+        let purpose = Purpose::Transactions(&own, self.topic.get().map(String::as_str));
+        let client = Arc::new(Producer::new(&self.cluster, "transaction", purpose, ledgers)?);
         let judge = |what: &str, error: &KafkaError| match self.judge(what, error, Duration::MAX) {
             // Nothing is in flight here that could be void.
             stale if stale.is_stale() => Error::passing(Code::X012, stale.message()),
