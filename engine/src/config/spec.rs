@@ -40,8 +40,8 @@ pub struct Spec {
     #[schemars(range(min = 1, max = 256))]
     pub lanes: Option<usize>,
     /// Memory that the worker may take at most (`512MiB`). It is divided among the program, the instances of stages, what
-    /// is fetched ahead and what is under way; sources wait where it is used up. It may lower the size of batches. Default: bounds of each part only, as
-    /// `pipe explain` shows them.
+    /// is fetched ahead and what is under way; sources wait where it is used up. It may lower the size of batches.
+    /// Default: bounds of each part only, as `pipe explain` shows them.
     #[serde(default)]
     pub memory: Option<Size>,
     /// Follow traces: W3C trace context in Kafka headers, spans to a collector. Default: off, headers are left alone.

@@ -110,8 +110,9 @@ impl Producer {
             // The question for it may be lost with the first connection, which is given up for those to the brokers that
             // it names: so it is told several times.
             if let Some(topic) = topic {
-                connect(&served, &topic, || ended.load(Ordering::Acquire));
-                for _ in 0..KAFKA_CONNECT_AGAIN {
+                let ended = || ended.load(Ordering::Acquire);
+                connect(&served, &topic, ended);
+                for _ in (0..KAFKA_CONNECT_AGAIN).take_while(|_| !ended()) {
                     served.poll(KAFKA_CONNECT_ASK);
                     let _ = served.client().fetch_metadata(Some(&topic), KAFKA_CONNECT_ASK);
                 }
