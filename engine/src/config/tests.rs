@@ -186,33 +186,6 @@ sinks:
     );
     check(
         GOOD,
-        &["memory=128MiB", "batch.bytes=8MiB", "delivery.commit_interval=10s"],
-        &expect![[r#"
-        p.yaml: warning P010: with this `memory` a batch has 1.2 MiB at most, not 8.0 MiB (raise `memory`, lower `lanes`, or lower `batch.bytes`; it was given by `--set batch.bytes=..`)
-        pipeline good
-        source in: test
-          columns: a: int64, b: int64
-        stage s <- in
-          port out: a: int64, b: int64
-          port other: a: int64, b: int64
-        sink out <- s.out: test
-          columns: a: int64, b: int64
-        sink other <- s.other: test
-          columns: a: int64, b: int64
-        delivery: at least once, committed every 10s; lanes: 2
-        dead letters: file /working/good.dead-letters.jsonl
-        flowchart LR
-          n_in(["in"])
-          n_s["s"]
-          n_out[("out")]
-          n_other[("other")]
-          n_in --> n_s
-          n_s -->|out| n_out
-          n_s -->|other| n_other
-    "#]],
-    );
-    check(
-        GOOD,
         &["delivery.commit_interval=1s", "name.x=1", "dead_letters={ kafka: {} }"],
         &expect![[r#"
             p.yaml: error C004: `brokers` is missing (there is no Kafka source whose brokers could be used; it was given by `--set dead_letters=..`)
@@ -221,8 +194,9 @@ sinks:
     );
     check(
         GOOD,
-        &["delivery.commit_interval=1s"],
+        &["delivery.commit_interval=1s", "memory=128MiB", "batch.bytes=8MiB"],
         &expect![[r#"
+            p.yaml: warning P010: with this `memory` a batch has 1.2 MiB at most, not 8.0 MiB (raise `memory`, lower `lanes`, or lower `batch.bytes`; it was given by `--set batch.bytes=..`)
             p.yaml: warning P010: the sink `out` may write 7200 files an hour (raise `delivery.commit_interval`, or use fewer `lanes`; it was given by `--set delivery.commit_interval=..`)
             p.yaml: warning P010: the sink `other` may write 7200 files an hour (raise `delivery.commit_interval`, or use fewer `lanes`; it was given by `--set delivery.commit_interval=..`)
             pipeline good

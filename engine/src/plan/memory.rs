@@ -45,48 +45,65 @@ pub struct Division {
     pub rows: usize,
 }
 
-impl Division {
-    /// Divides it for a plan.
-    pub(super) fn new<B: Ports>(plan: &Plan<B>, total: u64) -> Result<Self, Problem> {
+/// What a plan needs whatever is read, in bytes, and who shares the rest.
+struct Needs {
+    program: u64,
+    stages: u64,
+    sinks: u64,
+    consumers: u64,
+    /// Lanes of all sources.
+    readers: u64,
+    /// Sinks that write to Kafka.
+    writers: u64,
+}
+
+impl Needs {
+    fn of<B: Ports>(plan: &Plan<B>) -> Self {
         let lanes = plan.lanes as u64;
-        let (program, stages) = (MEMORY_PROGRAM, stage_memory(plan));
-        let writes = plan.sinks.iter().filter(|sink| sink.prepared.cluster().is_some()).count() as u64;
+        let writers = plan.sinks.iter().filter(|sink| sink.prepared.cluster().is_some()).count() as u64;
         let letters = u64::from(matches!(plan.dead_letters, DeadLetters::Kafka(..)));
         let producers = match plan.guarantee {
             // Those of two transactions, whose turns overlap.
             Guarantee::ExactlyOnce => 2,
-            Guarantee::AtLeastOnce => writes + letters,
+            Guarantee::AtLeastOnce => writers + letters,
         };
         let gathers: u64 = plan.sinks.iter().map(|sink| sink.prepared.gathers() as u64).sum();
-        let sinks = producers * MEMORY_PRODUCER + gathers.saturating_mul(lanes);
         let mut clusters: Vec<_> = plan.sources.iter().filter_map(|s| s.prepared.cluster()).collect();
         clusters.sort_unstable();
         clusters.dedup();
-        let consumers = clusters.len() as u64;
-        let readers = (plan.sources.len() as u64).saturating_mul(lanes).max(1);
-        let fixed = program.saturating_add(stages).saturating_add(sinks);
-        let rest = total.saturating_sub(fixed);
+        Self {
+            program: MEMORY_PROGRAM,
+            stages: stage_memory(plan),
+            sinks: producers * MEMORY_PRODUCER + gathers.saturating_mul(lanes),
+            consumers: clusters.len() as u64,
+            readers: (plan.sources.len() as u64).saturating_mul(lanes).max(1),
+            writers,
+        }
+    }
+
+    fn fixed(&self) -> u64 {
+        self.program.saturating_add(self.stages).saturating_add(self.sinks)
+    }
+
+    /// The least with which it can be done, in whole MiB, so that the number can be typed.
+    fn least(&self) -> u64 {
+        let lanes = self.readers.saturating_mul(MEMORY_LANE_MIN);
+        let read = match self.consumers {
+            0 => lanes,
+            _ => lanes.saturating_mul(FETCHED).div_ceil(FETCHED - 1),
+        };
+        self.fixed().saturating_add(read).div_ceil(1 << 20).saturating_mul(1 << 20)
+    }
+
+    /// Divides it; `None`: it is too little.
+    fn divide(&self, total: u64) -> Option<Division> {
+        let Self { program, stages, sinks, consumers, readers, writers } = *self;
+        let rest = total.saturating_sub(self.fixed());
         let fetched = if consumers == 0 { 0 } else { rest / FETCHED };
         let under_way = rest - fetched;
         let part = under_way / readers;
-        if part < MEMORY_LANE_MIN {
-            let least = readers.saturating_mul(MEMORY_LANE_MIN);
-            let least = if consumers == 0 { least } else { (least * FETCHED).div_ceil(FETCHED - 1) };
-            let least = fixed.saturating_add(least);
-            // Whole MiB, so that the number can be typed.
-            let least = Size(least.div_ceil(1 << 20) << 20);
-            let message = format!(
-                "{} are too little: this pipeline needs {least} at least ({} for the program, {} for the instances of \
-                 its stages, {} for its sinks, the rest for what is read)",
-                Size(total),
-                Size(program),
-                Size(stages),
-                Size(sinks),
-            );
-            let help = "raise `memory`, or lower `lanes` or the stages' `limits.memory`";
-            return Err(Problem::new(Code::P009, "/memory", message).help(help));
-        }
-        Ok(Self {
+        let to_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        (part >= MEMORY_LANE_MIN).then(|| Division {
             total,
             program,
             stages,
@@ -95,9 +112,25 @@ impl Division {
             consumer: fetched / consumers.max(1),
             under_way,
             lane: part / 8 * UNDER_WAY,
-            batch: usize::try_from(part / BATCH).unwrap_or(usize::MAX),
-            rows: usize::try_from(part / ROWS / KAFKA_RECORD_BYTES as u64 / writes.max(1))
-                .unwrap_or(usize::MAX),
+            batch: to_usize(part / BATCH),
+            rows: to_usize(part / ROWS / KAFKA_RECORD_BYTES as u64 / writers.max(1)).max(1),
+        })
+    }
+}
+
+impl Division {
+    /// Divides it for a plan.
+    pub(super) fn new<B: Ports>(plan: &Plan<B>, total: u64) -> Result<Self, Problem> {
+        let needs = Needs::of(plan);
+        needs.divide(total).ok_or_else(|| {
+            let [total, least] = [total, needs.least()].map(Size);
+            let [program, stages, sinks] = [needs.program, needs.stages, needs.sinks].map(Size);
+            let message = format!(
+                "{total} are too little: this pipeline needs {least} at least ({program} for the program, {stages} for \
+                 the instances of its stages, {sinks} for its sinks, the rest for what is read)"
+            );
+            let help = "raise `memory`, or lower `lanes` or the stages' `limits.memory`";
+            Problem::new(Code::P009, "/memory", message).help(help)
         })
     }
 
@@ -118,5 +151,33 @@ impl fmt::Display for Division {
             "{total} ({program} the program, {stages} instances of stages, {sinks} sinks, {fetched} fetched ahead, \
              {under_way} under way)"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The parts are the whole, and what is said to be the least is.
+        #[test]
+        fn the_parts_are_the_whole(
+            stages in 0_u64..1 << 34, sinks in 0_u64..1 << 30, consumers in 0_u64..4, readers in 1_u64..600,
+            writers in 0_u64..9, more in 0_u64..1 << 36,
+        ) {
+            let needs = Needs { program: MEMORY_PROGRAM, stages, sinks, consumers, readers, writers };
+            let least = needs.least();
+            prop_assert!(needs.divide(least - (1 << 20) - 1).is_none());
+            let Some(all) = needs.divide(least + more) else { return Err(TestCaseError::fail("the least")) };
+            let Division { total, program, stages, sinks, fetched, under_way, .. } = all;
+            prop_assert_eq!(program + stages + sinks + fetched + under_way, total);
+            prop_assert!(all.consumer * consumers <= fetched && (consumers > 0 || fetched == 0));
+            // What waits, what is gathered (two batches, and as much again while they grow), and what comes of one.
+            let part = under_way / readers;
+            prop_assert!(all.lane + 4 * all.batch as u64 + all.batch as u64 * 8 <= part, "{:?}", all);
+            prop_assert!(all.rows >= 1);
+        }
     }
 }
