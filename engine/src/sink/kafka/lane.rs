@@ -6,17 +6,19 @@
 //! makes all of it void: they are sent alone when they come again.
 
 mod apart;
+mod sent;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, BinaryArray};
+use arrow::array::Array;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
 
 use self::apart::stays;
-use super::columns::{Columns, Parts};
+use self::sent::Sent;
+use super::columns::Columns;
 use super::ffi::{self, Topic};
 use super::ledger::{BATCH_ROWS_MAX, Ledger, Ticket};
 use super::producer::{Producer, Reports};
@@ -29,55 +31,6 @@ use crate::kafka::{Meaning, meaning};
 use crate::sink::{Prepare, Refused, Sink};
 use crate::trace::Writes;
 use crate::units::{Epoch, KAFKA_BLOCK, KAFKA_RECORD_BYTES, KAFKA_SEND_NOW};
-
-/// A batch whose reports are not all in.
-struct Sent {
-    origins: Origins,
-    parts: Parts,
-    values: BinaryArray,
-    /// Headers of the rows that belong to a trace.
-    writes: Option<Writes>,
-    number: u64,
-    /// Rows that were given to the producer or refused.
-    done: usize,
-    /// Rows that need care, in order, and how many of them are done.
-    apart: Vec<(usize, Verdict)>,
-    apart_done: usize,
-}
-
-impl Sent {
-    /// Drops all that it holds: it was delivered.
-    fn shed(&mut self) {
-        self.origins = Origins::concat(&[]);
-        self.parts = Parts::none();
-        self.values = BinaryArray::new_null(0);
-    }
-
-    /// The record's value; `None` is a tombstone.
-    fn value(&self, row: usize, tombstones: bool) -> Option<&[u8]> {
-        let null = self.values.is_null(row) || (tombstones && self.parts.is_tombstone(row, &self.origins));
-        (!null).then(|| self.values.value(row))
-    }
-
-    /// Where the rows from here on end that are key and value only: such rows go in one call.
-    fn bare_until(&self, row: usize) -> usize {
-        let next = || self.writes.as_ref().and_then(|writes| writes.next_from(row));
-        if self.parts.is_bare() { next().unwrap_or(self.values.len()) } else { row }
-    }
-
-    /// Where the rows from here on end that are more.
-    fn headed_until(&self, row: usize) -> usize {
-        let has_headers = |row: &usize| self.writes.as_ref().is_some_and(|writes| writes.get(*row).is_some());
-        let rows = row..self.values.len();
-        if self.parts.is_bare() { row + rows.take_while(has_headers).count() } else { rows.end }
-    }
-
-    /// Bytes of key and value.
-    fn bytes(&self, row: usize) -> u64 {
-        let value = if self.values.is_null(row) { 0 } else { self.values.value(row).len() };
-        (self.parts.key(row).map_or(0, <[u8]>::len) + value) as u64
-    }
-}
 
 /// The sink of one lane.
 pub(super) struct KafkaSink {
