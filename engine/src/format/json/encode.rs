@@ -17,7 +17,8 @@ use arrow::json::writer::{
     EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder, make_encoder,
 };
 
-use super::rows::{Rows, Stage};
+use super::pen::Stage;
+use super::rows::Rows;
 use crate::codec::{Encoder, RowWriter};
 use crate::error::{Code, Error, Result};
 use crate::format::write::{Text, keys};

@@ -5,6 +5,7 @@ mod decode;
 mod differential;
 mod encode;
 mod fast;
+mod pen;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;
