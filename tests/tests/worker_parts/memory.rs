@@ -25,15 +25,6 @@ fn a_sink_that_takes_nothing_fills_no_more_memory_than_was_given() {
     let [name, from, to] = ["memory", "from", "to"].map(unique);
     broker.topic(&from, PARTITIONS);
     slow.topic(&to, PARTITIONS);
-    let writer = Writer::new(broker);
-    let pad: String = (0..2_000).map(|i| char::from(b'a' + (i * 7 % 26) as u8)).collect();
-    for n in 0..RECORDS {
-        for p in 0..PARTITIONS {
-            let json = format!(r#"{{"p":{p},"n":{n},"pad":"{n}{pad}"}}"#);
-            writer.write(&from, &Record::new(p, json));
-        }
-    }
-    writer.flush();
     let slow_at = slow.address();
     let yaml = format!(
         r#"
@@ -61,6 +52,16 @@ sinks:
     let at = address(&mut worker);
     worker.says("\"partition assigned\"");
     slow.freeze();
+    // Only now, so that nothing has gone through before.
+    let writer = Writer::new(broker);
+    let pad: String = (0..2_000).map(|i| char::from(b'a' + (i * 7 % 26) as u8)).collect();
+    for n in 0..RECORDS {
+        for p in 0..PARTITIONS {
+            let json = format!(r#"{{"p":{p},"n":{n},"pad":"{n}{pad}"}}"#);
+            writer.write(&from, &Record::new(p, json));
+        }
+    }
+    writer.flush();
     let one = |metric: &str| values(&at, metric)[0];
     let read = || one("pipe_source_read_records_total");
     let mut last = 0.0;
