@@ -7,9 +7,9 @@ use pipe_tests::kafka::{self, Broker, unique};
 use super::probes::{address, values};
 use super::{LONG, Pipeline, Record, Worker, Writer, committed, patiently, records};
 
-/// Partitions, and records of each: about 2 KB each, several times what the worker may take.
+/// Partitions, and records of each: about 2 KB each, many times what may be under way.
 const PARTITIONS: i32 = 3;
-const RECORDS: i64 = 40_000;
+const RECORDS: i64 = 20_000;
 const MEMORY_MIB: u64 = 128;
 
 /// MiB of the most memory that a process has had so far.
