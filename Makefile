@@ -16,7 +16,7 @@ kafka-demo: ## The same through a real Apache Kafka broker, started for it and s
 test: ## Everything: set-up, build, guests, unit, golden, hostile and real-Kafka tests, docs, lint
 	@scripts/test.sh
 
-soak: ## The crash proof: workers on a real broker killed KILLS (200) times; SEED=n replays, FAULTS=1 breaks the broker, too
+soak: ## The crash proof: workers on a real broker killed KILLS (200) times; SEED=n replays, FAULTS=1 breaks the broker, too, SOAK=--brokers=3 uses three
 	@scripts/soak.sh --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults) $(SOAK)
 
 bench: ## Micro-benchmarks and whole-pipeline benchmarks, and the numbers to reach as one table (BENCH="--rounds 2")

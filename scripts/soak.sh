@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The crash proof (make soak): workers on a real broker are killed again and again, then every input is counted.
 #
-#   scripts/soak.sh [option of pipe-soak...]     --kills N, --seed N, --faults, --topology simple|complex|both, ...
+#   scripts/soak.sh [option of pipe-soak...]     --kills N, --seed N, --faults, --topology simple|complex|both, --brokers 3, ...
 #
 # Its last line counts; a run that fails says where the logs are, and its seed replays what was done.
 set -euo pipefail

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod codec;
 pub mod metrics;
 pub mod progress;
+pub mod repeats;
 pub mod trace;
 // Rank 2
 pub mod channel;

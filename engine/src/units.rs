@@ -168,6 +168,27 @@ pub const CONFIG_SECRET_BYTES_MAX: u64 = 64 << 10;
 /// that a wrong address is seen at once.
 pub const KAFKA_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A topic is not there when brokers have said so for this long: news of one that was just made takes a second or two to
+/// reach every broker, on a busy machine some more, and a mistyped name is still told soon.
+pub const KAFKA_ABSENT: Duration = Duration::from_secs(5);
+
+/// A cluster that answers, but not yet as it should, is waited for at the start: a broker that boots takes half a minute
+/// on a busy machine, and until then a topic of three replicas cannot be made.
+pub const KAFKA_BOOT: Duration = Duration::from_secs(30);
+
+/// An error of a partition that may pass or stay is taken for one that stays after this long: twice what brokers take to
+/// find a dead one and to elect another leader.
+pub const KAFKA_UNCLEAR: Duration = Duration::from_secs(60);
+
+/// Errors of a partition that are further apart than this are different ones: fetches are tried again every second.
+pub const KAFKA_UNCLEAR_GAP: Duration = Duration::from_secs(10);
+
+/// A line of the log that is the same again is left out for this long.
+pub const LOG_REPEAT: Duration = Duration::from_secs(30);
+
+/// So many different lines are remembered for that: brokers times reasons, of the largest clusters.
+pub const LOG_REPEAT_KEYS: usize = 1_024;
+
 /// Between two questions to a broker that did not have the answer yet.
 pub const KAFKA_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -187,6 +208,10 @@ pub const KAFKA_ASSIGN_ASK: Duration = Duration::from_secs(3);
 
 /// One partition of several that wait is asked for alone for at most this long: its offset may be held.
 pub const KAFKA_ASSIGN_ASK_ONE: Duration = Duration::from_millis(200);
+
+/// Where the log of an assigned partition begins and ends is asked for at most this long at a time: the same thread serves
+/// rebalances, and the partition's leader may be away.
+pub const KAFKA_ASSIGN_LOOK: Duration = Duration::from_secs(1);
 
 /// A member of the group whose place was taken joins anew; if that happens again within this time, another worker has
 /// the same static id.

@@ -26,7 +26,7 @@ pub const USER: &str = "alice";
 pub const PASSWORD: &str = "alice-secret";
 const STORE_PASSWORD: &str = "pipe-test";
 
-/// Starts the broker and answers for its end: see the module's text.
+/// Starts a broker and answers for its end: see the module's text.
 const SUPERVISOR: &str = r#"
 "$@" >>"$DIR/broker.log" 2>&1 </dev/null &
 pid=$!
@@ -44,7 +44,45 @@ pub struct Broker {
     sasl: u16,
     /// Whether the JVM compiles it as it would in production; tests want a quick start instead.
     compiled: bool,
-    running: Mutex<Option<(Child, u32)>>,
+    process: Process,
+}
+
+/// The process of a broker, and the shell that answers for its end.
+#[derive(Default)]
+pub(crate) struct Process(Mutex<Option<(Child, u32)>>);
+
+impl Process {
+    /// Starts it; its folder is removed when this process dies or says so.
+    pub(crate) fn start(&self, java: &Command, folder: &Path) {
+        let mut command = Command::new("sh");
+        command.args(["-c", SUPERVISOR, "supervisor"]).arg(java.get_program()).args(java.get_args());
+        command.env("DIR", folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("sh");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("piped");
+        BufReader::new(output).read_line(&mut line).expect("the process id");
+        let pid = line.trim().parse().expect("a number");
+        *self.0.lock().expect("no panic before") = Some((child, pid));
+    }
+
+    /// `stop` ends it in order, `crash` kills it, and anything else removes its folder as well.
+    pub(crate) fn end(&self, word: &str) {
+        let Some((mut child, _)) = self.0.lock().expect("no panic before").take() else { return };
+        if let Some(mut input) = child.stdin.take() {
+            let _ = writeln!(input, "{word}");
+        }
+        let _ = child.wait();
+    }
+
+    /// Its process, if it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.0.lock().expect("no panic before").as_ref().map(|(_, pid)| *pid)
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().expect("it runs").to_string();
+        run("kill", Command::new("kill").args([name, &pid]));
+    }
 }
 
 /// The folder of Kafka's jars; fetched when they are not there.
@@ -80,7 +118,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-fn java() -> Command {
+pub(crate) fn java() -> Command {
     let mut java = Command::new("java");
     java.args([
         "-XX:+UseSerialGC",
@@ -91,7 +129,7 @@ fn java() -> Command {
     java
 }
 
-fn run(what: &str, command: &mut Command) -> Output {
+pub(crate) fn run(what: &str, command: &mut Command) -> Output {
     let output = command.stdin(Stdio::null()).output().expect(what);
     assert!(
         output.status.success(),
@@ -121,7 +159,7 @@ impl Broker {
     fn start_as(compiled: bool, lines: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("pipe-kafka-").tempdir().expect("a folder").keep();
         let (plain, sasl, controller) = (free_port(), free_port(), free_port());
-        let broker = Self { folder, plain, sasl, compiled, running: Mutex::new(None) };
+        let broker = Self { folder, plain, sasl, compiled, process: Process::default() };
         broker.make_certificate();
         let properties = broker.properties(controller) + lines;
         std::fs::write(broker.path("server.properties"), properties).expect("written");
@@ -222,15 +260,7 @@ impl Broker {
             java.arg("-Xmx512m");
         }
         java.arg("kafka.Kafka").arg(self.path("server.properties"));
-        let mut command = Command::new("sh");
-        command.args(["-c", SUPERVISOR, "supervisor"]).arg(java.get_program()).args(java.get_args());
-        command.env("DIR", &self.folder).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("sh");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("piped");
-        BufReader::new(output).read_line(&mut line).expect("the process id");
-        let pid = line.trim().parse().expect("a number");
-        *self.running.lock().expect("no panic before") = Some((child, pid));
+        self.process.start(&java, &self.folder);
         self.wait_until_up();
     }
 
@@ -251,41 +281,29 @@ impl Broker {
         }
     }
 
-    fn end(&self, word: &str) {
-        let Some((mut child, _)) = self.running.lock().expect("no panic before").take() else { return };
-        if let Some(mut input) = child.stdin.take() {
-            let _ = writeln!(input, "{word}");
-        }
-        let _ = child.wait();
-    }
-
     /// Ends it in order; the data stay.
     pub fn stop(&self) {
-        self.end("stop");
+        self.process.end("stop");
     }
 
     /// Kills it; the data stay.
     pub fn crash(&self) {
-        self.end("crash");
+        self.process.end("crash");
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.running.lock().expect("no panic before").as_ref().expect("it runs").1
-    }
-
-    fn signal(&self, name: &str) {
-        run("kill", Command::new("kill").args([name, &self.pid().to_string()]));
+        self.process.pid().expect("it runs")
     }
 
     /// Freezes it (SIGSTOP): connections stay open and nothing answers.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        self.process.signal("-STOP");
     }
 
     /// Ends a [`Self::freeze`].
     pub fn thaw(&self) {
-        self.signal("-CONT");
+        self.process.signal("-CONT");
     }
 
     /// Makes a topic and waits until it can be seen.
@@ -337,11 +355,8 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if self.running.get_mut().is_ok_and(|r| r.is_some()) {
-            self.end("remove");
-        } else {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
+        self.process.end("remove");
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Helpers of the integration tests.
 
+pub mod cluster;
 pub mod command;
 pub mod forge;
 pub mod golden;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod proxy;
 pub mod soak;
 
 use std::path::{Path, PathBuf};

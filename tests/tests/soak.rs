@@ -3,17 +3,18 @@
 
 #![expect(clippy::expect_used, reason = "a helper of a test fails it by panicking")]
 
+use pipe_tests::cluster::Cluster;
 use pipe_tests::kafka::{self, Broker};
 use pipe_tests::soak::topology::Shape;
-use pipe_tests::soak::{Options, Report, run};
+use pipe_tests::soak::{Options, Report, Site, run};
 
 /// Fixed, so that a failure is of the change that is tested and not of luck; `make soak` takes new ones.
 fn seed() -> u64 {
     std::env::var("PIPE_SEED").map_or(17, |seed| seed.parse().expect("PIPE_SEED is a number"))
 }
 
-fn soak(options: &Options, broker: &Broker) -> Report {
-    let report = run(options, broker).unwrap_or_else(|e| panic!("{e} (PIPE_SEED={})", options.seed));
+fn soak<'a>(options: &Options, site: impl Into<Site<'a>>) -> Report {
+    let report = run(options, site).unwrap_or_else(|e| panic!("{e} (PIPE_SEED={})", options.seed));
     println!("{report}");
     assert!(report.problems.is_empty(), "{report}: {:#?} (PIPE_SEED={})", report.problems, options.seed);
     report
@@ -41,6 +42,12 @@ fn nothing_is_lost_or_doubled_with_static_members_that_are_killed_and_frozen() {
     // Its own, because it breaks it.
     let options = Options { fixed: true, faults: true, ..Options::new(Shape::Simple, 6, seed()) };
     soak(&options, &Broker::start());
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_and_no_worker_ends_while_a_cluster_of_three_is_broken() {
+    let report = soak(&Options::new(Shape::Simple, 20, seed()), &Cluster::start());
+    assert_eq!(report.ended, 0, "{report}");
 }
 
 /// The test of the test: where repeats are allowed they are seen, so a run without them means something.

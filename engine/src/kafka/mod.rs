@@ -1,38 +1,37 @@
 //! What the Kafka source and sink share: the client's configuration, its errors and its log lines.
 //!
 //! Here are [`Cluster`] (brokers and pass-through properties, checked without touching the network), [`Voice`]
-//! (librdkafka's log lines and errors into `tracing`), and the sorting of librdkafka's errors into ours. A secret
-//! never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
+//! (librdkafka's log lines and errors into `tracing`), and the one table that says what each error of librdkafka means
+//! ([`meaning`]). A secret never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
 
+mod errors;
 mod headers;
 mod offsets;
 mod probe;
 mod topics;
+mod voice;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, TopicPartitionList};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::clock::{Clock, SystemClock};
 use crate::codec::Problem;
-use crate::error::{Code, Error};
+use crate::error::Code;
 use crate::secret;
 
+pub use errors::{Line, Meaning, TABLE, error, known, meaning, reason};
 pub use headers::{Header, headers};
 pub use offsets::{Membership, Offsets, Place};
 pub use probe::{Known, Members, Probe, create_topic};
 pub use topics::Topics;
+pub use voice::Voice;
 
 /// Value of a librdkafka property as YAML gives it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -278,194 +277,6 @@ pub fn parse_options<T: for<'de> Deserialize<'de>>(options: &Value) -> Result<T,
     T::deserialize(options).map_err(|e| vec![Problem::new(Code::C005, "", e.to_string())])
 }
 
-/// Speaks for a client: log lines and global errors go to `tracing`, the last error is kept for messages.
-#[derive(Debug)]
-pub struct Voice {
-    /// Name of the node the client works for.
-    pub node: String,
-    last: Mutex<Option<String>>,
-    clock: SystemClock,
-    /// Milliseconds on the clock when something was reported last; 0: never.
-    reported: AtomicU64,
-    /// The same of the first report that no answer of a broker has followed; 0: there is none.
-    unanswered: AtomicU64,
-    /// "All brokers are down": when it was logged last, and how often it has not been since.
-    all_down: Mutex<(u64, u64)>,
-}
-
-impl Voice {
-    /// A voice for a node.
-    pub fn new(node: &str) -> Self {
-        Self {
-            node: node.to_owned(),
-            last: Mutex::new(None),
-            clock: SystemClock::default(),
-            reported: AtomicU64::new(0),
-            unanswered: AtomicU64::new(0),
-            all_down: Mutex::default(),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// Time since something was reported; `None` when nothing ever was.
-    pub fn quiet(&self) -> Option<Duration> {
-        let reported = self.reported.load(Ordering::Relaxed);
-        (reported > 0).then(|| Duration::from_millis(self.now().saturating_sub(reported)))
-    }
-
-    /// A broker has answered.
-    pub fn answered(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
-    }
-
-    /// Time since trouble with the brokers was first reported that no answer has followed, and the last trouble.
-    pub fn unanswered(&self) -> Option<(Duration, String)> {
-        let since = self.unanswered.load(Ordering::Relaxed);
-        let why = || self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
-        (since > 0).then(|| (Duration::from_millis(self.now().saturating_sub(since)), why()))
-    }
-
-    /// The last error that librdkafka reported, taken.
-    pub fn last_error(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Passes a log line on.
-    pub fn say(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        let node = self.node.as_str();
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error => tracing::error!(node, facility, "kafka: {line}"),
-            RDKafkaLogLevel::Warning => tracing::warn!(node, facility, "kafka: {line}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(node, facility, "kafka: {line}");
-            }
-            RDKafkaLogLevel::Debug => tracing::debug!(node, facility, "kafka: {line}"),
-        }
-    }
-
-    /// Notes a global error. librdkafka goes on by itself after all but fatal ones.
-    pub fn report(&self, error: &KafkaError, reason: &str) {
-        let (now, code) = (self.now(), error.rdkafka_error_code());
-        self.reported.store(now, Ordering::Relaxed);
-        if code.is_some_and(|code| meaning(code) == Meaning::Passing) {
-            // The first one counts: another is no news.
-            let _ = self.unanswered.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-        }
-        let all_down = code == Some(RDKafkaErrorCode::AllBrokersDown);
-        match all_down.then(|| self.left_out(now)) {
-            // It comes in bursts of dozens.
-            Some(None) => {}
-            None | Some(Some(0)) => tracing::warn!(node = self.node.as_str(), "kafka: {error}: {reason}"),
-            Some(Some(before)) => {
-                let node = self.node.as_str();
-                tracing::warn!(node, "kafka: {error}: {reason} (said {before} times more before)");
-            }
-        }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows the error that says why, and would hide it.
-        if last.is_none() || !all_down {
-            *last = Some(reason.to_owned());
-        }
-    }
-
-    /// How many lines were left out before this one; `None` where it is to be left out too: one a second is enough.
-    fn left_out(&self, now: u64) -> Option<u64> {
-        let mut all_down = self.all_down.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, count) = &mut *all_down;
-        if *at > 0 && now.saturating_sub(*at) < 1_000 {
-            *count += 1;
-            return None;
-        }
-        *at = now;
-        Some(std::mem::take(count))
-    }
-}
-
-impl ClientContext for Voice {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.say(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.report(&error, reason);
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for Voice {}
-
-/// What an error of librdkafka means for a retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
-    /// It may come back: brokers away, coordinator moving, a rebalance.
-    Passing,
-    /// The credentials or rights are wrong: someone must change the configuration.
-    Denied,
-    /// It stays.
-    Final,
-}
-
-/// Sorts an error code.
-pub fn meaning(code: RDKafkaErrorCode) -> Meaning {
-    use RDKafkaErrorCode as E;
-    match code {
-        E::BrokerTransportFailure
-        | E::Resolve
-        | E::AllBrokersDown
-        | E::OperationTimedOut
-        | E::MessageTimedOut
-        | E::QueueFull
-        | E::WaitingForCoordinator
-        | E::LeaderNotAvailable
-        | E::NotLeaderForPartition
-        | E::RequestTimedOut
-        | E::BrokerNotAvailable
-        | E::ReplicaNotAvailable
-        | E::NetworkException
-        | E::CoordinatorLoadInProgress
-        | E::CoordinatorNotAvailable
-        | E::NotCoordinator
-        | E::NotEnoughReplicas
-        | E::NotEnoughReplicasAfterAppend
-        | E::IllegalGeneration
-        | E::StaleMemberEpoch
-        | E::FencedMemberEpoch
-        | E::UnknownMemberId
-        | E::RebalanceInProgress
-        | E::State
-        | E::PreviousInProgress
-        | E::InProgress => Meaning::Passing,
-        E::Authentication
-        | E::SaslAuthenticationFailed
-        | E::TopicAuthorizationFailed
-        | E::GroupAuthorizationFailed
-        | E::ClusterAuthorizationFailed
-        | E::TransactionalIdAuthorizationFailed => Meaning::Denied,
-        _ => Meaning::Final,
-    }
-}
-
-/// Our error for one of librdkafka's. The property values that it may carry are left out.
-pub fn error(code: Code, what: &str, error: &KafkaError) -> Error {
-    let text = match error {
-        KafkaError::ClientConfig(_, why, key, _) if !is_secret(key) => why.clone(),
-        KafkaError::ClientConfig(_, _, key, _) => format!("the value of `{key}` is not taken"),
-        other => other.to_string(),
-    };
-    let message = format!("{what}: {text}");
-    match error.rdkafka_error_code().map(meaning) {
-        Some(Meaning::Passing) => Error::passing(code, message),
-        Some(Meaning::Denied) => Error::external(code, message)
-            .help("check the credentials and the rights of this user on the cluster"),
-        _ => Error::external(code, message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -512,24 +323,6 @@ mod tests {
         for bad in ["", ".", "..", "^a", "a b", "a/b", "a\u{e9}", &"a".repeat(250)] {
             assert!(!is_topic_name(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn trouble_lasts_until_a_broker_answers() {
-        let voice = Voice::new("n");
-        let report = |code, reason: &str| voice.report(&KafkaError::Global(code), reason);
-        report(RDKafkaErrorCode::TopicAuthorizationFailed, "no trouble with a connection");
-        assert!(voice.unanswered().is_none());
-        report(RDKafkaErrorCode::BrokerTransportFailure, "refused");
-        for _ in 0..30 {
-            report(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
-        }
-        assert_eq!(voice.unanswered().unwrap().1, "refused");
-        assert_eq!(voice.all_down.lock().unwrap().1, 29, "one line a second");
-        let now = voice.now();
-        assert_eq!((voice.left_out(now + 1_001), voice.left_out(now + 1_002)), (Some(29), None));
-        voice.answered();
-        assert!(voice.unanswered().is_none());
     }
 
     #[test]

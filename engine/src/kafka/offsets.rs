@@ -80,8 +80,7 @@ impl Offsets {
     pub fn at(&self, places: &[Place], unix_ms: i64) -> Result<Vec<Option<i64>>> {
         let list = list(places, Offset::Offset(unix_ms))?;
         let found = self
-            .client
-            .offsets_for_times(list, KAFKA_OPEN_TIMEOUT)
+            .patiently(|| self.client.offsets_for_times(list.clone(), KAFKA_OPEN_TIMEOUT))
             .map_err(|e| super::error(Code::S005, "the offsets of a time cannot be found out", &e))?;
         self.each(places, &found)
     }
@@ -135,7 +134,7 @@ impl Offsets {
                 Err(error) => error,
             };
             let code = error.rdkafka_error_code();
-            let passing = code.is_some_and(|code| !is_live(code) && meaning(code) == Meaning::Passing);
+            let passing = code.is_some_and(|code| !is_live(code) && meaning(code).may_pass());
             if !passing || self.clock.now() >= deadline {
                 return Err(error);
             }
@@ -180,8 +179,7 @@ impl Offsets {
 
 /// What a group's coordinator says to somebody who commits and is no member, while others are.
 fn is_live(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as E;
-    matches!(code, E::UnknownMemberId | E::IllegalGeneration | E::RebalanceInProgress)
+    meaning(code) == Meaning::Member
 }
 
 fn offset(element: &TopicPartitionListElem<'_>) -> Option<i64> {

@@ -12,13 +12,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::{Cluster, Topics, Voice};
+use super::{Cluster, Meaning, Topics, Voice, meaning, reason};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::units::{KAFKA_MEMBERS_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
+use crate::repeats::Repeats;
+use crate::units::{KAFKA_ABSENT, KAFKA_BOOT, KAFKA_MEMBERS_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
 
 /// Topics with the number of their partitions.
 pub type Known = BTreeMap<Arc<str>, i32>;
@@ -47,8 +47,8 @@ enum Look {
     /// It is there, with so many partitions.
     There(i32),
     Absent,
-    /// It cannot say now.
-    Unclear,
+    /// It cannot say now, for this reason.
+    Unclear(RDKafkaErrorCode),
 }
 
 impl Probe {
@@ -62,20 +62,49 @@ impl Probe {
         Ok(Self { client, brokers: cluster.brokers().to_owned(), code, clock: SystemClock::default() })
     }
 
-    /// Number of partitions of a topic; `None` when the cluster has no such topic. Takes at most about
-    /// [`KAFKA_OPEN_TIMEOUT`].
+    /// Number of partitions of a topic; `None` when the cluster has no such topic. News of one that was just made takes a
+    /// moment to reach every broker, and another answers each time: so brokers must have said it for [`KAFKA_ABSENT`]. A
+    /// topic without a leader is waited for as long as a cluster that boots ([`KAFKA_BOOT`]).
     pub fn partitions(&self, topic: &str) -> Result<Option<i32>> {
-        let deadline = self.clock.now() + KAFKA_OPEN_TIMEOUT;
+        let begin = self.clock.now();
+        let mut absent = None;
         loop {
-            let left = deadline.saturating_sub(self.clock.now()).max(Duration::from_millis(1));
-            match self.look(topic, left)? {
+            let look = self.look(topic, KAFKA_OPEN_TIMEOUT)?;
+            let now = self.clock.now();
+            match look {
                 Look::There(count) => return Ok(Some(count)),
-                // A topic that was just made takes a moment to reach every broker, so absence is asked twice.
-                Look::Absent if left < KAFKA_OPEN_TIMEOUT - KAFKA_RETRY_PAUSE => return Ok(None),
-                _ if left <= KAFKA_RETRY_PAUSE => return Ok(None),
-                Look::Absent | Look::Unclear => std::thread::sleep(KAFKA_RETRY_PAUSE),
+                Look::Absent => {
+                    let since = *absent.get_or_insert(now);
+                    if now - since >= KAFKA_ABSENT {
+                        return Ok(None);
+                    }
+                    if since == now {
+                        let wait = humantime::format_duration(KAFKA_ABSENT).to_string();
+                        tracing::info!(topic, wait, "the topic does not exist, or not yet: asking again");
+                    }
+                }
+                Look::Unclear(code) => {
+                    absent = None;
+                    if now - begin >= KAFKA_BOOT {
+                        let message = format!("topic `{topic}` on {} cannot be used: {code}", self.brokers);
+                        return Err(Error::external(self.code, message).help(reason(code)));
+                    }
+                    self.waits(&format!("topic `{topic}` cannot be used yet: {code}"));
+                }
             }
+            std::thread::sleep(KAFKA_RETRY_PAUSE);
         }
+    }
+
+    /// The same by two looks at most: for whoever is as well without the topic.
+    pub fn partitions_now(&self, topic: &str) -> Result<Option<i32>> {
+        for pause in [KAFKA_RETRY_PAUSE, Duration::ZERO] {
+            if let Look::There(count) = self.look(topic, KAFKA_OPEN_TIMEOUT)? {
+                return Ok(Some(count));
+            }
+            std::thread::sleep(pause);
+        }
+        Ok(None)
     }
 
     /// Whether one look finds the topic: for whoever makes it otherwise, as one that exists is as good as made.
@@ -88,17 +117,50 @@ impl Probe {
             self.client.fetch_metadata(Some(topic), wait).map_err(|e| self.unreachable(&e.to_string()))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         let count = found.map_or(0, |t| t.partitions().len());
-        match found.and_then(|t| t.error()) {
-            None if count > 0 => Ok(Look::There(i32::try_from(count).unwrap_or(i32::MAX))),
-            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+        let Some(code) = found.map(|t| t.error().map(RDKafkaErrorCode::from)) else {
+            return Ok(Look::Absent);
+        };
+        match (code, code.map(meaning)) {
+            (None, _) if count > 0 => Ok(Look::There(i32::try_from(count).unwrap_or(i32::MAX))),
+            (None, _) | (_, Some(Meaning::Missing)) => Ok(Look::Absent),
+            (_, Some(Meaning::Denied)) => {
                 let message = format!("this user may not see topic `{topic}` on {}", self.brokers);
                 Err(Error::external(self.code, message).help("grant DESCRIBE and READ or WRITE on it"))
             }
-            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) => {
+            (_, Some(Meaning::Setting)) => {
                 Err(Error::user(self.code, format!("`{topic}` is not a valid topic name")))
             }
-            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) | None => Ok(Look::Absent),
-            Some(_) => Ok(Look::Unclear),
+            (Some(code), _) => Ok(Look::Unclear(code)),
+        }
+    }
+
+    /// Says that the cluster is waited for.
+    fn waits(&self, what: &str) {
+        if let Some(more) = Repeats::shared().say(what) {
+            let node = self.client.context().node.as_str();
+            let wait = humantime::format_duration(KAFKA_BOOT).to_string();
+            tracing::warn!(node, wait, "{what}: asking again{more}");
+        }
+    }
+
+    /// Asks again while the answer is one that may pass, as while leaders move or brokers boot.
+    fn patiently<T>(
+        &self,
+        what: &str,
+        mut ask: impl FnMut() -> Result<T, KafkaError>,
+    ) -> Result<T, KafkaError> {
+        let deadline = self.clock.now() + KAFKA_BOOT;
+        loop {
+            let error = match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let may_pass = error.rdkafka_error_code().is_some_and(|code| meaning(code).may_pass());
+            if !may_pass || self.clock.now() >= deadline {
+                return Err(error);
+            }
+            self.waits(&format!("{what}: {error}"));
+            std::thread::sleep(KAFKA_RETRY_PAUSE);
         }
     }
 
@@ -152,9 +214,9 @@ impl Probe {
 
     /// First and end offset of a partition; the end is that of what is committed.
     pub fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        self.client.fetch_watermarks(topic, partition, KAFKA_OPEN_TIMEOUT).map_err(|e| {
-            super::error(self.code, &format!("the offsets of {topic}/{partition} cannot be read"), &e)
-        })
+        let what = format!("the offsets of {topic}/{partition} cannot be read");
+        self.patiently(&what, || self.client.fetch_watermarks(topic, partition, KAFKA_OPEN_TIMEOUT))
+            .map_err(|e| super::error(self.code, &what, &e))
     }
 
     /// No broker answered: says which, and why as far as librdkafka knows.
@@ -171,7 +233,8 @@ impl Probe {
     }
 }
 
-/// Makes a topic; one that exists already is fine.
+/// Makes a topic; one that exists already is fine. Brokers that boot are waited for: until there are as many as it has
+/// replicas, the cluster refuses it.
 pub fn create_topic(
     cluster: &Cluster,
     topic: &str,
@@ -186,18 +249,27 @@ pub fn create_topic(
     let options = AdminOptions::new()
         .operation_timeout(Some(KAFKA_OPEN_TIMEOUT))
         .request_timeout(Some(KAFKA_OPEN_TIMEOUT));
-    let made = wait(admin.create_topics([&new], &options)).map_err(fail)?;
-    for result in made {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, why)) => {
-                let message = format!("topic `{name}` cannot be created on {}: {why}", cluster.brokers());
-                return Err(Error::external(code, message)
-                    .help("create it by hand (kafka-topics --create), grant CREATE, or change `partitions:` and `replication:`"));
-            }
+    let clock = SystemClock::default();
+    let deadline = clock.now() + KAFKA_BOOT;
+    loop {
+        let made = wait(admin.create_topics([&new], &options));
+        let why = match made {
+            Ok(made) => made.into_iter().find_map(Result::err).map(|(_, why)| why),
+            Err(error) => Some(error.rdkafka_error_code().ok_or_else(|| fail(error))?),
+        };
+        let Some(why) = why.filter(|why| *why != RDKafkaErrorCode::TopicAlreadyExists) else { return Ok(()) };
+        if !meaning(why).may_pass() || clock.now() >= deadline {
+            let message = format!("topic `{topic}` cannot be created on {}: {why}", cluster.brokers());
+            let help = "create it by hand (kafka-topics --create), grant CREATE, or change `partitions:` and \
+                        `replication:`";
+            return Err(Error::external(code, message).help(help));
         }
+        if let Some(more) = Repeats::shared().say(&format!("create {topic}: {why}")) {
+            let wait = humantime::format_duration(KAFKA_BOOT).to_string();
+            tracing::warn!(topic, wait, "the topic cannot be created yet: {why}: trying again{more}");
+        }
+        std::thread::sleep(KAFKA_RETRY_PAUSE);
     }
-    Ok(())
 }
 
 struct Unpark(Thread);

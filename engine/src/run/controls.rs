@@ -11,6 +11,7 @@ use super::Event;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::progress::{Doing, Pulse};
+use crate::repeats::Repeats;
 use crate::source::Control;
 
 /// A control queue is served at least this often.
@@ -42,7 +43,10 @@ impl Controls {
                 match served.poll(CONTROL_WAIT) {
                     Ok(()) => pulse.now(Doing::Waiting),
                     Err(error) if error.is_passing() => {
-                        tracing::warn!(%error, "a source is in trouble");
+                        if let Some(more) = Repeats::shared().say(&format!("a source is in trouble: {error}"))
+                        {
+                            tracing::warn!(%error, "a source is in trouble{more}");
+                        }
                         pulse.retrying(&error);
                     }
                     Err(error) => {

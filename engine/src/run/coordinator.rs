@@ -15,6 +15,7 @@ use crate::epoch::{self, Machine};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};
+use crate::repeats::Repeats;
 use crate::source;
 use crate::units::Epoch;
 
@@ -253,7 +254,11 @@ impl Coordinator {
                     return Ok(std::ops::ControlFlow::Continue(()));
                 }
                 Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, %epoch, "the commit failed; trying again");
+                    if let Some(more) =
+                        Repeats::shared().say(&format!("the commit failed; trying again: {error}"))
+                    {
+                        tracing::warn!(%error, %epoch, "the commit failed; trying again{more}");
+                    }
                     self.pulse.retrying(&error);
                     self.stats.commit_failures.add(1);
                     return Ok(std::ops::ControlFlow::Break(()));
@@ -300,7 +305,11 @@ impl Coordinator {
             Ok(Some(found)) => found.0,
             Ok(None) => self.machine.committed().1.0.clone(),
             Err(error) if error.is_passing() || error.is_stale() => {
-                tracing::warn!(%error, "going back is not possible yet; trying again");
+                if let Some(more) =
+                    Repeats::shared().say(&format!("going back is not possible yet; trying again: {error}"))
+                {
+                    tracing::warn!(%error, "going back is not possible yet; trying again{more}");
+                }
                 self.pulse.retrying(&error);
                 return Ok(pause);
             }

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::spec::Guarantee;
 use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, SourceNode};
+use crate::repeats::Repeats;
 use crate::sink::kafka::Transaction;
 use crate::source::kafka::Consumers;
 use crate::source::{Opened, Positions, Replay, Runtime};
@@ -55,7 +56,9 @@ pub(super) fn patiently(clock: &dyn Clock, mut call: impl FnMut() -> Result<()>)
     loop {
         match call() {
             Err(error) if error.is_passing() && clock.now() < deadline => {
-                tracing::warn!(%error, "trying again");
+                if let Some(more) = Repeats::shared().say(&format!("trying again: {error}")) {
+                    tracing::warn!(%error, "trying again{more}");
+                }
                 std::thread::sleep(START_PAUSE);
             }
             other => return other,

@@ -13,6 +13,7 @@ use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};
+use crate::repeats::Repeats;
 use crate::source::{Partition, Polled, Positions, Reader};
 use crate::trace::Sampler;
 use crate::units::{Epoch, Generation};
@@ -101,7 +102,9 @@ impl Lane {
                 self.tell(Event::AtEnd { generation: self.generation, lane: self.lane })?;
             }
             Err(error) if error.is_passing() => {
-                tracing::warn!(%error, "reading failed; trying again");
+                if let Some(more) = Repeats::shared().say(&format!("reading failed; trying again: {error}")) {
+                    tracing::warn!(%error, "reading failed; trying again{more}");
+                }
                 self.pulse.retrying(&error);
                 self.stats.retries.add(1);
                 return Ok(Turned::Pause(READ_PAUSE));
@@ -208,7 +211,10 @@ impl Lane {
             Ok(()) => {}
             Err(error) if error.is_passing() => {
                 // The generation stays behind, so that the next turn of the loop tries again.
-                tracing::warn!(%error, "rewinding failed; trying again");
+                if let Some(more) = Repeats::shared().say(&format!("rewinding failed; trying again: {error}"))
+                {
+                    tracing::warn!(%error, "rewinding failed; trying again{more}");
+                }
                 self.pulse.retrying(&error);
                 self.stats.retries.add(1);
                 return Ok(Turned::Pause(READ_PAUSE));

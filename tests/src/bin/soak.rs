@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use pipe_tests::cluster::{BROKERS, Cluster};
 use pipe_tests::kafka::Broker;
-use pipe_tests::soak::schedule::schedule;
+use pipe_tests::soak::schedule::{Faults, schedule};
 use pipe_tests::soak::topology::Shape;
 use pipe_tests::soak::{Options, Report, Result, run};
 
@@ -13,6 +14,8 @@ pipe-soak [OPTION VALUE]... [--faults] [--keep] [--plan]
   --topology simple|complex|both   which pipeline; both: half of the kills each [both]
   --kills N                        how many times a worker is killed [200]
   --workers N                      how many workers [3]
+  --brokers 1|3                    one broker, or a cluster of three: brokers are killed, stopped and frozen one at a
+                                   time, coordinators too, and cut off from each other and from workers [1]
   --seed N                         replays what a run did [by the time]
   --guarantee exactly_once|at_least_once [exactly_once]
   --commit-interval TIME           as in a pipeline file [100ms]
@@ -28,6 +31,7 @@ The last line counts. Exit code: 0 when the promise was kept, 1 when not, 2 when
 struct Args {
     shapes: Vec<Shape>,
     options: Options,
+    brokers: usize,
     plan: bool,
 }
 
@@ -35,8 +39,13 @@ fn args() -> Result<Args> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let mut options = Options::new(Shape::Simple, 200, now.as_millis() as u64 % 1_000_000_000);
     let mut shapes = vec![Shape::Simple, Shape::Complex];
-    let mut plan = false;
-    let mut given = std::env::args().skip(1);
+    let (mut plan, mut brokers) = (false, 1);
+    // `--brokers=3` is `--brokers 3`.
+    let split = |arg: String| match arg.split_once('=') {
+        Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
+        _ => vec![arg],
+    };
+    let mut given = std::env::args().skip(1).flat_map(split);
     while let Some(name) = given.next() {
         let flag = match name.as_str() {
             "--faults" => Some(&mut options.faults),
@@ -56,6 +65,8 @@ fn args() -> Result<Args> {
             ("--topology", "both") => {}
             ("--kills", n) => options.kills = n.parse()?,
             ("--workers", n) => options.workers = n.parse()?,
+            ("--brokers", "1") => brokers = 1,
+            ("--brokers", "3") => brokers = BROKERS,
             ("--seed", n) => options.seed = n.parse()?,
             ("--rate", n) => options.rate = n.parse()?,
             ("--guarantee", "exactly_once" | "at_least_once") => options.guarantee = value,
@@ -71,7 +82,7 @@ fn args() -> Result<Args> {
     if options.fixed && options.protocol != "classic" {
         return Err("--static goes with `--protocol classic`".into());
     }
-    Ok(Args { shapes, options, plan })
+    Ok(Args { shapes, options, brokers, plan })
 }
 
 /// The kills are shared out among the pipelines.
@@ -87,6 +98,11 @@ fn parts(args: &Args) -> Vec<Options> {
 fn print_plan(args: &Args) {
     for Options { shape, seed, kills, workers, faults, .. } in parts(args) {
         println!("{shape:?}");
+        let faults = match (args.brokers, faults) {
+            (BROKERS, _) => Faults::Several,
+            (_, true) => Faults::One,
+            (_, false) => Faults::None,
+        };
         for step in schedule(seed, kills, workers, faults) {
             println!("  after {:?}: {}", step.wait, step.action);
         }
@@ -94,10 +110,17 @@ fn print_plan(args: &Args) {
 }
 
 fn soak(args: &Args) -> Result<Report> {
-    let broker = Broker::start();
     let mut sum = Report { seed: args.options.seed, ..Report::default() };
-    for options in parts(args) {
-        sum.add(run(&options, &broker)?);
+    if args.brokers == BROKERS {
+        let cluster = Cluster::start();
+        for options in parts(args) {
+            sum.add(run(&options, &cluster)?);
+        }
+    } else {
+        let broker = Broker::start();
+        for options in parts(args) {
+            sum.add(run(&options, &broker)?);
+        }
     }
     Ok(sum)
 }

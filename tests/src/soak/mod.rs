@@ -1,31 +1,32 @@
-//! The crash proof: several workers of one pipeline on a real broker, killed again and again while input keeps
+//! The crash proof: several workers of one pipeline on a real broker, or on a cluster of three, killed again and again while input keeps
 //! coming; then a reader counts whether every input is where it must be, once and in order.
 //!
 //! What is done when follows from a seed ([`schedule`]), the counting is pure and knows nothing of the engine
 //! ([`verify`]), and how long things took is printed, never asserted ([`watch`]).
 
+mod acts;
 pub mod produce;
 pub mod read;
 pub mod report;
 pub mod schedule;
+pub mod site;
 pub mod topology;
 pub mod verify;
 pub mod watch;
 pub mod workers;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::kafka::{Broker, unique};
+use crate::kafka::unique;
 use produce::Input;
 use read::Isolation;
+use report::Deeds;
 pub use report::Report;
-use report::{Deeds, Restart};
-use schedule::{Action, SESSION};
+pub use site::Site;
 use topology::{INPUT_PARTITIONS, OUTPUT_PARTITIONS, Shape, Topology};
 use verify::Verifier;
 use watch::{History, Watch};
@@ -90,42 +91,46 @@ impl Options {
     }
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     options: &'a Options,
-    broker: &'a Broker,
+    site: Site<'a>,
     topology: Topology,
     crew: Crew,
     start: Instant,
     deeds: Deeds,
+    /// A broker that is away, and when it is to be started again.
+    away: Option<(usize, Instant)>,
 }
 
-/// Runs it. When anything is wrong, the logs of the workers and the broker are kept, and it says where.
-pub fn run(options: &Options, broker: &Broker) -> Result<Report> {
+/// Runs it. When anything is wrong, the logs of the workers and the brokers are kept, and it says where.
+pub fn run<'a>(options: &Options, site: impl Into<Site<'a>>) -> Result<Report> {
+    let site = site.into();
     let topology = Topology::new(options.shape, &unique("soak"));
-    topology.make_topics(broker);
+    topology.make_topics(site);
     let folder = tempfile::Builder::new().prefix("pipe-soak-").tempdir()?;
     let pipeline = topology.pipeline(options);
     std::fs::write(folder.path().join("pipeline.yaml"), pipeline)?;
     let result = {
-        let crew = Crew::new(folder.path(), broker.address(), options.workers);
+        let mut crew = Crew::new(folder.path(), site.workers_address(), options.workers);
+        // Of several brokers one is always there.
+        crew.refusals = matches!(site, Site::One(_));
         let start = Instant::now();
-        let mut run = Run { options, broker, topology, crew, start, deeds: Deeds::default() };
+        let mut run = Run { options, site, topology, crew, start, deeds: Deeds::default(), away: None };
         let Options { shape, kills, seed, protocol, fixed, .. } = options;
         let members = if *fixed { "static" } else { "dynamic" };
         run.say(&format!("{shape:?}, {kills} kills, seed {seed}, protocol {protocol}, {members} members"));
         run.whole()
     };
     if options.keep || result.as_ref().map_or(true, |report| !report.problems.is_empty()) {
-        println!("the logs are kept in {}", keep(folder, broker)?);
+        println!("the logs are kept in {}", keep(folder, site)?);
     }
     result
 }
 
-fn keep(folder: tempfile::TempDir, broker: &Broker) -> Result<String> {
+fn keep(folder: tempfile::TempDir, site: Site<'_>) -> Result<String> {
     let folder = folder.keep();
-    // Its log ends with its folder.
-    let _ = std::fs::copy(broker.log(), folder.join("broker.log"));
+    site.keep_logs(&folder);
     Ok(Path::display(&folder).to_string())
 }
 
@@ -135,7 +140,7 @@ impl Run<'_> {
     }
 
     fn whole(&mut self) -> Result<Report> {
-        let brokers = self.broker.address();
+        let brokers = self.site.address();
         let seed = self.options.seed;
         let watch = Watch::start(&brokers, &self.topology, self.start)?;
         // Another stream of numbers than the schedule's.
@@ -150,11 +155,11 @@ impl Run<'_> {
         )?;
         self.say("every partition is read");
 
-        let steps = schedule::schedule(seed, self.options.kills, self.options.workers, self.options.faults);
-        for step in steps {
-            self.crew.rest(step.wait)?;
+        for step in schedule::schedule(seed, self.options.kills, self.options.workers, self.faults()) {
+            self.rest(step.wait)?;
             self.act(step.action)?;
         }
+        self.whole_again()?;
         let mut report = Report { kills: self.options.kills, seed, ..Report::default() };
         let produced = input.end()?;
         self.say(&format!("{produced} records are produced"));
@@ -164,6 +169,7 @@ impl Run<'_> {
         drop(watch);
         self.crew.stop_all()?;
         self.say("the workers have ended");
+        report.ended = self.crew.own_ends.len();
         report.problems.append(&mut self.crew.own_ends);
         if self.crew.refused > 0 {
             self.say(&format!("{} starts were refused while no broker was there", self.crew.refused));
@@ -196,72 +202,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn act(&mut self, action: Action) -> Result<()> {
-        if let Action::Kill { worker, .. }
-        | Action::FreezeWorker { worker, .. }
-        | Action::CrashBoth { worker, .. } = action
-        {
-            self.crew.up(worker)?;
-        }
-        self.say(&action.to_string());
-        self.deeds.done.push((self.start.elapsed(), matches!(action, Action::Kill { .. })));
-        match action {
-            Action::Kill { worker, pause } => self.crew.kill(worker, pause),
-            Action::FreezeWorker { worker, time } => {
-                self.crew.signal(worker, "-STOP")?;
-                self.crew.rest(time)?;
-                self.crew.signal(worker, "-CONT")
-            }
-            Action::CrashBroker { pause } => self.crash_broker(pause),
-            Action::CrashBoth { worker, pause } => {
-                self.crew.kill(worker, Duration::ZERO)?;
-                self.crash_broker(pause)
-            }
-            Action::FreezeBroker { time } => {
-                self.broker.freeze();
-                std::thread::sleep(time);
-                self.broker.thaw();
-                Ok(())
-            }
-            Action::RollingRestart => self.rolling_restart(),
-        }
-    }
-
-    /// While it is away no worker is started: without a broker that is refused, and rightly so.
-    fn crash_broker(&self, pause: Duration) -> Result<()> {
-        self.broker.crash();
-        std::thread::sleep(pause);
-        self.broker.resume_from_stop();
-        Ok(())
-    }
-
-    fn rolling_restart(&mut self) -> Result<()> {
-        // What was killed before is another matter: the group settles first.
-        self.crew.all_up()?;
-        self.crew.rest(SESSION + Duration::from_secs(3))?;
-        let partitions = self.topology.input_partitions();
-        for at in 0..self.crew.count() {
-            self.deeds.done.push((self.start.elapsed(), false));
-            let (from, marks) = (self.start.elapsed(), self.crew.marks());
-            self.crew.stop(at)?;
-            self.crew.start(at)?;
-            let started = Instant::now();
-            while self.crew.assigned(at, marks[at]).is_empty() && started.elapsed() < SESSION {
-                self.crew.rest(PAUSE)?;
-            }
-            self.crew.rest(Duration::from_secs(1))?;
-            let given = |worker| self.crew.assigned(worker, marks[worker]);
-            let moved: BTreeSet<(String, i32)> = (0..self.crew.count()).flat_map(given).collect();
-            let moved =
-                partitions.iter().enumerate().filter(|(_, p)| moved.contains(*p)).map(|(at, _)| at).collect();
-            self.deeds.restarts.push(Restart { from, to: self.start.elapsed(), moved });
-        }
-        Ok(())
-    }
-
     /// Waits until the group has committed the ends of the input, and no more than that.
     fn committed(&mut self, report: &mut Report) -> Result<()> {
-        let brokers = self.broker.address();
+        let brokers = self.site.address();
         let partitions = self.topology.input_partitions();
         let plain = read::client(&brokers, &self.topology.name, Isolation::Uncommitted)?;
         // This one waits for offsets of open transactions.
@@ -289,7 +232,7 @@ impl Run<'_> {
 
     /// Waits until no transaction is open: a `read_committed` reader sees to the end of every output.
     fn transactions(&mut self, report: &mut Report) -> Result<()> {
-        let brokers = self.broker.address();
+        let brokers = self.site.address();
         let topics: Vec<&String> = self.topology.outputs.iter().chain(&self.topology.letters).collect();
         let partitions: Vec<(String, i32)> =
             topics.into_iter().flat_map(|topic| (0..OUTPUT_PARTITIONS).map(|p| (topic.clone(), p))).collect();
@@ -314,7 +257,7 @@ impl Run<'_> {
     }
 
     fn count(&self, produced: u64, report: &mut Report) -> Result<()> {
-        let brokers = self.broker.address();
+        let brokers = self.site.address();
         let mut verifier = Verifier::new(self.options.shape, self.topology.outputs.len());
         let mut unsound = None;
         for topic in &self.topology.inputs {

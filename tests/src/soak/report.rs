@@ -16,6 +16,8 @@ pub struct Report {
     pub seed: u64,
     /// What the verifier counted.
     pub counts: Counts,
+    /// How many workers ended that should have gone on.
+    pub ended: usize,
     /// All that is wrong; empty when the promise was kept.
     pub problems: Vec<String>,
 }
@@ -23,11 +25,11 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { records, lost, duplicated, out_of_order, .. } = &self.counts;
-        let (kills, seed) = (self.kills, self.seed);
+        let Self { kills, seed, ended, .. } = self;
         write!(
             f,
             "soak: kills={kills} records={records} lost={lost} duplicated={duplicated} \
-             out_of_order={out_of_order} seed={seed}"
+             out_of_order={out_of_order} ended={ended} seed={seed}"
         )
     }
 }
@@ -36,6 +38,7 @@ impl Report {
     /// Adds what another run of the same seed came to.
     pub fn add(&mut self, other: Self) {
         self.kills += other.kills;
+        self.ended += other.ended;
         self.counts.records += other.counts.records;
         self.counts.lost += other.counts.lost;
         self.counts.duplicated += other.counts.duplicated;

@@ -6,8 +6,7 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::Options;
-use crate::kafka::Broker;
+use super::{Options, Site};
 
 /// Partitions of an input topic: more than workers, so that each has some and a rebalance moves some.
 pub const INPUT_PARTITIONS: i32 = 4;
@@ -54,9 +53,9 @@ impl Topology {
     }
 
     /// Makes its topics.
-    pub fn make_topics(&self, broker: &Broker) {
-        self.inputs.iter().for_each(|topic| broker.topic(topic, INPUT_PARTITIONS));
-        self.outputs.iter().chain(&self.letters).for_each(|topic| broker.topic(topic, OUTPUT_PARTITIONS));
+    pub fn make_topics(&self, site: Site<'_>) {
+        self.inputs.iter().for_each(|topic| site.topic(topic, INPUT_PARTITIONS));
+        self.outputs.iter().chain(&self.letters).for_each(|topic| site.topic(topic, OUTPUT_PARTITIONS));
     }
 
     /// All input partitions.
@@ -81,16 +80,19 @@ impl Topology {
         if options.fixed {
             member += ", group.instance.id: \"${WORKER}\"";
         }
+        // By this a link knows whose connection it is.
+        let client = "client.id: \"${WORKER}\"";
         let source = |topic: &str| {
             format!(
                 "{{ kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topics: [{topic}], \
-                 properties: {{ {member} }} }}, \
+                 properties: {{ {client}, {member} }} }}, \
                  format: {{ json: {{ columns: {{ kind: int64, id: int64, key: utf8, seq: int64 }} }} }} }}"
             )
         };
         let sink = |from: &str, topic: &str| {
             format!(
-                "{{ from: {from}, kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topic: {topic}, key: key }}, format: json }}"
+                "{{ from: {from}, kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topic: {topic}, key: key, \
+                 properties: {{ {client} }} }}, format: json }}"
             )
         };
         let nodes = match self.shape {

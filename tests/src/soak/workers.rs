@@ -58,6 +58,8 @@ pub struct Crew {
     workers: Vec<Worker>,
     /// Ends that nobody asked for, in words.
     pub own_ends: Vec<String>,
+    /// Whether a start may be refused, because no broker is there at times.
+    pub refusals: bool,
     /// Starts that were refused because no broker was there.
     pub refused: u32,
 }
@@ -77,6 +79,7 @@ impl Crew {
             brokers,
             workers: (0..count).map(worker).collect(),
             own_ends: Vec::new(),
+            refusals: true,
             refused: 0,
         }
     }
@@ -197,7 +200,10 @@ impl Crew {
         println!("{told}");
         // A worker that has just begun when the broker goes away says so and ends: nothing was read. Later it must not.
         let (new, refused) = (since(&worker.log, worker.begin), ["K001: ", "S001: "]);
-        if !new.contains(ASSIGNED) && refused.iter().any(|code| last(&worker.log).contains(code)) {
+        if self.refusals
+            && !new.contains(ASSIGNED)
+            && refused.iter().any(|code| last(&worker.log).contains(code))
+        {
             self.refused += 1;
             return Ok(());
         }

@@ -131,6 +131,16 @@ impl Bench {
         self.wait(NOTHING).map_or_else(|did| did, |state| Did::Went(state.rewinds))
     }
 
+    /// Starts a worker on a cluster that was changed before, and undoes the change after a while.
+    pub(crate) fn begin_for(&mut self, time: Duration, change: impl Fn(&Cluster, bool)) -> Did {
+        self.write(NUMBERS);
+        change(&self.cluster, false);
+        self.start();
+        std::thread::sleep(time);
+        change(&self.cluster, true);
+        self.settle(NOTHING)
+    }
+
     /// Gives new records and changes the cluster at the same instant, and waits for what becomes of it.
     pub(crate) fn disturb(&mut self, change: impl FnOnce(&Cluster)) -> Did {
         let before = self.pause();

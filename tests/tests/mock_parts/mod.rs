@@ -8,6 +8,7 @@
 
 mod bench;
 mod cases;
+mod moves;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

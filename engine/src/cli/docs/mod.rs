@@ -13,8 +13,8 @@ use crate::error::{Code, Error, Result};
 use crate::stage::{Host, HostOptions};
 use pages::Page;
 
-/// Writes the reference pages (Markdown) into a folder: one of the pipeline file, of the command line, and of each
-/// source, sink, format and ready-made stage.
+/// Writes the reference pages (Markdown) into a folder: one of the pipeline file, of the command line, of Kafka's errors,
+/// and of each source, sink, format and ready-made stage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the pages; those that are there are replaced.
@@ -30,6 +30,7 @@ pub fn run(args: &Args, command: &clap::Command, host: &HostOptions) -> Result<E
     let mut all = pages::kinds();
     all.push(pages::pipeline());
     all.push(pages::command_line(command));
+    all.push(pages::kafka_errors());
     let host = Host::new(host.clone())?;
     for manifest in manifests(&args.stages)? {
         all.push(pages::stage(&host, &manifest, &stage_folders())?);

@@ -15,6 +15,7 @@ use super::options::table;
 use crate::config::value_of;
 use crate::error::{Code, Error, Result};
 use crate::format::FORMATS;
+use crate::kafka;
 use crate::plan::schema;
 use crate::sink::SINKS;
 use crate::source::{Replay, SOURCES};
@@ -218,6 +219,25 @@ stages:
   it makes of that is in its dead letters and its log.
 - `describe` is granted nothing.
 ";
+
+/// The page of librdkafka's errors: what each means and what a worker does.
+pub(super) fn kafka_errors() -> Page {
+    let mut body = String::from(
+        "A worker sorts every error that librdkafka or a broker gives by one table. An error of ours, such as S002, carries \
+         the words that stand here. A broker that is newer than the client may send a code that is not listed: it is taken \
+         for `Unknown`.\n\n## What a worker does\n\n| meaning | |\n|---|---|\n",
+    );
+    // Writing to a string cannot fail.
+    for meaning in kafka::Meaning::ALL {
+        let _ = writeln!(body, "| {} | {} |", meaning.name(), meaning.deed());
+    }
+    body.push_str("\n## The errors\n\n| error | number | meaning | why |\n|---|---|---|---|\n");
+    for (code, meaning, reason) in kafka::TABLE {
+        let _ = writeln!(body, "| `{code:?}` | {} | {} | {reason} |", *code as i32, meaning.name());
+    }
+    let summary = "What each error of librdkafka and of the brokers means, and what a worker does about it.";
+    Page::new("kafka-errors.md".into(), "Errors of Kafka".into(), summary, &body)
+}
 
 /// The page of the command line.
 pub(super) fn command_line(command: &clap::Command) -> Page {

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::{Found, Letter, Line, Place, Reader};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::kafka::{self, Cluster, Meaning, Probe, Voice, meaning};
+use crate::kafka::{self, Cluster, Probe, Voice, meaning};
 use crate::units::KAFKA_READ_TIMEOUT;
 
 /// A topic of dead letters.
@@ -54,7 +54,7 @@ impl Topic {
     /// Reads all partitions, or from one place on. A topic that is not there holds none: nothing has failed yet.
     pub fn open(&self, from: Option<Place>) -> Result<Option<Box<dyn Reader>>> {
         let probe = Probe::new(&self.cluster, "dead letters", Code::K005)?;
-        let Some(partitions) = probe.partitions(&self.name)? else { return Ok(None) };
+        let Some(partitions) = probe.partitions_now(&self.name)? else { return Ok(None) };
         let mut left = BTreeMap::new();
         for partition in 0..partitions {
             let (low, end) = probe.ends(&self.name, partition)?;
@@ -154,8 +154,9 @@ impl Reader for Records {
                     }
                     continue;
                 }
+                // What may pass and does not is told by the silence.
                 Some(Err(error)) => match error.rdkafka_error_code().map(meaning) {
-                    Some(Meaning::Passing) => continue,
+                    Some(meaning) if meaning.may_pass() => continue,
                     _ => {
                         return Err(kafka::error(
                             Code::K005,

@@ -114,18 +114,9 @@ enum Given {
     Refused(RDKafkaErrorCode),
 }
 
-/// Whether the reason lies in the record itself.
+/// Whether the reason lies in the record itself, or in one that was sent with it.
 fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as E;
-    matches!(
-        code,
-        E::MessageSizeTooLarge
-            | E::MessageBatchTooLarge
-            | E::InvalidMessage
-            | E::InvalidMessageSize
-            | E::InvalidTimestamp
-            | E::InvalidRecord
-    )
+    meaning(code) == Meaning::Record
 }
 
 fn refusal(topic: &str, bytes: usize, code: RDKafkaErrorCode) -> String {
@@ -353,7 +344,7 @@ impl KafkaSink {
             let about_the_record = is_about_the_record(code);
             if about_the_record && alone {
                 self.refuse(at, row, code);
-            } else if about_the_record || meaning(code) == Meaning::Passing {
+            } else if about_the_record || meaning(code).passes() {
                 self.state.alone.push_back((number, row));
             } else {
                 return Err(self.failed(&KafkaError::MessageProduction(code)));

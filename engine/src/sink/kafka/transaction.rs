@@ -85,12 +85,6 @@ struct State {
 /// What became of giving positions to a transaction, and the positions.
 type Sent = (Result<(), KafkaError>, Vec<GroupOffsets>);
 
-/// Whether a broker knows a newer client of this id.
-fn is_fenced(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as E;
-    matches!(code, E::Fenced | E::ProducerFenced | E::InvalidProducerEpoch)
-}
-
 impl Transaction {
     /// Transactions under ids that no other worker has, one for each client, for an interval between commits. Does no
     /// IO.
@@ -249,10 +243,10 @@ impl Transaction {
         let timeout = self.lock().timeout;
         let code = error.rdkafka_error_code();
         let message = format!("{what}: {error}");
-        match code {
+        match (code, code.map(meaning)) {
             // A broker that gives up a transaction whose time is over fences its client, too.
-            Some(code) if is_fenced(code) && age < timeout / 2 => self.fenced(message),
-            Some(RDKafkaErrorCode::InvalidTransactionTimeout) => {
+            (_, Some(Meaning::Fenced)) if age < timeout / 2 => self.fenced(message),
+            (Some(RDKafkaErrorCode::InvalidTransactionTimeout), _) => {
                 let message = format!(
                     "the cluster does not take transactions of {}",
                     humantime::format_duration(timeout)
@@ -262,12 +256,12 @@ impl Transaction {
                      `transaction.max.timeout.ms` of the brokers",
                 )
             }
-            Some(RDKafkaErrorCode::UnsupportedFeature) => {
+            (_, Some(Meaning::Unsupported)) => {
                 let message = format!("the brokers do not know transactions: {error}");
                 Error::external(Code::X012, message)
                     .help("Kafka has them since version 0.11; use `guarantee: at_least_once`")
             }
-            Some(code) if meaning(code) == Meaning::Denied => {
+            (Some(code), Some(Meaning::Denied)) => {
                 Error::external(Code::X012, message).help(self.right(code))
             }
             _ => Error::stale(Code::X012, message),

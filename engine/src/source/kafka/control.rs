@@ -97,6 +97,7 @@ impl Control for KafkaControl {
         self.shared.check()?;
         for source in &group.sources {
             source.jumps.serve(&consumer, source)?;
+            source.absent.serve(&consumer, source.clock.now())?;
         }
         self.ask(&consumer);
         self.shared.check()?;

@@ -158,10 +158,13 @@ impl<C: ConsumerContext + 'static> Drop for Queue<C> {
 
 impl Message {
     fn item(&self) -> Item<'_> {
-        // SAFETY: the message is alive until `self` is dropped, and nobody writes to these fields.
-        let message = unsafe { self.0.as_ref() };
-        match message.err {
-            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Item::Record(self.record(message)),
+        let message = self.0.as_ptr();
+        // As a number: librdkafka hands on what a broker sent, and a later one has codes that the enumeration has not.
+        // SAFETY: the message is alive until `self` is dropped, nobody writes to these fields, and the code is an `int`.
+        let (code, offset) = unsafe { ((&raw const (*message).err).cast::<i32>().read(), (*message).offset) };
+        match code {
+            // SAFETY: as above; with this code the message is a valid one.
+            0 => Item::Record(self.record(unsafe { self.0.as_ref() })),
             code => {
                 // SAFETY: for a message with an error librdkafka returns a NUL-terminated text that lives as long
                 // as the message.
@@ -172,7 +175,7 @@ impl Message {
                     // SAFETY: as above, and it is not null.
                     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
                 };
-                Item::Fault(code.into(), message.offset, text)
+                Item::Fault(crate::kafka::known(code), offset, text)
             }
         }
     }

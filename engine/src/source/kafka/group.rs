@@ -145,6 +145,17 @@ impl Group {
         Ok(())
     }
 
+    /// Whether a source names a topic, and not by a pattern.
+    pub(super) fn names(&self, topic: &str) -> bool {
+        self.sources.iter().any(|source| source.topics.names().any(|name| name == topic))
+    }
+
+    /// Whether a partition is this worker's, or is about to be.
+    pub(super) fn reads(&self, partition: &Partition) -> bool {
+        let owned = |source: &Arc<Shared>| lock(&source.owned).partitions().any(|own| own == partition);
+        lock(&self.unsettled).partitions.contains(partition) || self.sources.iter().any(owned)
+    }
+
     fn owns(&self) -> bool {
         self.sources.iter().any(|source| lock(&source.owned).partitions().next().is_some())
     }

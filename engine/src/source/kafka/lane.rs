@@ -9,17 +9,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::faults::{Judge, Trouble};
 use super::ffi::{Item, Queue, Visit};
 use super::gather::Gather;
 use super::group::Group;
-use super::range::{Jumps, is_outside, outside_log};
+use super::range::is_outside;
 use super::shared::Shared;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
-use crate::kafka::{Meaning, meaning};
+use crate::kafka::meaning;
 use crate::source::{Partition, Polled, Positions, Reader, Room};
 use crate::units::{KAFKA_IDLE, KAFKA_PREFETCH_RECORDS, KAFKA_RETRY_PAUSE, KAFKA_SEEK_TIMEOUT};
 
@@ -71,6 +71,7 @@ pub(super) struct Tap {
     pub(super) outside: bool,
     /// Records were dropped for a seek that has not succeeded yet: another try must seek too.
     pub(super) stale: bool,
+    pub(super) trouble: Trouble,
 }
 
 impl Tap {
@@ -87,24 +88,25 @@ impl Tap {
     }
 
     /// Gathers what is there, without waiting.
-    fn fill(&mut self, room: &Room, now: Duration, jumps: &Jumps) -> Result<()> {
+    fn fill(&mut self, room: &Room, judge: &Judge<'_>) -> Result<()> {
         let (gather, next, partition) = (&mut self.gather, &mut self.next, &self.partition);
-        let (outside, mut found) = (&mut self.outside, Ok(()));
+        let (outside, trouble, mut found) = (&mut self.outside, &mut self.trouble, Ok(()));
         self.queue.drain(gather.rows_left(room), |item| match item {
             Item::Record(record) if record.offset < *next => Visit::Taken,
             Item::Record(record) => {
-                if gather.is_full(room) || !gather.push(&record, room, now) {
+                if gather.is_full(room) || !gather.push(&record, room, judge.now) {
                     return Visit::Full;
                 }
+                trouble.over();
                 *next = record.offset + 1;
                 Visit::Taken
             }
             Item::Fault(code, offset, text) => {
                 let text = format!("{text} (at offset {offset})");
-                if is_outside(code) && jumps.allowed() {
+                if is_outside(code) && judge.jumps.allowed() {
                     *outside = true;
                 } else if found.is_ok() {
-                    found = fault_error(partition, *next, code, &text);
+                    found = judge.fault(partition, *next, trouble, code, &text);
                 }
                 Visit::Taken
             }
@@ -113,15 +115,15 @@ impl Tap {
     }
 
     /// Drops what was gathered and what is there, but no error: a partition whose fetch has failed gives no other.
-    fn forget(&mut self, jumps: &Jumps) -> Result<()> {
+    fn forget(&mut self, judge: &Judge<'_>) -> Result<()> {
         self.gather = Gather::default();
-        let (outside, mut found) = (&mut self.outside, Ok(()));
+        let (outside, trouble, mut found) = (&mut self.outside, &mut self.trouble, Ok(()));
         self.queue.drain(KAFKA_PREFETCH_RECORDS, |item| {
             if let Item::Fault(code, _, text) = item {
-                if is_outside(code) && jumps.allowed() {
+                if is_outside(code) && judge.jumps.allowed() {
                     *outside = true;
                 } else if found.is_ok() {
-                    found = fault_error(&self.partition, self.next, code, &text);
+                    found = judge.fault(&self.partition, self.next, trouble, code, &text);
                 }
             }
             Visit::Taken
@@ -135,25 +137,6 @@ impl Tap {
 /// other owner, whose commits this worker's positions do not know.
 fn back(start: i64, to: Option<i64>) -> i64 {
     to.map_or(start, |at| at.max(start))
-}
-
-/// What an error of a partition means: passing ones are librdkafka's to retry and only logged.
-fn fault_error(partition: &Partition, next: i64, code: RDKafkaErrorCode, text: &str) -> Result<()> {
-    let place = format!("{}/{}", partition.topic, partition.partition);
-    match code {
-        code if is_outside(code) => Err(outside_log(partition, next, None).context(text)),
-        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition => {
-            Err(Error::external(Code::S003, format!("{place} does not exist any more: {text}")))
-        }
-        code if meaning(code) == Meaning::Passing => {
-            tracing::warn!(topic = &*partition.topic, partition = partition.partition, "kafka: {text}");
-            Ok(())
-        }
-        code => Err(Error::external(
-            Code::S002,
-            format!("{place} cannot be read at offset {next}: {code}: {text}"),
-        )),
-    }
 }
 
 /// The partitions of a lane and whose turn it is.
@@ -242,11 +225,16 @@ enum Sweep {
 }
 
 impl KafkaReader {
+    fn judge(&self, now: Duration) -> Judge<'_> {
+        Judge { jumps: &self.shared.jumps, absent: &self.shared.absent, now }
+    }
+
     /// Looks at each partition once, beginning after the one that was served last.
     fn sweep(&self) -> Result<Sweep> {
         let mut guard = lock(&self.lane.taps);
         let Taps { list, turn } = &mut *guard;
         let now = self.shared.clock.now();
+        let judge = self.judge(now);
         let mut due = None;
         let count = list.len();
         let mut gathered: usize = list.iter().map(|tap| tap.gather.held()).sum();
@@ -254,7 +242,7 @@ impl KafkaReader {
             let at = (*turn + step) % count;
             let tap = &mut list[at];
             gathered -= tap.gather.held();
-            tap.fill(&self.room, now, &self.shared.jumps)?;
+            tap.fill(&self.room, &judge)?;
             gathered += tap.gather.held();
             if tap.gather.is_empty() {
                 if tap.outside {
@@ -334,7 +322,7 @@ impl KafkaReader {
             let moved = tap.next != target || !tap.gather.is_empty() || tap.queue.holds();
             tap.stale |= moved;
             if tap.stale {
-                tap.forget(&self.shared.jumps)?;
+                tap.forget(&self.judge(self.shared.clock.now()))?;
             }
             if tap.stale && !tap.outside {
                 list.add_partition_offset(
@@ -352,7 +340,13 @@ impl KafkaReader {
             for element in sought.elements() {
                 element.error().map_err(|e| {
                     let place = format!("{}/{} cannot be sought", element.topic(), element.partition());
-                    crate::kafka::error(Code::S002, &place, &e)
+                    match e.rdkafka_error_code() {
+                        // The cluster is asked for a partition that is not there by whoever polls.
+                        Some(code) if meaning(code).may_pass() => {
+                            Error::passing(Code::S002, format!("{place}: {e}"))
+                        }
+                        _ => crate::kafka::error(Code::S002, &place, &e),
+                    }
                 })?;
             }
         }

@@ -3,12 +3,14 @@
 //! `options` is what the pipeline file says, `consumer` the one client of all sources of a cluster, `protocol` that of
 //! its group, `group` what happens in a rebalance, `settle` how what was assigned is taken, `control` the commits,
 //! `shared` what they all know of a source, `owned` what of it belongs to this worker, `lane` its readers, `range` what
-//! becomes of an offset that a log does not hold, `gather` their Arrow buffers, `ffi` the batch consumption. Each
-//! partition's queue is split off the consumer's own, so the thread that polls the consumer sees rebalances and errors
-//! only, and never waits for a full channel.
+//! becomes of an offset that a log does not hold, `absent` of a partition that brokers do not know, `faults` of its other errors, `gather` their Arrow
+//! buffers, `ffi` the batch consumption. Each partition's queue is split off the consumer's own, so the thread that polls
+//! the consumer sees rebalances and errors only, and never waits for a full channel.
 
+mod absent;
 mod consumer;
 mod control;
+mod faults;
 mod ffi;
 mod gather;
 mod group;

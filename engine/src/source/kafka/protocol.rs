@@ -7,7 +7,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
-use crate::kafka::{Cluster, Members, Topics};
+use crate::kafka::{Cluster, Meaning, Members, Topics, meaning};
 
 const PROPERTY: &str = "group.protocol";
 
@@ -121,7 +121,7 @@ pub(super) fn given_up(code: RDKafkaErrorCode, text: &str, instance: Option<&str
                  (`group.consumer.session.timeout.ms` of the brokers)",
             )
         }
-        E::UnsupportedVersion | E::UnsupportedFeature => {
+        _ if meaning(code) == Meaning::Unsupported => {
             Error::external(Code::S002, format!("the brokers do not know `group.protocol: consumer`: {text}"))
                 .help("Kafka has it since version 4.0; leave `group.protocol` out")
         }

@@ -24,7 +24,7 @@ use crate::units::{KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Whether an error of a partition says that the log does not hold the next offset.
 pub(super) fn is_outside(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+    meaning(code) == Meaning::Outside
 }
 
 /// The error of a position that the log does not hold.
@@ -113,9 +113,13 @@ impl Jumps {
         shared: &Shared,
         partition: &Partition,
     ) -> Result<()> {
-        let fail = |what: &str, e| {
+        let fail = |what: &str, e: KafkaError| {
             let place = format!("{what} of {}/{}", partition.topic, partition.partition);
-            crate::kafka::error(Code::S002, &place, &e)
+            match e.rdkafka_error_code() {
+                // A leader that moves: the reader asks again.
+                Some(code) if meaning(code).may_pass() => Error::passing(Code::S002, format!("{place}: {e}")),
+                _ => crate::kafka::error(Code::S002, &place, &e),
+            }
         };
         // The jump is committed, and must not be so before what was read before it.
         if !consumer.context().runtime.drain(REVOKE_TIMEOUT) {

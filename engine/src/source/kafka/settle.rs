@@ -11,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::faults::Trouble;
 use super::ffi::Queue;
 use super::gather::Gather;
 use super::group::{Group, partitions};
@@ -20,9 +21,10 @@ use super::range;
 use super::shared::Shared;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
+use crate::kafka::{Meaning, meaning};
 use crate::source::Partition;
 use crate::units::{
-    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_TIMEOUT, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE,
+    KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_LOOK, KAFKA_ASSIGN_TIMEOUT, KAFKA_RETRY_PAUSE,
 };
 
 /// Partitions that the group has given, of which is not known yet where they go on.
@@ -55,9 +57,7 @@ impl Group {
                 if left == 0 {
                     return Ok(());
                 }
-                return Err(error.context(format!(
-                    "{left} assigned partitions wait: an open transaction of their last owner may hold their offsets"
-                )));
+                return Err(error.context(format!("{left} assigned partitions wait")));
             }
             // Not passing any more: a partition that nobody reads must not go unnoticed.
             Err(error) if error.is_passing() => Some(Error::external(Code::S002, error.message())),
@@ -143,6 +143,7 @@ impl Group {
                 seen: start,
                 outside: false,
                 stale: false,
+                trouble: Trouble::default(),
             };
             taps.push((source, tap));
         }
@@ -174,19 +175,18 @@ impl Group {
         for partition in waiting {
             list.add_partition(&partition.topic, partition.partition);
         }
-        // librdkafka itself asks again while a transaction holds an offset, and ends with a time-out.
         let found = base.committed_offsets(list, ask).map_err(|e| uncertain(&e))?;
         let mut committed = BTreeMap::new();
         for (partition, element) in partitions(&found).zip(found.elements()) {
             // An answer that failed for one partition has no offset for it, as if none had been committed.
-            element.error().map_err(|e| uncertain(&e))?;
+            element.error().map_err(|e| self.unsaid(&partition, &e))?;
             committed.insert(partition, element.offset());
         }
         // All answers come before the first decision, which is told and counted.
         let mut logs = Vec::with_capacity(waiting.len());
         for partition in waiting {
-            let log = base.fetch_watermarks(&partition.topic, partition.partition, KAFKA_OPEN_TIMEOUT);
-            logs.push(log.map_err(|e| uncertain(&e))?);
+            let log = base.fetch_watermarks(&partition.topic, partition.partition, KAFKA_ASSIGN_LOOK);
+            logs.push(log.map_err(|e| self.unsaid(partition, &e))?);
         }
         let (mut starts, mut jumped) = (Vec::with_capacity(waiting.len()), TopicPartitionList::new());
         for (partition, (low, high)) in waiting.iter().zip(logs) {
@@ -212,15 +212,30 @@ impl Group {
         range::remember(base, &jumped)?;
         Ok(starts)
     }
+
+    /// The same of one partition, which the brokers may not know.
+    fn unsaid(&self, partition: &Partition, error: &KafkaError) -> Error {
+        let missing = error.rdkafka_error_code().is_some_and(|code| meaning(code) == Meaning::Missing);
+        if missing && let Some(source) = self.source(&partition.topic) {
+            source.absent.told(partition, self.clock.now());
+        }
+        uncertain(error).context(format!("{}/{}", partition.topic, partition.partition))
+    }
 }
 
-/// An answer to where a partition goes on that did not come. That a transaction holds the offset passes.
+/// An answer to where a partition goes on that did not come. Whatever may pass is waited for: how long, says [`settle`], and
+/// for a partition that is not there [`Absent`](super::absent::Absent).
+///
+/// [`settle`]: Group::settle
 fn uncertain(error: &KafkaError) -> Error {
     let what = "where an assigned partition goes on cannot be found out";
+    // librdkafka itself asks again while a transaction holds an offset, and ends with a time-out.
+    let held = "an open transaction of the last owner may hold the offset";
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::UnstableOffsetCommit) => {
-            Error::passing(Code::S002, format!("{what}: {error}"))
+        Some(RDKafkaErrorCode::UnstableOffsetCommit | RDKafkaErrorCode::OperationTimedOut) => {
+            Error::passing(Code::S002, format!("{what}: {error}: {held}"))
         }
+        Some(code) if meaning(code).may_pass() => Error::passing(Code::S002, format!("{what}: {error}")),
         _ => crate::kafka::error(Code::S002, what, error),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rdkafka::consumer::BaseConsumer;
 
+use super::absent::Absent;
 use super::group::Group;
 use super::lane::{Lane, lock};
 use super::options::{OutOfRange, Start};
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     has_failed: AtomicBool,
     pub(super) counts: Counts,
     pub(super) jumps: Jumps,
+    /// Partitions that brokers do not know, or not yet.
+    pub(super) absent: Absent,
     /// The consumer, once it is made; gone when the group was left.
     pub(super) consumer: Mutex<Weak<BaseConsumer<Group>>>,
 }
@@ -86,6 +89,7 @@ impl Shared {
             has_failed: AtomicBool::new(false),
             counts: Counts::default(),
             jumps: Jumps::new(policy),
+            absent: Absent::default(),
             consumer: Mutex::default(),
         }
     }

@@ -14,10 +14,7 @@ use crate::units::KAFKA_BLOCK;
 
 /// Whether a failure would come again, whatever is done anew.
 pub(super) fn stays(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as E;
-    let missing =
-        matches!(code, E::UnknownTopicOrPartition | E::UnknownTopic | E::UnknownPartition | E::InvalidTopic);
-    missing || meaning(code) == Meaning::Denied
+    matches!(meaning(code), Meaning::Missing | Meaning::Setting | Meaning::Denied)
 }
 
 impl KafkaSink {
