@@ -168,6 +168,9 @@ pub const CONFIG_SECRET_BYTES_MAX: u64 = 64 << 10;
 /// that a wrong address is seen at once.
 pub const KAFKA_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One of the questions of that time: a broker that is frozen is passed over, and one under load still answers.
+pub const KAFKA_METADATA_ASK: Duration = Duration::from_millis(2_500);
+
 /// A topic is not there when brokers have said so for this long: news of one that was just made takes a second or two to
 /// reach every broker, on a busy machine some more, and a mistyped name is still told soon.
 pub const KAFKA_ABSENT: Duration = Duration::from_secs(5);

@@ -13,12 +13,15 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 
 use super::{Cluster, Meaning, Topics, Voice, meaning, reason};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::repeats::Repeats;
-use crate::units::{KAFKA_ABSENT, KAFKA_BOOT, KAFKA_MEMBERS_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE};
+use crate::units::{
+    KAFKA_ABSENT, KAFKA_BOOT, KAFKA_MEMBERS_ASK, KAFKA_METADATA_ASK, KAFKA_OPEN_TIMEOUT, KAFKA_RETRY_PAUSE,
+};
 
 /// Topics with the number of their partitions.
 pub type Known = BTreeMap<Arc<str>, i32>;
@@ -112,9 +115,25 @@ impl Probe {
         Ok(matches!(self.look(topic, KAFKA_OPEN_TIMEOUT)?, Look::There(_)))
     }
 
+    /// Asks for metadata by several questions: the broker that gets the first one may be frozen or cut off, and the next
+    /// question goes to another.
+    fn metadata(&self, topic: Option<&str>, wait: Duration) -> Result<Metadata> {
+        let deadline = self.clock.now() + wait;
+        loop {
+            let left = deadline.saturating_sub(self.clock.now());
+            let error = match self.client.fetch_metadata(topic, left.min(KAFKA_METADATA_ASK)) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => error,
+            };
+            let may_pass = error.rdkafka_error_code().is_some_and(|code| meaning(code).may_pass());
+            if !may_pass || left <= KAFKA_METADATA_ASK {
+                return Err(self.unreachable(&error.to_string()));
+            }
+        }
+    }
+
     fn look(&self, topic: &str, wait: Duration) -> Result<Look> {
-        let metadata =
-            self.client.fetch_metadata(Some(topic), wait).map_err(|e| self.unreachable(&e.to_string()))?;
+        let metadata = self.metadata(Some(topic), wait)?;
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         let count = found.map_or(0, |t| t.partitions().len());
         let Some(code) = found.map(|t| t.error().map(RDKafkaErrorCode::from)) else {
@@ -166,10 +185,7 @@ impl Probe {
 
     /// All topics that this user may see, with the number of their partitions.
     pub fn topics(&self) -> Result<Vec<(String, i32)>> {
-        let metadata = self
-            .client
-            .fetch_metadata(None, KAFKA_OPEN_TIMEOUT)
-            .map_err(|e| self.unreachable(&e.to_string()))?;
+        let metadata = self.metadata(None, KAFKA_OPEN_TIMEOUT)?;
         let sound = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         Ok(sound.map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())

@@ -32,8 +32,8 @@ fn a_missing_topic_is_named() {
     end.failed("K001", &format!("topic `{from}` does not exist"));
 }
 
-/// What was written before, while and after the broker was ill comes through; returns the repeats.
-fn survives(ill: impl FnOnce(&Broker), log: &str) -> usize {
+/// What was written before, while and after the broker was ill comes through; returns the repeats and the worker's log.
+fn survives(ill: impl FnOnce(&Broker), log: &str) -> (usize, String) {
     let broker = Broker::start();
     let [name, from, to] = ["ill", "from", "to"].map(unique);
     broker.topic(&from, 3);
@@ -55,12 +55,12 @@ fn survives(ill: impl FnOnce(&Broker), log: &str) -> usize {
     assert!(end.took < Duration::from_secs(15), "{:?}", end.took);
     let (found, repeats) = numbers(&broker, &to);
     assert_eq!(found, each(3, 5_000));
-    repeats
+    (repeats, end.log)
 }
 
 #[test]
 fn a_broker_that_stops_and_returns_costs_nothing() {
-    let repeats = survives(
+    let (repeats, log) = survives(
         |broker| {
             broker.stop();
             // Longer than the session: the worker has to let its partitions go, and takes them again.
@@ -70,11 +70,14 @@ fn a_broker_that_stops_and_returns_costs_nothing() {
         "\"partitions lost",
     );
     println!("{repeats} records came twice");
+    // Consumer and producers fail by connections to the broker's first address, to itself and to the coordinators.
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("Connection refused")).collect();
+    assert_eq!(lines.len(), 1, "one connection that fails is one line: {lines:#?}");
 }
 
 #[test]
 fn a_broker_that_freezes_costs_nothing() {
-    let repeats = survives(
+    let (repeats, _) = survives(
         |broker| {
             broker.freeze();
             std::thread::sleep(Duration::from_secs(3));

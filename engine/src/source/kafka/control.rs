@@ -70,11 +70,12 @@ impl Control for KafkaControl {
                 group.fail(&Error::internal("a record came by the group's queue, not by its partition's"));
             }
             Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(code) if meaning(code) == Meaning::Denied => {
+                Some(RDKafkaErrorCode::InconsistentGroupProtocol) => group.fail(&taken("other programs")),
+                // A session's time-out that the brokers do not take, say, would be asked for without end.
+                Some(code) if matches!(meaning(code), Meaning::Denied | Meaning::Setting) => {
                     let what = "the cluster refuses this consumer";
                     group.fail(&crate::kafka::error(Code::S002, what, &error));
                 }
-                Some(RDKafkaErrorCode::InconsistentGroupProtocol) => group.fail(&taken("other programs")),
                 // All others are librdkafka's to retry; they were logged by the group's voice.
                 _ => {}
             },
@@ -136,8 +137,12 @@ impl Control for KafkaControl {
             if let Some(error) = given_up(&consumer) {
                 return error;
             }
-            let error = KafkaError::ConsumerCommit(code);
-            crate::kafka::error(Code::X001, "the group's offsets cannot be committed", &error)
+            let (what, error) = ("the group's offsets cannot be committed", KafkaError::ConsumerCommit(code));
+            match meaning(code) {
+                // A broker that does not know the topic yet, say. One that is gone ends its source.
+                meaning if meaning.may_pass() => Error::passing(Code::X001, format!("{what}: {error}")),
+                _ => crate::kafka::error(Code::X001, what, &error),
+            }
         };
         let commit = Commit::start(&consumer, &list).map_err(fail)?;
         match commit.wait(KAFKA_COMMIT_WAIT) {
