@@ -212,7 +212,6 @@ fn first(from: &mut TcpStream) -> Option<(Vec<u8>, String)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a helper of a test fails it by panicking")]
 mod tests {
     use super::*;
 

@@ -13,7 +13,6 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::group::Group;
 use super::lane::lock;
-use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::source::Partition;
