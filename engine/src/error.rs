@@ -111,6 +111,7 @@ codes! {
     X011 "spans are not delivered"
     X012 "a transaction did not commit"
     X013 "another worker has the same identity"
+    X017 "more dead letters than are allowed"
 }
 
 impl fmt::Display for Code {

@@ -256,11 +256,11 @@ fn logged(said: &str) -> String {
 
 fn balanced(run: &Run, wrong: &mut Vec<String>) {
     let lines = run.said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let Some(text) = lines.filter_map(|line| line["summary"].as_str().map(str::to_owned)).next_back() else {
+    let Some(line) = lines.filter(|line| line["summary"].is_object()).next_back() else {
         return wrong.push("it says no sums".to_owned());
     };
     // The worker has checked its sums, and ends with 1 where they do not balance; here once more, from outside.
-    let summary: Value = serde_json::from_str(&text).unwrap_or_default();
+    let summary = &line["summary"];
     let number = |of: &Value, term: &str| of[term].as_u64().unwrap_or(u64::MAX / 8);
     for stage in summary["stages"].as_array().into_iter().flatten() {
         let ends =

@@ -361,9 +361,9 @@ fn exactly_once_is_refused_where_it_cannot_be_had() {
 #[test]
 fn completions_are_scripts_that_their_shells_read() {
     for (shell, parts) in [
-        ("bash", &["explain", "--until-end", "compgen -f"][..]),
-        ("zsh", &["#compdef pipe", "_files", "--mermaid"]),
-        ("fish", &["complete -c pipe", "completions"]),
+        ("bash", &["explain", "--until-end", "--fail-on-dead-letters", "compgen -f"][..]),
+        ("zsh", &["#compdef pipe", "_files", "--mermaid", "--fail-on-dead-letters"]),
+        ("fish", &["complete -c pipe", "completions", "fail-on-dead-letters"]),
         ("elvish", &["edit:completion"]),
         ("powershell", &["Register-ArgumentCompleter"]),
     ] {

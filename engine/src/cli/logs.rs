@@ -150,12 +150,21 @@ where
 }
 
 fn hide(value: &mut Value) {
-    if let Value::String(text) = value
-        && let std::borrow::Cow::Owned(hidden) = secret::hide(text)
-    {
-        *text = hidden;
+    match value {
+        Value::String(text) => {
+            if let std::borrow::Cow::Owned(hidden) = secret::hide(text) {
+                *text = hidden;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::Object(fields) => fields.values_mut().for_each(hide),
+        _ => {}
     }
 }
+
+/// A field whose name begins so holds JSON as text, because an event's fields are flat: it becomes that value, under
+/// the name without this.
+const NESTED: &str = "json.";
 
 /// Fields of an event into an object.
 struct Fields<'a>(&'a mut Map<String, Value>);
@@ -184,7 +193,11 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
+        let nested = field.name().strip_prefix(NESTED);
+        match nested.and_then(|name| Some((name, serde_json::from_str::<Value>(value).ok()?))) {
+            Some((name, nested)) => drop(self.0.insert(name.to_owned(), nested)),
+            None => self.put(field, value),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -244,6 +257,16 @@ mod tests {
         secret::keep(SECRET);
         let text = panics();
         assert!(text.contains("cannot log in with ***") && !text.contains(SECRET), "{text}");
+    }
+
+    #[test]
+    fn json_in_a_field_is_a_value_and_hides_its_secrets() {
+        secret::keep("numbat-in-an-object");
+        let sums = r#"{"a":[{"n":1,"name":"of numbat-in-an-object"}]}"#;
+        let text = logged(|| tracing::info!(json.sums = sums, json.half = "{\"a\":", plain = "{}", "done"));
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["sums"], serde_json::json!({ "a": [{ "n": 1, "name": "of ***" }] }));
+        assert_eq!((&line["json.half"], &line["plain"]), (&Value::from("{\"a\":"), &Value::from("{}")));
     }
 
     #[test]

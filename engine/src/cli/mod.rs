@@ -14,6 +14,7 @@ pub mod schema;
 pub mod stage;
 mod text;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,12 +96,31 @@ enum StageCommand {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let result = dispatch(Cli::parse().command);
+    let result = dispatch(Cli::parse_from(joined(std::env::args_os())).command);
     result.unwrap_or_else(|error| {
         say(&format!("{error}\n"));
         // What a user wrote is wrong, or something failed while running.
         ExitCode::from(if error.domain() == Domain::User { load::EXIT_WRONG } else { 1 })
     })
+}
+
+/// Flags whose value may be left out, so that the command line's parser takes one only behind `=`.
+const OPTIONAL_NUMBERS: &[&str] = &["--fail-on-dead-letters"];
+
+/// The arguments with `--flag 5` written as `--flag=5`: a file behind the flag stays what it is.
+fn joined(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for arg in args {
+        let number = arg.to_str().is_some_and(|arg| !arg.is_empty() && arg.bytes().all(|b| b.is_ascii_digit()));
+        match joined.last_mut() {
+            Some(last) if number && OPTIONAL_NUMBERS.iter().any(|flag| *last == *flag) => {
+                last.push("=");
+                last.push(arg);
+            }
+            _ => joined.push(arg),
+        }
+    }
+    joined
 }
 
 fn dispatch(command: Command) -> Result<ExitCode> {
@@ -151,7 +171,24 @@ pub fn host_options() -> HostOptions {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn an_optional_number_may_stand_behind_a_blank() {
+        let allowed = |args: &[&str]| {
+            let args = ["pipe", "run"].iter().chain(args).map(Into::into);
+            let super::Command::Run(run) = super::Cli::try_parse_from(super::joined(args)).unwrap().command else {
+                panic!("another command")
+            };
+            (run.fail_on_dead_letters, run.file.display().to_string())
+        };
+        let flag = "--fail-on-dead-letters";
+        assert_eq!(allowed(&["a.yaml"]), (None, "a.yaml".into()));
+        assert_eq!(allowed(&[flag, "a.yaml"]), (Some(0), "a.yaml".into()));
+        assert_eq!(allowed(&[flag, "5", "a.yaml"]), (Some(5), "a.yaml".into()));
+        assert_eq!(allowed(&["a.yaml", "--fail-on-dead-letters=7"]), (Some(7), "a.yaml".into()));
+        assert_eq!(allowed(&[flag]), (Some(0), "pipeline.yaml".into()));
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -25,7 +25,7 @@ use crate::stage::HostOptions;
 pub struct Args {
     /// The pipeline file.
     #[arg(default_value = "pipeline.yaml", value_hint = clap::ValueHint::FilePath)]
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// Overrides a key of the file: `--set lanes=2`. Variables are expanded as in the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -52,6 +52,10 @@ pub struct Args {
     /// long, and a restart is asked for
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = stuck_after)]
     stuck_after: Duration,
+    /// Exit with 1 (X017) when more than N rows went to the dead letters, by the end of the run. The others are written
+    /// and committed as always [default of N: 0]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub(super) fail_on_dead_letters: Option<u64>,
 }
 
 fn stuck_after(text: &str) -> Result<Duration, String> {
@@ -88,12 +92,14 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
         Err(error) => return Ok(failed(&error)),
     };
     tracing::info!(lanes = plan.lanes, "starting");
+    let letters = plan.dead_letters.to_string();
     let (summary, result) = match work(plan, &options, args, &signals) {
         Ok(ended) => ended,
         Err(error) => return Ok(failed(&error)),
     };
     report(&summary, args.log_format);
-    Ok(match result {
+    let allowed = args.fail_on_dead_letters.unwrap_or(u64::MAX);
+    Ok(match result.and_then(|()| summary.within(allowed, &letters, &args.file)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     })
@@ -187,5 +193,5 @@ fn report(summary: &Summary, format: LogFormat) {
         return;
     }
     let numbers = serde_json::to_string(summary).unwrap_or_default();
-    tracing::info!(summary = numbers, "done");
+    tracing::info!(json.summary = numbers, "done");
 }

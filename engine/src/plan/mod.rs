@@ -197,3 +197,12 @@ pub enum DeadLetters {
     /// whoever reads them.
     Kafka(Box<dyn sink::Prepared>, sink::dead_letter::Topic),
 }
+
+impl std::fmt::Display for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Kafka(_, topic) => topic.fmt(f),
+        }
+    }
+}

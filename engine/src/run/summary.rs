@@ -1,6 +1,7 @@
 //! The end of a run in numbers, and whether they balance.
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use super::Stats;
@@ -186,6 +187,21 @@ impl Summary {
         );
     }
 
+    /// Refuses more dead letters than `allowed`. `place` says where they are, `pipeline` which file to ask about them.
+    pub fn within(&self, allowed: u64, place: &str, pipeline: &Path) -> Result<()> {
+        let (_, written) = self.dead_letters;
+        if written <= allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "{} went to the dead letters, and `--fail-on-dead-letters` allows {}: they are in {place}",
+            counted(written, "row"),
+            grouped(allowed)
+        );
+        let help = format!("`pipe dead-letters list {}` says what failed and why", pipeline.display());
+        Err(Error::user(Code::X017, message).help(help))
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         match self.imbalances().as_slice() {
             [] => Ok(()),
@@ -206,6 +222,11 @@ pub fn grouped(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// `1 commit`, `1,200 commits`.
+pub fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
 impl fmt::Display for Summary {
@@ -250,7 +271,7 @@ impl fmt::Display for Summary {
         }
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let seconds = self.elapsed.as_secs_f64();
-        writeln!(f, "{}: {seconds:.2} s, {} commits", self.pipeline, grouped(self.commits))?;
+        writeln!(f, "{}: {seconds:.2} s, {}", self.pipeline, counted(self.commits, "commit"))?;
         for (name, text) in rows {
             writeln!(f, "  {name:width$}  {text}")?;
         }
@@ -271,6 +292,44 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 
+    fn empty() -> Summary {
+        Summary {
+            pipeline: "p".into(),
+            elapsed: Duration::ZERO,
+            sources: vec![],
+            stages: vec![],
+            edges: vec![],
+            sinks: vec![],
+            dead_letters: (0, 0),
+            commits: 0,
+            rewinds: 0,
+            complete: true,
+        }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let head = |commits| Summary { commits, ..empty() }.to_string().lines().next().unwrap().to_owned();
+        assert_eq!(head(0), "p: 0.00 s, 0 commits");
+        assert_eq!(head(1), "p: 0.00 s, 1 commit");
+        assert_eq!(head(1_200), "p: 0.00 s, 1,200 commits");
+    }
+
+    #[test]
+    fn more_dead_letters_than_allowed_are_refused_with_their_place() {
+        let with = |letters| Summary { dead_letters: (letters, letters), ..empty() };
+        let judge = |letters, allowed| with(letters).within(allowed, "x.jsonl", Path::new("p.yaml"));
+        assert!(judge(0, 0).is_ok() && judge(5, 5).is_ok());
+        let error = judge(1, 0).unwrap_err();
+        assert_eq!(error.code(), Code::X017);
+        assert_eq!(
+            error.to_string(),
+            "X017: 1 row went to the dead letters, and `--fail-on-dead-letters` allows 0: they are in x.jsonl \
+             (`pipe dead-letters list p.yaml` says what failed and why)"
+        );
+        assert!(judge(1_200, 1_199).unwrap_err().to_string().contains("1,200 rows went"));
+    }
+
     #[test]
     fn a_row_that_vanishes_is_noticed() {
         let stage = Stage {
@@ -286,18 +345,7 @@ mod tests {
             memory_peak: 0,
         };
         let edge = Edge { from: "a".into(), to: "s".into(), sent: 10, received: 10, dropped: 0 };
-        let summary = Summary {
-            pipeline: "p".into(),
-            elapsed: Duration::ZERO,
-            sources: vec![],
-            stages: vec![stage],
-            edges: vec![edge],
-            sinks: vec![],
-            dead_letters: (0, 0),
-            commits: 0,
-            rewinds: 0,
-            complete: true,
-        };
+        let summary = Summary { stages: vec![stage], edges: vec![edge], ..empty() };
         assert_eq!(summary.imbalances(), ["rows in of stage `s`: 10 is not 9"]);
         assert!(summary.check().is_err());
         assert!(summary.to_string().contains("NOT BALANCED"));

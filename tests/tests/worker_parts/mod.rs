@@ -186,10 +186,8 @@ impl End {
 
     /// The end summary.
     pub(crate) fn summary(&self) -> Value {
-        let line = self.log.lines().rev().find(|l| l.contains("\\\"sources\\\"")).expect("a summary");
-        let line: Value = serde_json::from_str(line).unwrap();
-        let fields = line.get("fields").unwrap_or(&line);
-        serde_json::from_str(fields["summary"].as_str().unwrap()).unwrap()
+        let mut lines = self.log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["summary"].is_object()).expect("a summary")["summary"].clone()
     }
 
     /// A number of the summary: `sinks`, `out`, `written`.

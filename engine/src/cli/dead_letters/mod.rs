@@ -160,10 +160,7 @@ impl Letters {
 
     /// Where they are, in words.
     fn describe(&self) -> String {
-        match &self.place {
-            DeadLetters::File(path) => path.display().to_string(),
-            DeadLetters::Kafka(_, topic) => topic.to_string(),
-        }
+        self.place.to_string()
     }
 
     /// Reads them, all or from a place on; `None`: there is no such topic or file yet.
