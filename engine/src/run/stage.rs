@@ -36,8 +36,8 @@ pub(super) struct Lane {
     pub signals: Arc<Signals>,
     pub clock: Arc<dyn Clock>,
     pub breaker: Breaker,
-    /// When a failure was logged last.
-    pub told: Option<Duration>,
+    /// When a failure was logged last, and its cause.
+    pub told: Option<(Duration, String)>,
 }
 
 /// Between two lines about failures of one stage.
@@ -93,10 +93,10 @@ impl Lane {
     /// A line in the log, at most one in a while: a stage may fail thousands of times a second.
     fn failed_at(&mut self, batch: &Batch, failure: &CallFailure) {
         let now = self.clock.now();
-        if self.told.is_some_and(|told| now < told + LOG) {
+        if self.told.as_ref().is_some_and(|(told, _)| now < *told + LOG) {
             return;
         }
-        self.told = Some(now);
+        self.told = Some((now, failure.message.clone()));
         let (kind, reason, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
         let first = (!batch.is_empty()).then(|| batch.origins.get(0));
         let topic = first.as_ref().map(|origin| &*origin.batch.topic);
@@ -158,7 +158,9 @@ impl Lane {
         match (change, &result) {
             (Some(Change::Opened), Err(failure)) => {
                 self.stats.breaker_open.step(true);
-                let (kind, reason) = (failure.kind.as_str(), &*failure.message);
+                // The log has a cause once.
+                let told = self.told.as_ref().is_some_and(|(_, reason)| *reason == failure.message);
+                let (kind, reason) = (failure.kind.as_str(), (!told).then_some(&*failure.message));
                 tracing::warn!(kind, reason, "nothing but failures: each call now waits a little");
             }
             (Some(Change::Closed), _) => {

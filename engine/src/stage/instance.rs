@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bind::{Bound, Column};
+use super::frames;
 use super::lift::{self, Arrays};
-use super::log::plain;
+use super::log::{Log, plain};
 use super::lower::Lowered;
 use super::select::{self, Selector};
 use super::state::State;
@@ -19,6 +20,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error};
 use crate::secret::cut;
 use crate::units;
+
+/// Bytes of a function's name in a cause.
+const FUNCTION_BYTES_MAX: usize = 200;
 
 /// One instance: used by one thread at a time, thrown away after any failure.
 pub struct Instance {
@@ -179,12 +183,17 @@ pub(super) fn answer<T>(
     result: wasmtime::Result<Result<T, String>>,
 ) -> Result<T, CallFailure> {
     let error = match result {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(message)) => CallFailure {
-            kind: FailureKind::StageError,
-            message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX),
-        },
-        Err(error) => failure(&error),
+        Ok(answer) => {
+            store.data().guest_log().call_ended();
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(message) => CallFailure {
+                    kind: FailureKind::StageError,
+                    message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX),
+                },
+            }
+        }
+        Err(error) => failure(&error, &mut store.data().guest_log()),
     };
     if store.data().meter.refused() && error.kind != FailureKind::Deadline {
         let message = format!("it asked for more memory than its limit; {}", error.message);
@@ -195,10 +204,11 @@ pub(super) fn answer<T>(
 
 /// What wasmtime's error means. A trap of the guest carries a backtrace; an error without one was found while its
 /// results were lifted.
-pub(super) fn failure(error: &wasmtime::Error) -> CallFailure {
+fn failure(error: &wasmtime::Error, log: &mut Log) -> CallFailure {
     if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return CallFailure { kind: FailureKind::OutOfMemory, message: format!("the pool is full: {full}") };
     }
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
     let kind = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => FailureKind::Deadline,
         Some(
@@ -209,25 +219,47 @@ pub(super) fn failure(error: &wasmtime::Error) -> CallFailure {
             | Trap::UnalignedPointer,
         ) => FailureKind::InvalidOutput,
         Some(_) => FailureKind::Trap,
-        None if error.downcast_ref::<WasmBacktrace>().is_some() => FailureKind::Trap,
+        None if backtrace.is_some() => FailureKind::Trap,
         None => FailureKind::InvalidOutput,
     };
     let root = error.root_cause().to_string();
     let message = match kind {
         FailureKind::Deadline => "it did not answer in time".to_owned(),
         FailureKind::InvalidOutput => format!("what it returned cannot be read: {root}"),
-        _ => match error.downcast_ref::<WasmBacktrace>().and_then(innermost) {
-            Some(function) => format!("{root} in `{function}`"),
-            None => root,
-        },
+        _ => {
+            let frames = backtrace.map(WasmBacktrace::frames).unwrap_or_default();
+            let function = frames.iter().filter_map(FrameInfo::func_name).find_map(frames::of_author);
+            trap(&log.trapped(), function.as_deref(), &root)
+        }
     };
+    // Where it was no trap, what the stage said is a line like others.
+    log.call_ended();
     CallFailure { kind, message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX) }
 }
 
-/// The function that trapped, where the component kept its names.
-fn innermost(backtrace: &WasmBacktrace) -> Option<String> {
-    let name = backtrace.frames().first()?.func_name()?;
-    Some(cut(name, 200))
+/// The cause of a trap in words: what the stage said last, the first function of its author, what wasmtime says.
+fn trap(said: &[String], function: Option<&str>, root: &str) -> String {
+    let said = cause(said);
+    match (said.is_empty(), function) {
+        (true, None) => root.to_owned(),
+        (true, Some(function)) => format!("{root} in `{}`", cut(function, FUNCTION_BYTES_MAX)),
+        (false, None) => format!("{said} ({root})"),
+        (false, Some(function)) => format!("{said} (in `{}`; {root})", cut(function, FUNCTION_BYTES_MAX)),
+    }
+}
+
+/// What a panic of Rust says, in one line and without its advice; the lines of other languages as they are.
+fn cause(said: &[String]) -> String {
+    let lines = said.iter().flat_map(|text| text.lines()).map(str::trim_end);
+    let lines: Vec<&str> =
+        lines.filter(|l| !l.is_empty() && !l.starts_with("note: run with `RUST_BACKTRACE")).collect();
+    match lines.split_first() {
+        Some((first, rest)) => match first.find("panicked at ") {
+            Some(at) => [&[&first[at..]][..], rest].concat().join(" "),
+            None => lines.join("\n"),
+        },
+        None => String::new(),
+    }
 }
 
 /// The checks of one answer against its binding and input.
@@ -309,5 +341,36 @@ impl<'a> Checked<'a> {
         let records = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
             .map_err(|e| e.to_string())?;
         Ok(Emission { port, selection, records })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trap;
+
+    #[test]
+    fn the_cause_of_a_trap_is_what_was_said_where_and_what_wasm_says() {
+        let root = "wasm trap: unreachable";
+        let said = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        assert_eq!(trap(&[], None, root), root);
+        assert_eq!(trap(&[], Some("late::work"), root), "wasm trap: unreachable in `late::work`");
+        let panic = said(&["panicked at src/lib.rs:7:9:\nindex out of bounds: the length is 1"]);
+        assert_eq!(
+            trap(&panic, Some("late::work"), root),
+            "panicked at src/lib.rs:7:9: index out of bounds: the length is 1 (in `late::work`; wasm trap: unreachable)"
+        );
+        let of_std = said(&[
+            "",
+            "thread '<unnamed>' (1) panicked at src/lib.rs:7:9:",
+            "no",
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+        ]);
+        assert_eq!(trap(&of_std, None, root), "panicked at src/lib.rs:7:9: no (wasm trap: unreachable)");
+        let python = said(&[
+            "Traceback (most recent call last):",
+            "  File \"app.py\", line 3, in process",
+            "ValueError: no",
+        ]);
+        assert!(trap(&python, None, root).contains(", in process\nValueError: no (wasm trap: unreachable)"));
     }
 }

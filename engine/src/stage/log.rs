@@ -1,11 +1,14 @@
 //! What a stage writes into the engine's log: bounded in length and rate, what is suppressed is counted.
+//!
+//! What it says last, as an error or on standard error, waits for the end of the call: after a trap it is the cause, and
+//! goes into the failure instead of the log, which would have it again for each try.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
-use crate::secret::{cut, hide};
+use crate::secret::{cut, hide, longest};
 use crate::units;
 
 /// How grave a line is.
@@ -31,6 +34,17 @@ pub(super) struct Log {
     uncounted: u64,
     /// The first of the rows that the stage is at.
     origin: Option<Origin>,
+    /// What was said last, where it may be the cause of a trap.
+    last: Vec<(Level, String)>,
+}
+
+/// Where a line comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The contract's `log`, or standard output: a line is whole.
+    Log,
+    /// Standard error: what belongs together may have several lines.
+    Stderr,
 }
 
 impl Log {
@@ -45,11 +59,49 @@ impl Log {
             suppressed: 0,
             uncounted: 0,
             origin: None,
+            last: Vec::new(),
         }
     }
 
+    /// Takes a line. What may be the cause of a trap waits for [`Log::call_ended`] or [`Log::trapped`].
+    pub(super) fn line(&mut self, level: Level, from: Said, message: &str) {
+        match from {
+            Said::Log => self.call_ended(),
+            Said::Stderr => {
+                let held: usize = self.last.iter().map(|(_, line)| line.len()).sum();
+                // A cause of interpreters ends with what went wrong: more than fits is written from its beginning.
+                if held + message.len() > units::DEAD_LETTER_MESSAGE_BYTES_MAX {
+                    self.call_ended();
+                }
+            }
+        }
+        if from == Said::Stderr || level == Level::Error {
+            // Cut as a cause is, and one that a secret ends beyond the cut is hidden all the same.
+            let most =
+                units::DEAD_LETTER_MESSAGE_BYTES_MAX.max(units::STAGE_LOG_LINE_BYTES_MAX) + longest() + 1;
+            self.last.push((level, message[..message.floor_char_boundary(most)].to_owned()));
+        } else {
+            self.write(level, message);
+        }
+    }
+
+    /// A call has ended without a trap: what was said last is a line like others.
+    pub(super) fn call_ended(&mut self) {
+        if self.last.is_empty() {
+            return;
+        }
+        for (level, message) in std::mem::take(&mut self.last) {
+            self.write(level, &message);
+        }
+    }
+
+    /// A call has trapped: what was said last, which is not written.
+    pub(super) fn trapped(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.last).into_iter().map(|(_, message)| message).collect()
+    }
+
     /// Writes a line, or counts it as suppressed.
-    pub(super) fn line(&mut self, level: Level, message: &str) {
+    fn write(&mut self, level: Level, message: &str) {
         let now = self.clock.now();
         if now.saturating_sub(self.since) >= Duration::from_secs(1) {
             self.report();
@@ -111,6 +163,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
+        self.call_ended();
         self.report();
     }
 }
@@ -167,10 +220,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_last_waits_until_it_is_known_whether_it_is_a_cause() {
+        let mut log = Log::new("n".into(), 100);
+        log.line(Level::Error, Said::Log, "first");
+        log.line(Level::Error, Said::Log, "second");
+        assert_eq!((log.written, log.trapped()), (1, vec!["second".to_owned()]), "one line is the cause");
+        log.line(Level::Error, Said::Log, "third");
+        log.line(Level::Info, Said::Log, "fourth");
+        assert_eq!((log.written, log.trapped()), (3, vec![]));
+        log.line(Level::Warn, Said::Stderr, "of");
+        log.line(Level::Warn, Said::Stderr, "several lines");
+        assert_eq!(log.trapped(), ["of", "several lines"]);
+        log.line(Level::Warn, Said::Stderr, &"x".repeat(units::DEAD_LETTER_MESSAGE_BYTES_MAX));
+        log.line(Level::Warn, Said::Stderr, "the end");
+        assert_eq!((log.written, log.trapped()), (4, vec!["the end".to_owned()]));
+        log.line(Level::Error, Said::Log, "no trap");
+        log.call_ended();
+        assert_eq!((log.written, log.trapped()), (5, vec![]));
+    }
+
+    #[test]
     fn a_flood_is_suppressed_and_counted() {
         let mut log = Log::new("n".into(), 3);
         for _ in 0..10 {
-            log.line(Level::Debug, "x");
+            log.line(Level::Debug, Said::Log, "x");
         }
         assert_eq!(log.suppressed(), 7);
         assert_eq!((log.take_suppressed(), log.take_suppressed()), (7, 0));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::grants::{Asked, Grants};
 use super::limits::{Limits, Meter};
-use super::log::{Level, Log};
+use super::log::{Level, Log, Said};
 use super::wasi::Wasi;
 use super::wit::pipe::stage::{arrow, host};
 
@@ -50,6 +50,6 @@ impl host::Host for State {
             host::Level::Warn => Level::Warn,
             host::Level::Error => Level::Error,
         };
-        self.guest_log().line(level, &message);
+        self.guest_log().line(level, Said::Log, &message);
     }
 }

@@ -17,7 +17,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::files;
 use super::grants::{Asked, Grants};
-use super::log::{Level, Log};
+use super::log::{Level, Log, Said};
 use super::state::State;
 use crate::clock::{Clock, SystemClock};
 use crate::units;
@@ -46,8 +46,8 @@ impl Wasi {
         table.set_max_capacity(RESOURCES_MAX);
         let ctx = WasiCtxBuilder::new()
             .stdin(NoInput)
-            .stdout(LogOutput { log: Arc::clone(log), level: Level::Info })
-            .stderr(LogOutput { log: Arc::clone(log), level: Level::Warn })
+            .stdout(LogOutput { log: Arc::clone(log), level: Level::Info, from: Said::Log })
+            .stderr(LogOutput { log: Arc::clone(log), level: Level::Warn, from: Said::Stderr })
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -130,6 +130,7 @@ impl StdinStream for NoInput {
 struct LogOutput {
     log: Arc<Mutex<Log>>,
     level: Level,
+    from: Said,
 }
 
 impl IsTerminal for LogOutput {
@@ -144,7 +145,12 @@ impl StdoutStream for LogOutput {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LogStream { log: Arc::clone(&self.log), level: self.level, pending: Vec::new() })
+        Box::new(LogStream {
+            log: Arc::clone(&self.log),
+            level: self.level,
+            from: self.from,
+            pending: Vec::new(),
+        })
     }
 }
 
@@ -152,6 +158,7 @@ impl StdoutStream for LogOutput {
 struct LogStream {
     log: Arc<Mutex<Log>>,
     level: Level,
+    from: Said,
     pending: Vec<u8>,
 }
 
@@ -160,7 +167,7 @@ impl LogStream {
         if !self.pending.is_empty() {
             let text = String::from_utf8_lossy(&self.pending);
             // A poisoned lock only says that some thread panicked while it logged.
-            self.log.lock().unwrap_or_else(|e| e.into_inner()).line(self.level, &text);
+            self.log.lock().unwrap_or_else(|e| e.into_inner()).line(self.level, self.from, &text);
             self.pending.clear();
         }
     }

@@ -1,13 +1,15 @@
 //! A guest that fails on the rows that its configuration names, each in its way, and passes all others on.
 //!
 //! `config` is `{"mode": "trap=13,error=7"}`: whenever the first column (`int64`) of a batch holds 13, the call traps.
-//! The ways are `error`, `trap`, `loop`, `hoard` (memory), `invalid` (a selection out of range), `reject` (that row
+//! The ways are `error`, `trap`, `panic` (with a message, as the SDK has it), `loop`, `hoard` (memory), `invalid` (a selection out of range), `reject` (that row
 //! alone), and `tired=n`: the n-th call of an instance traps, whatever it is given.
 
 wit_bindgen::generate!({ path: "../../../wit", world: "stage" });
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
+
+use pipe::stage::host;
 
 use exports::pipe::stage::transform::{
     Binding, Description, Emission, Guest, Outcome, Output, OutputColumn, Passed, RecordBatch, Rejection,
@@ -46,10 +48,17 @@ fn columns(schema: &Schema) -> u32 {
     count
 }
 
+/// A function of its own, so that a backtrace has it.
+#[inline(never)]
+fn dislike(value: i64) -> ! {
+    panic!("{value} is too much")
+}
+
 fn fail(way: &str, value: i64, rows: u32) -> Option<Result<Outcome, String>> {
     match way {
         "error" => return Some(Err(format!("{value} is not liked"))),
         "trap" => core::arch::wasm32::unreachable(),
+        "panic" => dislike(value),
         "loop" => loop {
             black_box(value);
         },
@@ -83,6 +92,7 @@ impl Guest for Fails {
 
     fn bind(input: Schema, config: String) -> Result<Binding, String> {
         RULES.set(rules(&config));
+        std::panic::set_hook(Box::new(|info| host::log(host::Level::Error, &info.to_string())));
         let passed = |index| OutputColumn::Passed(Passed { index, name: None });
         let out = Output { name: "out".into(), columns: (0..columns(&input)).map(passed).collect() };
         Ok(Binding { reads: vec![0], outputs: vec![out] })

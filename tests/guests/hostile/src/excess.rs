@@ -168,7 +168,8 @@ pub fn process(mode: &str, input: &RecordBatch) -> Option<Result<Outcome, String
         }
         "take-the-limit" => {
             // Rows for both ports: each is within the limit, their sum is not.
-            let half = |output| Emission { output, rows: Selection::Take(vec![0; 600_000]), computed: vec![] };
+            let half =
+                |output| Emission { output, rows: Selection::Take(vec![0; 600_000]), computed: vec![] };
             Ok(outcome(vec![half(0), half(1)], vec![]))
         }
         _ => return state(mode, rows),
