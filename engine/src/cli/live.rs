@@ -12,6 +12,11 @@ use crate::run::summary::grouped;
 /// The lines at the bottom of the terminal; log lines are printed above them.
 static LINES: OnceLock<MultiProgress> = OnceLock::new();
 
+/// The lines, to add one.
+pub fn lines() -> &'static MultiProgress {
+    LINES.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+}
+
 /// Prints something with the live lines out of the way.
 pub fn above_the_lines<T>(print: impl FnOnce() -> T) -> T {
     match LINES.get() {
@@ -29,7 +34,7 @@ pub fn show(stats: &Arc<Stats>, done: &crossbeam_channel::Receiver<()>) {
 }
 
 fn draw(stats: &Arc<Stats>, done: &crossbeam_channel::Receiver<()>) {
-    let lines = LINES.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+    let lines = lines();
     let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     let bars: Vec<ProgressBar> =
         stats.edges.iter().map(|_| lines.add(ProgressBar::no_length().with_style(style.clone()))).collect();

@@ -2,6 +2,7 @@
 
 mod cache;
 pub mod check;
+mod compiles;
 mod dead_letters;
 pub mod docs;
 pub mod explain;
@@ -111,7 +112,8 @@ const OPTIONAL_NUMBERS: &[&str] = &["--fail-on-dead-letters"];
 fn joined(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::new();
     for arg in args {
-        let number = arg.to_str().is_some_and(|arg| !arg.is_empty() && arg.bytes().all(|b| b.is_ascii_digit()));
+        let number =
+            arg.to_str().is_some_and(|arg| !arg.is_empty() && arg.bytes().all(|b| b.is_ascii_digit()));
         match joined.last_mut() {
             Some(last) if number && OPTIONAL_NUMBERS.iter().any(|flag| *last == *flag) => {
                 last.push("=");
@@ -133,7 +135,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::DeadLetters(command) => dead_letters::run(&command, host_options()),
         Command::Offsets(command) => offsets::run(&command),
         Command::Cache(command) => cache::run(&command, host_options()),
-        Command::Stage(StageCommand::Build(args)) => stage::build(&args).map(|()| ExitCode::SUCCESS),
+        Command::Stage(StageCommand::Build(args)) => {
+            stage::build(&args, host_options()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut script);
@@ -177,7 +181,8 @@ mod tests {
     fn an_optional_number_may_stand_behind_a_blank() {
         let allowed = |args: &[&str]| {
             let args = ["pipe", "run"].iter().chain(args).map(Into::into);
-            let super::Command::Run(run) = super::Cli::try_parse_from(super::joined(args)).unwrap().command else {
+            let super::Command::Run(run) = super::Cli::try_parse_from(super::joined(args)).unwrap().command
+            else {
                 panic!("another command")
             };
             (run.fail_on_dead_letters, run.file.display().to_string())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
 use super::logs::LogFormat;
-use super::{live, logs};
+use super::{compiles, live, logs};
 use crate::admin::{Address, Server};
 use crate::clock::SystemClock;
 use crate::error::{Code, Error, Result};
@@ -75,6 +75,7 @@ fn worker_id(text: &str) -> Result<String, String> {
 /// Runs it; the exit code says how it went.
 pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     logs::start(args.log_format);
+    compiles::tell_all();
     let Some(plan) = load_plan(&args.file, &args.set, host, Form::Auto)? else {
         return Ok(ExitCode::from(EXIT_WRONG));
     };

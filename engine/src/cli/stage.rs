@@ -10,7 +10,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
+use super::compiles;
+use super::logs::{self, LogFormat};
 use crate::error::{Code, Error, Result};
+use crate::stage::{HostOptions, keep_authors, usable};
 
 /// The world that every stage implements.
 const WORLD: &str = "pipe:stage/stage@0.1.0";
@@ -23,15 +26,20 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const COMPONENT_PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// Build a stage's component from its folder.
+///
+/// The component is compiled into the cache too (see `pipe cache`), so that the worker that runs it next starts at once.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     /// The stage's folder: it has a `stage.toml`.
+    #[arg(value_hint = clap::ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// Where the component goes. Default: `<name>.wasm` in the folder of the build.
-    #[arg(short, long)]
+    /// Where the component goes: a file, or a folder, in which it is `<name>.wasm`. Folders that are missing are made; a
+    /// path that ends in `/` is a folder. Default: `<name>.component.wasm` beside the module that the build made; the
+    /// path is printed.
+    #[arg(short, long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub out: Option<PathBuf>,
     /// Take this core module, built already, instead of running the language's own build.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub module: Option<PathBuf>,
 }
 
@@ -50,7 +58,8 @@ struct Manifest {
 }
 
 /// Builds the component, checks what it exports, and prints its path, size and digest.
-pub fn build(args: &BuildArgs) -> Result<()> {
+pub fn build(args: &BuildArgs, host: HostOptions) -> Result<()> {
+    logs::start(LogFormat::Auto);
     let manifest = read_manifest(&args.dir)?;
     let module = match &args.module {
         Some(file) => file.clone(),
@@ -64,11 +73,49 @@ pub fn build(args: &BuildArgs) -> Result<()> {
     };
     let bytes = fs::read(&module).map_err(|e| unreadable(&module, &e))?;
     let component = componentize(&bytes).map_err(|e| e.context(module.display().to_string()))?;
-    let folder = module.parent().unwrap_or(Path::new("."));
-    let out = args.out.clone().unwrap_or_else(|| folder.join(format!("{}.component.wasm", manifest.name)));
+    let out = place(args.out.as_deref(), &module, &manifest.name);
     write(&out, &component)?;
     let digest: String = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect();
-    super::print(&format!("{} {} bytes sha256:{digest}\n", out.display(), component.len()))
+    super::print(&format!("{} {} bytes sha256:{digest}\n", out.display(), component.len()))?;
+    warm(&out, host)
+}
+
+/// Where the component goes.
+fn place(out: Option<&Path>, module: &Path, name: &str) -> PathBuf {
+    let Some(out) = out else { return module.with_file_name(format!("{name}.component.wasm")) };
+    if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return out.join(format!("{name}.wasm"));
+    }
+    out.to_owned()
+}
+
+/// Compiles it into the cache. A cache that cannot be used costs the next start its time, not this build its component.
+fn warm(component: &Path, host: HostOptions) -> Result<()> {
+    let Some(folder) = host.cache.clone() else { return Ok(()) };
+    if let Err(error) = usable(&folder) {
+        tracing::warn!(
+            code = error.code().as_str(),
+            "the component is not compiled ahead: {}",
+            error.message()
+        );
+        return Ok(());
+    }
+    let warmed = compiles::host(host)?.warm(&[component.to_owned()]).into_iter().next().transpose();
+    match warmed.map_err(|error| error.context(component.display().to_string())) {
+        Ok(None) => Ok(()),
+        Ok(Some(warmed)) => {
+            let seconds = warmed.time.as_secs_f64();
+            let how =
+                if warmed.compiled { format!("compiled in {seconds:.2} s") } else { "was there".to_owned() };
+            super::say(&format!("machine code: {how}, in the cache {}\n", folder.display()));
+            Ok(())
+        }
+        Err(error) if error.code() == Code::W019 => {
+            tracing::warn!(code = error.code().as_str(), "{}", error.message());
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn read_manifest(dir: &Path) -> Result<Manifest> {
@@ -95,7 +142,8 @@ fn componentize(module: &[u8]) -> Result<Vec<u8>> {
     let component = if module.starts_with(COMPONENT_PREAMBLE) {
         module.to_vec()
     } else {
-        let encode = || ComponentEncoder::default().module(module)?.validate(true).encode();
+        let module = keep_authors(module);
+        let encode = || ComponentEncoder::default().module(&module)?.validate(true).encode();
         encode().map_err(|e| Error::user(Code::P004, format!("no component can be made of this: {e:#}")))?
     };
     let decoded = wit_component::decode(&component)
@@ -181,6 +229,8 @@ fn cargo_build(dir: &Path) -> Result<PathBuf> {
     // Wasm's own 128-bit vectors, which every host of this world has, make loops over columns several times faster.
     let flags = "-C target-feature=+simd128";
     command.current_dir(dir).env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags);
+    // Names of functions are needed here, whatever the stage's profile strips: most of them are cut off below.
+    command.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     command.args([
         "build",
         "--release",
@@ -260,6 +310,7 @@ mod tests {
         let text = "name='a'\nlanguage='cobol'\nworld='pipe:stage/stage@0.1.0'\nsummary='b'\n";
         fs::write(dir.path().join("stage.toml"), text).unwrap();
         let args = BuildArgs { dir: dir.path().into(), out: None, module: None };
+        let build = |args: &BuildArgs| build(args, HostOptions::default());
         assert!(build(&args).unwrap_err().to_string().contains("cobol"));
         // The smallest module there is: no world is embedded in it, so it exports nothing.
         fs::write(dir.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
@@ -267,6 +318,17 @@ mod tests {
         let error = build(&args).unwrap_err();
         assert!(matches!(error.code(), Code::W002 | Code::P004), "{error}");
         assert!(!dir.path().join("a.component.wasm").exists());
+    }
+
+    #[test]
+    fn the_component_goes_where_it_was_told_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = dir.path().join("release/my_stage.wasm");
+        let place = |out: Option<&Path>| place(out, &module, "my-stage");
+        assert_eq!(place(None), dir.path().join("release/my-stage.component.wasm"));
+        assert_eq!(place(Some(Path::new("a/b.wasm"))), Path::new("a/b.wasm"));
+        assert_eq!(place(Some(dir.path())), dir.path().join("my-stage.wasm"));
+        assert_eq!(place(Some(Path::new("absent/"))), Path::new("absent/my-stage.wasm"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
@@ -14,12 +13,13 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use super::aot;
 use super::cache::{Artifact, Cache, Key, hex};
+use super::compile::{Compiling, Quiet, Watch, compile};
 use super::component::Component;
 use super::state::State;
 use super::wasi;
 use super::wit::{PACKAGE, Stage, StagePre, TRANSFORM, VERSION};
 use crate::error::{Code, Error, Result};
-use crate::units::{self, STAGE_COMPILE_NOTICE, STAGE_COMPILE_TIME_MAX, STAGE_COMPONENT_BYTES_MAX};
+use crate::units::{self, STAGE_COMPILE_LOOK, STAGE_COMPILE_TIME_MAX, STAGE_COMPONENT_BYTES_MAX};
 
 /// Instances that the pool holds, over all stages and lanes. Each reserves address space only (4 GiB and a guard, so
 /// that code needs no bounds checks), no memory.
@@ -40,6 +40,8 @@ pub struct Host {
     cache: Option<Cache>,
     /// What compiled code depends on besides the component.
     compatibility: [u8; 32],
+    /// Who is told of what is compiled.
+    watch: Arc<dyn Watch>,
     /// Dropped with the host, which ends the ticker.
     _ticker: mpsc::SyncSender<()>,
 }
@@ -76,7 +78,7 @@ impl Engines {
     }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true).epoch_interruption(true).max_wasm_stack(STACK_BYTES);
     config
@@ -101,14 +103,19 @@ fn pooling() -> Config {
 impl Host {
     /// Starts the engines.
     pub fn new(options: HostOptions) -> Result<Arc<Self>> {
+        Self::watched(options, Arc::new(Quiet))
+    }
+
+    /// The same with somebody who is told of what is compiled.
+    pub fn watched(options: HostOptions, watch: Arc<dyn Watch>) -> Result<Arc<Self>> {
         // Where address space is limited there is no pool, and all run on demand.
         let pooled = Engines::new(&pooling())
             .inspect_err(|e| tracing::warn!(reason = %format!("{e:#}"), "no pool of Wasm instances"))
             .ok();
-        Self::with_pool(options, pooled)
+        Self::with_pool(options, pooled, watch)
     }
 
-    fn with_pool(options: HostOptions, pooled: Option<Engines>) -> Result<Arc<Self>> {
+    fn with_pool(options: HostOptions, pooled: Option<Engines>, watch: Arc<dyn Watch>) -> Result<Arc<Self>> {
         let on_demand =
             Engines::new(&config()).map_err(|e| Error::internal(format!("the Wasm engine: {e:#}")))?;
         let mut hasher = ShaHasher(Sha256::new());
@@ -118,18 +125,31 @@ impl Host {
         let cache = cache.and_then(|folder| Cache::open(&folder));
         let engines = pooled.iter().chain([&on_demand]).map(|e| e.engine.clone()).collect();
         let ticker = tick(engines)?;
-        Ok(Arc::new(Self { pooled, on_demand, cache, compatibility, _ticker: ticker }))
+        Ok(Arc::new(Self { pooled, on_demand, cache, compatibility, watch, _ticker: ticker }))
     }
 
     /// Compiles a component, or takes it from the cache.
     pub fn load(self: &Arc<Self>, path: &Path) -> Result<Component> {
+        self.load_as(path, &file_label(path))
+    }
+
+    /// The same for the stage of this name.
+    pub fn load_stage(self: &Arc<Self>, path: &Path, stage: &str) -> Result<Component> {
+        self.load_as(path, &format!("the stage `{stage}`"))
+    }
+
+    fn load_as(self: &Arc<Self>, path: &Path, label: &str) -> Result<Component> {
         let place = |e: Error| e.context(path.display().to_string());
-        self.load_bytes(&read(path).map_err(place)?).map_err(place)
+        self.load_labelled(&read(path).map_err(place)?, label).map_err(place)
     }
 
     /// The same for a component in memory.
     pub fn load_bytes(self: &Arc<Self>, bytes: &[u8]) -> Result<Component> {
-        let Obtained { component, kept, .. } = self.obtain(bytes)?;
+        self.load_labelled(bytes, "a component")
+    }
+
+    fn load_labelled(self: &Arc<Self>, bytes: &[u8], label: &str) -> Result<Component> {
+        let Obtained { component, kept, .. } = self.obtain(bytes, label)?;
         if let Some(Err(reason)) = kept {
             // The cache only saves time.
             let digest = component.digest();
@@ -138,8 +158,8 @@ impl Host {
         Ok(component)
     }
 
-    /// A component from the cache, or compiled and put there.
-    pub(super) fn obtain(self: &Arc<Self>, bytes: &[u8]) -> Result<Obtained> {
+    /// A component from the cache, or compiled and put there; `label` says whose it is.
+    pub(super) fn obtain(self: &Arc<Self>, bytes: &[u8], label: &str) -> Result<Obtained> {
         check_preamble(bytes)?;
         let digest: [u8; 32] = Sha256::digest(bytes).into();
         let key = Key::new(&digest, &self.compatibility);
@@ -151,7 +171,9 @@ impl Host {
             tracing::debug!(digest = &**component.digest(), "a component was in the cache");
             return Ok(Obtained { component, code: artifact.bytes().len(), kept: None });
         }
-        let artifact = compile(&self.on_demand.engine, bytes, STAGE_COMPILE_NOTICE, STAGE_COMPILE_TIME_MAX)?;
+        let compiling = Compiling::new(label, bytes.len(), self.cache.is_some());
+        let (look, most) = (STAGE_COMPILE_LOOK, STAGE_COMPILE_TIME_MAX);
+        let artifact = compile(&self.on_demand.engine, bytes, look, most, self.watch.begin(&compiling))?;
         let (component, engines) = self
             .deserialize(&artifact)
             .map_err(|e| Error::user(Code::W001, format!("the component cannot be loaded: {e:#}")))?;
@@ -198,6 +220,11 @@ impl Host {
     }
 }
 
+/// A component that is known by its file alone.
+pub(super) fn file_label(path: &Path) -> String {
+    format!("`{}`", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+}
+
 /// The file of a component, if it is not too large to be one.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let bad = |e: io::Error| Error::user(Code::P004, format!("the component cannot be read: {e}"));
@@ -212,39 +239,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         );
     }
     Ok(bytes)
-}
-
-/// Compiles on a thread of its own, so that a component that takes long is mentioned every `notice` and given up after
-/// `most`. The compiler cannot be interrupted: its thread then ends with the process, which has no plan to run.
-fn compile(engine: &Engine, bytes: &[u8], notice: Duration, most: Duration) -> Result<Artifact> {
-    let (done, result) = mpsc::sync_channel(1);
-    let (engine, component) = (engine.clone(), bytes.to_vec());
-    let work = move || {
-        // Nobody waits any more: the time was up.
-        let _ = done.send(engine.precompile_component(&component));
-    };
-    let spawned = thread::Builder::new().name("pipe-wasm-compile".to_owned()).spawn(work);
-    spawned.map_err(|e| Error::internal(format!("the Wasm compiler cannot start: {e}")))?;
-    let (bytes, mut waited) = (bytes.len(), Duration::ZERO);
-    let compiled = loop {
-        match result.recv_timeout(notice) {
-            Ok(compiled) => break compiled,
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Error::user(Code::W001, "the compiler failed on this component"));
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => waited += notice,
-        }
-        let seconds = waited.as_secs();
-        if waited >= most {
-            let message = format!("the component was not compiled within {seconds} s");
-            return Err(Error::user(Code::W014, message).help("its functions are larger than people write"));
-        }
-        tracing::info!(bytes, seconds, "a component is being compiled; this happens once");
-    };
-    compiled.map(Artifact::compiled).map_err(|e| {
-        Error::user(Code::W001, format!("the component cannot be compiled: {e:#}"))
-            .help("the file may be cut short or use a feature of Wasm that is switched off; build it again")
-    })
 }
 
 /// Advances the epochs of both engines until the host is gone.
@@ -350,7 +344,7 @@ mod tests {
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/prebuilt/crossing.wasm");
         let pooled = Host::new(options.clone()).unwrap();
         assert!(pooled.load(&guest).unwrap().pooled());
-        let on_demand = Host::with_pool(options.clone(), None).unwrap();
+        let on_demand = Host::with_pool(options.clone(), None, Arc::new(Quiet)).unwrap();
         assert_eq!(pooled.compatibility, on_demand.compatibility);
         let component = on_demand.load(&guest).unwrap();
         assert!(!component.pooled());
@@ -361,13 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_takes_too_long_is_given_up_and_a_file_too_large_is_not_read() {
-        let engine = Engine::new(&config()).unwrap();
-        let guest = std::fs::read("../tests/guests/prebuilt/hostile.wasm").unwrap();
-        let Err(error) = compile(&engine, &guest, Duration::from_nanos(1), Duration::from_nanos(2)) else {
-            panic!("it was compiled within no time")
-        };
-        assert_eq!(error.code(), Code::W014, "{error}");
+    fn a_file_that_is_too_large_is_not_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(STAGE_COMPONENT_BYTES_MAX + 1).unwrap();
         assert_eq!(read(file.path()).unwrap_err().code(), Code::W013);

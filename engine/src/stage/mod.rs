@@ -7,9 +7,11 @@
 mod aot;
 mod bind;
 mod cache;
+mod compile;
 mod component;
 mod declared;
 mod files;
+mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod grants;
@@ -19,6 +21,7 @@ mod lift;
 mod limits;
 mod log;
 mod lower;
+mod names;
 #[cfg(feature = "native-stage")]
 mod native;
 mod schema;
@@ -31,11 +34,13 @@ mod wasi;
 mod wit;
 
 pub use bind::{Bound, Port};
+pub use compile::{Compiling, Watch};
 pub use component::{Component, Description};
 pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
 pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
 pub use limits::Limits;
+pub use names::keep_authors;
 #[cfg(feature = "native-stage")]
 pub use native::Native;
 pub use warm::{Entry, Warmed, clear, entries, usable};

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::cache::Cache;
-use super::host::{Host, Obtained, read};
+use super::host::{Host, Obtained, file_label, read};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 
@@ -65,7 +65,7 @@ impl Host {
 
     fn warm_one(self: &Arc<Self>, path: &Path) -> Result<Warmed> {
         let clock = SystemClock::default();
-        let Obtained { component, code, kept } = self.obtain(&read(path)?)?;
+        let Obtained { component, code, kept } = self.obtain(&read(path)?, &file_label(path))?;
         let compiled = kept.is_some();
         kept.unwrap_or(Ok(())).map_err(|reason| {
             Error::external(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ENDINGS, count, identity, is_component, shown, size};
 use crate::cli::check::files;
+use crate::cli::compiles;
 use crate::cli::load::{EXIT_WRONG, Form, rendered_draft, stage_folders};
 use crate::cli::logs::{self, LogFormat};
 use crate::cli::say;
@@ -18,7 +19,7 @@ use crate::config::{Loaded, load, step};
 use crate::error::{Code, Domain, Error, Result};
 use crate::plan::schema;
 use crate::plan::stages::{Stages, problem};
-use crate::stage::{Host, HostOptions, Warmed, usable};
+use crate::stage::{HostOptions, Warmed, usable};
 
 /// Compile the stages of pipelines into the cache, so that a worker starts without compiling.
 ///
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args, options: HostOptions, folder: &Path) -> Result<Ex
     let clock = SystemClock::default();
     let files = files(&args.files, ENDINGS)?;
     usable(folder)?;
-    let stages = Stages { host: Host::new(options)?, search: stage_folders() };
+    let stages = Stages { host: compiles::host(options)?, search: stage_folders() };
     let mut all = All::default();
     for file in files {
         if is_component(&file) {
