@@ -12,7 +12,7 @@ use crate::batch::{Payload, SourceBatch};
 use crate::error::{Code, Result};
 
 /// A mistake in the options of a kind, found while planning. All of them are reported, not the first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// JSON pointer within the options that were given (`/topics/0`); empty: the whole.
     pub pointer: String,

@@ -1,6 +1,11 @@
 //! What a newcomer meets in the first ten minutes, with the real binary: mistakes told at once, a run that CI can judge,
 //! components that are built and compiled.
 
+#[path = "first_minutes_parts/mistakes.rs"]
+mod mistakes;
+#[path = "first_minutes_parts/pages.rs"]
+mod pages;
+
 use pipe_tests::command::{Ended, Scratch};
 use serde_json::Value;
 
@@ -43,7 +48,9 @@ fn dead_letters_fail_a_run_where_they_are_more_than_allowed() {
             assert_eq!(line["code"], "X017", "{line}");
             let message = line["message"].as_str().unwrap();
             let place = scratch.path("p.dead-letters.jsonl").canonicalize().unwrap();
-            for part in ["2 rows went to the dead letters", &place.to_string_lossy(), "pipe dead-letters list"] {
+            for part in
+                ["2 rows went to the dead letters", &place.to_string_lossy(), "pipe dead-letters list"]
+            {
                 assert!(message.contains(part), "`{part}` is not in: {message}");
             }
         }
@@ -68,4 +75,71 @@ fn the_sums_are_an_object_in_json_and_words_in_text() {
     assert_eq!(line["summary"]["dead_letters"], serde_json::json!([2, 2]));
     let ended = with_bad_lines("dead_letter").run(&["--log-format", "text"]);
     ended.says(0, &[", 1 commit\n", "every record is accounted for"]);
+}
+
+fn guest(name: &str) -> String {
+    pipe_tests::root().join("tests/guests/prebuilt").join(name).canonicalize().unwrap().display().to_string()
+}
+
+/// One stage, which nothing has compiled yet.
+fn uncompiled() -> Scratch {
+    let scratch = Scratch::new(&format!(
+        "name: p\nsources:\n  in:\n    generate: {{ count: 3 }}\nstages:\n  same: {{ \
+         from: in, wasm: {} }}\nsinks:\n  out: {{ from: same, blackhole: }}\n",
+        guest("identity.wasm")
+    ));
+    std::fs::create_dir(scratch.path("same")).unwrap();
+    let manifest = "name='same'\nlanguage='rust'\nworld='pipe:stage/stage@0.1.0'\nsummary='The same.'\n";
+    scratch.write("same/stage.toml", manifest);
+    scratch
+}
+
+fn cached(scratch: &Scratch, args: &[&str]) -> Ended {
+    scratch.command(args).env("PIPE_CACHE", scratch.path("cache")).output().unwrap().into()
+}
+
+/// Lines of the log about compiles that begin.
+fn compiles(ended: &Ended) -> Vec<Value> {
+    let lines = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["expected_seconds"].is_f64()).collect()
+}
+
+#[test]
+fn a_worker_says_which_stage_it_compiles_and_how_long_that_takes() {
+    let scratch = uncompiled();
+    let cold = compiles(&cached(&scratch, &["run", "--until-end"]));
+    assert_eq!(cold.len(), 1, "{cold:?}");
+    let message = cold[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("compiling the stage `same` ("), "{message}");
+    assert!(message.contains("less than a second, once: the cache keeps the code"), "{message}");
+    assert_eq!(compiles(&cached(&scratch, &["run", "--until-end"])), Vec::<Value>::new());
+    let without = scratch.command(&["run", "--until-end"]).env("PIPE_CACHE", "").output().unwrap().into();
+    assert!(compiles(&without)[0]["message"].as_str().unwrap().contains("at each start"), "{without:?}");
+}
+
+#[test]
+fn a_stage_that_is_built_is_where_it_was_told_to_be_and_in_the_cache() {
+    let scratch = uncompiled();
+    let module = guest("identity.wasm");
+    for (out, made) in
+        [("new/folder/", "new/folder/same.wasm"), ("new", "new/same.wasm"), ("a/b.wasm", "a/b.wasm")]
+    {
+        let ended = cached(&scratch, &["stage", "build", "same", "--module", &module, "-o", out]);
+        ended.says(0, &["machine code: ", "in the cache"]);
+        assert!(ended.stdout.starts_with(&format!("{made} ")), "{}", ended.stdout);
+        assert_eq!(std::fs::read(scratch.path(made)).unwrap(), std::fs::read(&module).unwrap());
+    }
+    assert_eq!(compiles(&cached(&scratch, &["run", "--until-end"])), Vec::<Value>::new(), "it was compiled");
+    // A cache that cannot be used costs a warning, and the component is there.
+    scratch.write("file", "");
+    let args = ["stage", "build", "same", "--module", &module, "-o", "other.wasm"];
+    let ended: Ended =
+        scratch.command(&args).env("PIPE_CACHE", scratch.path("file")).output().unwrap().into();
+    ended.says(0, &["W019", "not compiled ahead"]);
+    assert!(scratch.path("other.wasm").is_file());
+    let help = scratch.pipe(&["stage", "build", "--help"]).stdout;
+    assert!(help.contains("in which it is `<name>.wasm`"), "{help}");
+    scratch.write("m.wasm", std::fs::read(&module).unwrap());
+    let ended = cached(&scratch, &["stage", "build", "same", "--module", "m.wasm"]);
+    assert!(ended.stdout.starts_with("same.component.wasm "), "as its help says: {}", ended.stdout);
 }

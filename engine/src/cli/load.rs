@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::plan::cost::Machine;
 use crate::plan::stages::Stages;
 use crate::plan::{Folders, Plan, Tables, plan, schema, warnings};
-use crate::stage::{Host, HostOptions};
+use crate::stage::HostOptions;
 
 /// Exit code of a pipeline or a command line that is wrong.
 pub const EXIT_WRONG: u8 = 2;
@@ -73,7 +73,7 @@ pub fn plan_file_with(
 /// Plans what was read.
 pub(super) fn plan_loaded(loaded: Loaded, host: HostOptions, search: Vec<PathBuf>) -> Result<Planned> {
     let working = std::env::current_dir().map_err(|e| Error::internal(format!("no working folder: {e}")))?;
-    let stages = Stages { host: Host::new(host)?, search };
+    let stages = Stages { host: super::compiles::host(host)?, search };
     tracing::debug!("the Wasm engines are up");
     let base = loaded.document.base();
     let folders = Folders { base: &base, working: &working };

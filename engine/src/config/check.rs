@@ -15,6 +15,12 @@ use super::suggest;
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
 
+/// Of an unknown key, the key that was probably meant.
+pub fn meant(problem: &Problem) -> Option<&str> {
+    let help = problem.help.as_deref().filter(|_| problem.code == Code::C003)?;
+    help.strip_prefix("did you mean `")?.split_once('`').map(|(key, _)| key)
+}
+
 /// Every mistake of a value, with pointers into it. An error says that the schema itself is wrong.
 pub fn check(value: &Value, schema: &Value) -> Result<Vec<Problem>> {
     Ok(check_compiled(value, schema, &compile(schema)?))

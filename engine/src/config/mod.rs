@@ -10,6 +10,7 @@ mod suggest;
 mod yaml;
 
 pub mod check;
+pub mod forms;
 pub mod report;
 pub mod spec;
 pub mod types;
@@ -44,6 +45,9 @@ pub struct Draft {
     pub sinks: IndexMap<String, Option<SinkSpec>>,
     /// What each stage and sink reads: pointer and name, as far as `from` could be read.
     pub inputs: IndexMap<String, Vec<(String, String)>>,
+    /// Keys of nodes (by pointer) that had a mistake and were left out: the nodes cannot be planned, and what follows
+    /// from such a key is not reported.
+    pub missing: BTreeMap<String, BTreeSet<String>>,
     /// Delivery.
     pub delivery: DeliverySpec,
     /// Dead letters.
@@ -220,21 +224,37 @@ fn follows(document: &Document, problem: &Problem) -> bool {
 /// Deserialises the parts without mistakes.
 fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
     let mut value = document.value.clone();
+    let mut missing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for problem in problems.iter() {
+        // What a misspelled key was meant to be is not said to be missing.
+        let Some((node, own)) = node_and_key(&problem.pointer) else { continue };
+        let of_node = problem.pointer.len() == node.len() + 1 + own.len();
+        if let Some(meant) = check::meant(problem).filter(|_| of_node) {
+            missing.entry(node.to_owned()).or_default().insert(meant.to_owned());
+            if meant == "from" {
+                rename(&mut value, node, own, meant);
+            }
+        }
+    }
     // Unknown keys are left out, and optional parts with a mistake; what they stand in is judged without them.
     for problem in problems.iter().filter(|p| p.code == Code::C003 || is_optional(&p.pointer)) {
         remove(&mut value, &problem.pointer);
     }
-    let wrong: BTreeSet<String> =
-        problems.iter().filter(|p| p.code != Code::C003).map(|p| p.pointer.clone()).collect();
-    let wrong = wrong.into_iter().filter(|pointer| !is_optional(pointer));
+    let wrong: BTreeSet<String> = problems.iter().filter(|p| p.code != Code::C003).map(at_its_key).collect();
+    let optional: Vec<&String> = wrong.iter().filter(|pointer| is_optional(pointer)).collect();
+    for (node, key) in optional.iter().filter_map(|pointer| node_and_key(pointer)) {
+        missing.entry(node.to_owned()).or_default().insert(key.to_owned());
+    }
+    let wrong = wrong.iter().filter(|pointer| !is_optional(pointer)).cloned();
     let wrong: BTreeSet<String> = wrong.chain(document.failed.iter().cloned()).collect();
-    let mut sieve = Sieve { wrong, found: Vec::new() };
+    let mut sieve = Sieve { wrong, missing, found: Vec::new() };
     let mut draft = Draft {
         name: sieve.part(&value, "/name").unwrap_or_default(),
         sources: sieve.nodes(&value, "sources"),
         stages: sieve.nodes(&value, "stages"),
         sinks: sieve.nodes(&value, "sinks"),
         inputs: IndexMap::new(),
+        missing: BTreeMap::new(),
         delivery: sieve.part(&value, "/delivery").unwrap_or_default(),
         dead_letters: sieve.part(&value, "/dead_letters"),
         batch: sieve.part(&value, "/batch").unwrap_or_default(),
@@ -257,8 +277,42 @@ fn sift(document: &Document, problems: &mut Vec<Problem>) -> Draft {
             draft.inputs.entry(name.clone()).or_default().extend(inputs);
         }
     }
-    problems.extend(sieve.found);
+    draft.missing = sieve.missing;
+    // A misspelled kind was taken out with its unknown key: that it is missing now is no news.
+    let misspelled =
+        |part: &str| problems.iter().any(|p| p.code == Code::C003 && is_within(&p.pointer, part));
+    let news = |p: &Problem| !p.message.contains("the kind is missing") || !misspelled(&p.pointer);
+    let found: Vec<Problem> = sieve.found.into_iter().filter(news).collect();
+    problems.extend(found);
     draft
+}
+
+/// Of a pointer within a node, the node and the node's key.
+fn node_and_key(pointer: &str) -> Option<(&str, &str)> {
+    let rest =
+        ["/sources/", "/stages/", "/sinks/"].iter().find_map(|section| pointer.strip_prefix(section))?;
+    let (name, below) = rest.split_once('/')?;
+    let node = &pointer[..pointer.len() - rest.len() + name.len()];
+    Some((node, below.split('/').next().unwrap_or(below)))
+}
+
+/// Where a mistake is; a key that is missing is where it would be.
+fn at_its_key(problem: &Problem) -> String {
+    let key = problem.message.strip_prefix('`').and_then(|rest| rest.strip_suffix("` is missing"));
+    match key.filter(|_| problem.code == Code::C004) {
+        Some(key) => step(&problem.pointer, key),
+        None => problem.pointer.clone(),
+    }
+}
+
+fn rename(value: &mut Value, node: &str, from: &str, to: &str) {
+    let from = from.replace("~1", "/").replace("~0", "~");
+    if let Some(Value::Object(map)) = value.pointer_mut(node)
+        && !map.contains_key(to)
+        && let Some(part) = map.shift_remove(&from)
+    {
+        map.insert(to.to_owned(), part);
+    }
 }
 
 /// Parts without which the rest still means something.
@@ -282,6 +336,7 @@ fn remove(value: &mut Value, pointer: &str) {
 
 struct Sieve {
     wrong: BTreeSet<String>,
+    missing: BTreeMap<String, BTreeSet<String>>,
     found: Vec<Problem>,
 }
 
@@ -300,19 +355,38 @@ impl Sieve {
         let empty = Map::new();
         let map = value.get(section).and_then(Value::as_object).unwrap_or(&empty);
         let mut nodes = IndexMap::new();
-        for name in map.keys() {
+        for (name, node) in map {
             let pointer = step(&format!("/{section}"), name);
-            let before = self.found.len();
-            let node = self.part(value, &pointer);
-            // A misspelled kind was taken out with its unknown key: that it is missing now is no news.
-            if self.found.len() > before
-                && self.found.last().is_some_and(|p| p.message.contains("the kind is missing"))
-            {
-                self.found.pop();
-            }
-            nodes.insert(name.clone(), node);
+            let rest = self.rest(&pointer, node, section != "sources");
+            let found = match rest {
+                Some(rest) => serde_json::from_value(rest).ok(),
+                None => self.part(value, &pointer),
+            };
+            nodes.insert(name.clone(), found);
         }
         nodes
+    }
+
+    /// Of a node that has a mistake in some of its keys, what is left without them; `None` for one without mistakes,
+    /// or with one of its own.
+    fn rest(&mut self, pointer: &str, node: &Value, reads: bool) -> Option<Value> {
+        if self.wrong.contains(pointer) {
+            return None;
+        }
+        let wrong = self.wrong.iter().filter(|wrong| is_within(wrong, pointer));
+        let wrong = wrong.filter_map(|wrong| Some(node_and_key(wrong)?.1.to_owned()));
+        let wrong: BTreeSet<String> = wrong.collect();
+        let Value::Object(map) = node else { return None };
+        if wrong.is_empty() {
+            return None;
+        }
+        let mut map = map.clone();
+        map.retain(|key, _| !wrong.contains(&step("", key)[1..]));
+        if reads {
+            map.entry("from").or_insert(Value::Array(Vec::new()));
+        }
+        self.missing.entry(pointer.to_owned()).or_default().extend(wrong);
+        Some(Value::Object(map))
     }
 }
 

@@ -92,6 +92,7 @@ delivery: { guarantee: exactly_once, commit_interval: soon }
         &expect![[r#"
             p.yaml:2:7: error C005: the text `Bad Name` is not valid here (Name of the pipeline: consumer group, prefix of transactional ids and of the dead-letter topic. It must match ^[a-z0-9][a-z0-9._-]{0,99}$)
             p.yaml:3:1: error C003: unknown key `surces` (did you mean `sources`? keys: name, sources, stages, sinks, delivery, dead_letters, batch, lanes, memory, tracing)
+            p.yaml:5:3: error P007: `exactly_once` cannot be had from `in`: no consumer group holds the positions of a source of kind `test` (exactly once is from Kafka to Kafka on one cluster; use `guarantee: at_least_once`, and let readers drop repeats by topic, partition and offset (`metadata:`))
             p.yaml:5:31: error C003: unknown key `colour` (keys: columns)
             p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
             p.yaml:7:3: error P003: nothing reads `bad` (add a stage or sink with `from: bad`; a sink `blackhole` drops rows on purpose)
@@ -134,15 +135,14 @@ sinks:
         text,
         &[],
         &expect![[r#"
-        p.yaml:4:49: error C005: the text `ofset` is not one of the values allowed here (did you mean `offset`? values: key, offset)
-        p.yaml:5:51: error P009: there is already a column `_key` (rename the column or leave this metadata out)
-        p.yaml:8:3: error P003: nothing reads the port `s.other`: its rows would vanish (add a sink with `from: s.other`; `blackhole` drops rows on purpose)
-        p.yaml:9:14: error P001: `s` has no port `othr` (did you mean `other`? ports: out, other)
-        p.yaml:11:24: error P004: no such component
-        p.yaml:13:20: error P006: `u` and `s` have different columns (`added` is only in `u`)
-        p.yaml:14:14: error P001: `ok` is a source and has no port `port` (write `from: ok`)
-        p.yaml:15:14: error P001: `out` is a sink: nothing comes out of it
-    "#]],
+            p.yaml:4:49: error C005: the text `ofset` is not one of the values allowed here (did you mean `offset`? values: key, offset)
+            p.yaml:5:51: error P009: there is already a column `_key` (rename the column or leave this metadata out)
+            p.yaml:9:14: error P001: `s` has no port `othr` (did you mean `other`? ports: out, other)
+            p.yaml:11:24: error P004: no such component
+            p.yaml:13:20: error P006: `u` and `s` have different columns (`added` is only in `u`)
+            p.yaml:14:14: error P001: `ok` is a source and has no port `port` (write `from: ok`)
+            p.yaml:15:14: error P001: `out` is a sink: nothing comes out of it
+        "#]],
     );
     check(
         GOOD,

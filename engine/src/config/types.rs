@@ -430,8 +430,9 @@ fn mapping(value: &Value, at: &str, depth: usize, left: &mut usize, problems: &m
 /// JSON Schema of a `columns:` mapping.
 pub fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
-        "description": "Columns: names to Arrow types in lower case (`int64`, `timestamp(ms, UTC)`, `list(utf8)`; a \
-                        trailing `!` forbids nulls), or to a mapping, which is a struct.",
+        "description": "Columns: names to Arrow types in lower case (`int64`, `timestamp(ms, UTC)`, `list(utf8)`, \
+                        `struct(lat: float64)`, `map(utf8, int64)`; a trailing `!` forbids nulls), or to a mapping, which \
+                        is a struct.",
         "type": "object",
         "minProperties": 1,
         "additionalProperties": { "type": ["string", "object"] },

@@ -1,5 +1,6 @@
-//! A draft to a plan: the order of the work. Mistakes are gathered; a node behind a mistake is passed over, so that
-//! each mistake is reported once and all of them are.
+//! A draft to a plan: the order of the work. Mistakes are gathered; of a node behind a mistake only what is wrong
+//! whatever its columns are is looked for, so that each mistake is reported once, all of them are, and what follows from
+//! one is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::codec::Problem;
 use crate::config::spec::{Period, Size, StageSpec};
-use crate::config::{Draft, step, suggestion, types};
+use crate::config::{Draft, is_within, nearest, step, suggestion, types};
 use crate::error::Code;
 use crate::format::{FORMATS, FormatKind};
 use crate::sink::{SINKS, SinkKind};
@@ -78,9 +79,8 @@ pub fn plan<B: Ports>(
     let mut suspicious = Vec::new();
     let tracing =
         traces::plan(draft, &mut suspicious).map_err(|all| builder.problems.extend(all)).ok().flatten();
-    let Some(dead_letters) = dead_letters.filter(|_| builder.problems.is_empty()) else {
-        return Err(builder.problems);
-    };
+    let mut problems = builder.problems;
+    let Some(dead_letters) = dead_letters else { return Err(problems) };
     let files = sinks.iter().any(|sink| sink.kind.durable_on_close);
     let usual = if files { units::COMMIT_INTERVAL_FILES } else { units::COMMIT_INTERVAL };
     let period = |given: Option<Period>, usual| given.map_or(usual, |period| period.0);
@@ -108,35 +108,48 @@ pub fn plan<B: Ports>(
         tracing,
         warnings: suspicious,
     };
-    if let Some(memory) = draft.memory {
-        let division = Division::new(&plan, memory.0).map_err(|problem| vec![problem])?;
-        plan.warnings.extend(warnings::batch(draft, &division));
-        plan.room = division.room(plan.room);
-        plan.memory = Some(division);
+    // The memory of a plan that lacks nodes says nothing about that of the whole.
+    let nodes = plan.sources.len() + plan.stages.len() + plan.sinks.len();
+    let whole = problems.is_empty() && nodes == draft.sources.len() + draft.stages.len() + draft.sinks.len();
+    if let Some(memory) = draft.memory.filter(|_| whole) {
+        match Division::new(&plan, memory.0) {
+            Ok(division) => {
+                plan.warnings.extend(warnings::batch(draft, &division));
+                plan.room = division.room(plan.room);
+                plan.memory = Some(division);
+            }
+            Err(problem) => problems.push(problem),
+        }
     }
-    let torn = sources::together(&plan.sources);
-    if !torn.is_empty() {
-        return Err(torn);
-    }
-    let unkept = guarantee::check(&plan);
-    if !unkept.is_empty() {
-        return Err(unkept);
-    }
+    problems.extend(sources::together(&plan.sources));
+    problems.extend(unkept(draft, &plan));
     let (loops, named) = warnings::loops(&plan);
-    if !loops.is_empty() {
-        return Err(loops);
+    problems.extend(loops);
+    if !problems.is_empty() {
+        return Err(problems);
     }
     plan.warnings.extend(warnings::of_plan(draft, &plan));
     plan.warnings.extend(named);
     Ok(plan)
 }
 
-impl Builder<'_> {
+/// Why the guarantee cannot be kept by the nodes that are there. Where dead letters go by default is not known while a
+/// source is broken.
+fn unkept<B>(draft: &Draft, plan: &Plan<B>) -> Vec<Problem> {
+    let mut problems = guarantee::check(plan);
+    if draft.dead_letters.is_none() && plan.sources.len() < draft.sources.len() {
+        problems.retain(|problem| !is_within(&problem.pointer, "/dead_letters"));
+    }
+    problems
+}
+
+impl<'a> Builder<'a> {
     fn sources(&mut self) -> Vec<SourceNode> {
         let mut nodes = Vec::new();
         for (name, spec) in &self.draft.sources {
             let Some(spec) = spec else { continue };
-            match sources::prepare(&self.tables, &self.draft.name, self.base, name, spec) {
+            let missing = self.missing(&pointer("sources", name));
+            match sources::prepare(&self.tables, &self.draft.name, self.base, name, spec, missing) {
                 Ok(node) => {
                     let output = (None, Output::Source(nodes.len()), node.schema.clone());
                     self.outputs.insert(name.clone(), vec![output]);
@@ -150,42 +163,62 @@ impl Builder<'_> {
 
     fn stages<B: Ports>(&mut self, order: &[String], binder: Binder<'_, B>) -> Vec<StageNode<B>> {
         let mut nodes = Vec::new();
-        for name in order {
+        // Those on a cycle have no order, and no columns.
+        let rest = self.draft.stages.keys().filter(|name| !order.contains(name));
+        for name in order.iter().chain(rest) {
             let Some(Some(spec)) = self.draft.stages.get(name) else { continue };
             let at = pointer("stages", name);
-            let component = component(spec, &at).map_err(|problem| self.problems.push(problem)).is_ok();
-            let Some((inputs, input)) = self.inputs(name).filter(|_| component) else { continue };
-            match binder(&StageRequest { name, spec, input: &input, base: self.base }) {
-                Err(all) => self.problems.extend(sources::below(all, &at)),
-                Ok(bound) => {
-                    let ports = bound.ports().iter().enumerate();
-                    let outputs = ports.map(|(port, p)| {
-                        (Some(p.name.clone()), Output::Stage(nodes.len(), port), p.schema.clone())
-                    });
-                    self.outputs.insert(name.clone(), outputs.collect());
-                    nodes.push(StageNode {
-                        name: name.as_str().into(),
-                        inputs,
-                        input,
-                        bound,
-                        on_failure: spec.on_failure,
-                    });
-                }
+            let missing = self.missing(&at);
+            let inputs = self.inputs(name);
+            if let Err(problem) = component(spec, &at, missing) {
+                self.problems.extend(problem);
+                continue;
             }
+            let input = inputs.as_ref().map(|(_, schema)| schema);
+            let bound = binder(&StageRequest { name, spec, input, missing, base: self.base });
+            let (inputs, bound) = match (inputs, bound) {
+                (_, Err(all)) => {
+                    self.problems.extend(sources::below(all, &at));
+                    continue;
+                }
+                (Some(inputs), Ok(bound)) => (inputs, bound),
+                (None, Ok(_)) => continue,
+            };
+            let (inputs, input) = inputs;
+            let ports = bound.ports().iter().enumerate();
+            let outputs = ports
+                .map(|(port, p)| (Some(p.name.clone()), Output::Stage(nodes.len(), port), p.schema.clone()));
+            self.outputs.insert(name.clone(), outputs.collect());
+            nodes.push(StageNode {
+                name: name.as_str().into(),
+                inputs,
+                input,
+                bound,
+                on_failure: spec.on_failure,
+            });
         }
         nodes
     }
 
     fn sinks(&mut self) -> Vec<SinkNode> {
         let mut nodes = Vec::new();
+        let tables = self.tables;
+        let place = sinks::Place { tables: &tables, pipeline: &self.draft.name, base: self.base };
         for (name, spec) in &self.draft.sinks {
-            let (Some(spec), Some(input)) = (spec, self.inputs(name)) else { continue };
-            match sinks::prepare(&self.tables, &self.draft.name, self.base, name, spec, input) {
+            let Some(spec) = spec else { continue };
+            let (inputs, missing) = (self.inputs(name), self.missing(&pointer("sinks", name)));
+            match sinks::prepare(&place, name, spec, inputs, missing) {
                 Ok(node) => nodes.push(node),
                 Err(all) => self.problems.extend(all),
             }
         }
         nodes
+    }
+
+    /// Keys of a node that had a mistake.
+    fn missing(&self, node: &str) -> &'a BTreeSet<String> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        self.draft.missing.get(node).unwrap_or(&NONE)
     }
 
     /// The inputs of a node and their one schema; `None` where any of them is not known, which was reported.
@@ -231,7 +264,8 @@ impl Builder<'_> {
     /// Rows sent to a port that nothing reads would vanish.
     fn unread_ports(&mut self) {
         let all = self.draft.inputs.values().flatten();
-        let read: BTreeSet<(&str, Option<&str>)> = all.map(|(_, input)| split(input)).collect();
+        let read: BTreeSet<(&str, Option<&str>)> =
+            all.map(|(_, input)| meant(&self.outputs, split(input))).collect();
         for (node, outputs) in &self.outputs {
             let whole = !read.iter().any(|(name, _)| name == node);
             for (i, (port, ..)) in outputs.iter().enumerate() {
@@ -248,15 +282,23 @@ impl Builder<'_> {
     }
 }
 
-/// Exactly one of `wasm` and `use`.
-fn component(spec: &StageSpec, at: &str) -> Result<(), Problem> {
+/// An input; a port that is misspelled is the one that was meant.
+fn meant<'a>(outputs: &'a Outputs, (node, port): (&'a str, Option<&'a str>)) -> (&'a str, Option<&'a str>) {
+    let (Some(port), Some(outputs)) = (port, outputs.get(node)) else { return (node, port) };
+    let ports = || outputs.iter().filter_map(|(name, ..)| name.as_deref());
+    (node, ports().find(|own| *own == port).or_else(|| nearest(port, ports())))
+}
+
+/// Exactly one of `wasm` and `use`; an error without a mistake says that one was reported.
+fn component(spec: &StageSpec, at: &str, missing: &BTreeSet<String>) -> Result<(), Option<Problem>> {
     match (&spec.wasm, &spec.ready_made) {
-        (None, None) => Err(Problem::new(Code::C004, at, "`wasm` or `use` is missing").help(
+        (None, None) if missing.contains("wasm") || missing.contains("use") => Err(None),
+        (None, None) => Err(Some(Problem::new(Code::C004, at, "`wasm` or `use` is missing").help(
             "give the path of a component (`wasm: a.wasm`) or the name of a ready-made stage (`use: filter`)",
-        )),
+        ))),
         (Some(_), Some(_)) => {
-            Err(Problem::new(Code::P009, step(at, "use"), "both `wasm` and `use` are given")
-                .help("keep one of them"))
+            let problem = Problem::new(Code::P009, step(at, "use"), "both `wasm` and `use` are given");
+            Err(Some(problem.help("keep one of them")))
         }
         _ => Ok(()),
     }

@@ -90,15 +90,19 @@ impl Ports for Bound {
 /// `one` passes its input on, `two-ports` to two ports, `add` adds a column; anything else is refused.
 fn bind(request: &StageRequest<'_>) -> Result<Bound, Vec<Problem>> {
     let port = |name: &str, schema: &SchemaRef| Port { name: name.into(), schema: schema.clone() };
-    match request.spec.wasm.as_deref() {
-        Some("one") => Ok(Bound(vec![port("out", request.input)])),
-        Some("two-ports") => Ok(Bound(vec![port("out", request.input), port("other", request.input)])),
-        Some("add") => {
-            let mut fields = request.input.fields().to_vec();
+    let wasm = request.spec.wasm.as_deref();
+    if !matches!(wasm, Some("one" | "two-ports" | "add")) {
+        return Err(vec![Problem::new(Code::P004, "/wasm", "no such component")]);
+    }
+    let Some(input) = request.input else { return Err(Vec::new()) };
+    match wasm {
+        Some("one") => Ok(Bound(vec![port("out", input)])),
+        Some("two-ports") => Ok(Bound(vec![port("out", input), port("other", input)])),
+        _ => {
+            let mut fields = input.fields().to_vec();
             fields.push(Arc::new(Field::new("added", DataType::Utf8, true)));
             Ok(Bound(vec![port("out", &Arc::new(Schema::new(fields)))]))
         }
-        _ => Err(vec![Problem::new(Code::P004, "/wasm", "no such component")]),
     }
 }
 

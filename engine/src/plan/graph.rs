@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::Problem;
-use crate::config::{Draft, step, suggestion};
+use crate::config::{Draft, nearest, step, suggestion};
 use crate::error::Code;
 
 /// The pointer of a node.
@@ -49,6 +49,11 @@ fn one_namespace(draft: &Draft, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Whether a node's key had a mistake that was reported.
+pub(super) fn is_missing(draft: &Draft, node: &str, key: &str) -> bool {
+    draft.missing.get(node).is_some_and(|keys| keys.contains(key))
+}
+
 fn edges(draft: &Draft, problems: &mut Vec<Problem>) {
     let known: Vec<&str> = draft.sources.keys().chain(draft.stages.keys()).map(String::as_str).collect();
     for (node, inputs) in &draft.inputs {
@@ -74,6 +79,7 @@ fn edges(draft: &Draft, problems: &mut Vec<Problem>) {
         }
         let readable = draft.stages.get(node).is_some_and(Option::is_some)
             || draft.sinks.get(node).is_some_and(Option::is_some);
+        let readable = readable && !is_missing(draft, &pointer(section, node), "from");
         if inputs.is_empty() && readable {
             problems.push(
                 Problem::new(
@@ -90,7 +96,11 @@ fn edges(draft: &Draft, problems: &mut Vec<Problem>) {
 /// Rows must not vanish unseen: what nothing reads is a mistake, not a way to drop them. Single ports are looked at
 /// once the stage is bound and they are known.
 fn unread(draft: &Draft, problems: &mut Vec<Problem>) {
-    let read: BTreeSet<&str> = draft.inputs.values().flatten().map(|(_, input)| split(input).0).collect();
+    let known = || draft.sources.keys().chain(draft.stages.keys()).map(String::as_str);
+    let read = draft.inputs.values().flatten().map(|(_, input)| split(input).0);
+    // What a misspelled name meant is read.
+    let meant = |name| if known().any(|own| own == name) { Some(name) } else { nearest(name, known()) };
+    let read: BTreeSet<&str> = read.filter_map(meant).collect();
     let sources = draft.sources.keys().map(|n| ("sources", n));
     for (section, name) in sources.chain(draft.stages.keys().map(|n| ("stages", n))) {
         if !read.contains(name.as_str()) {

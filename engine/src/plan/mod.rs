@@ -3,6 +3,7 @@
 
 mod build;
 pub mod cost;
+pub mod editors;
 #[cfg(test)]
 pub(crate) mod fake;
 mod grants;
@@ -21,6 +22,7 @@ pub use build::{Folders, Tables, plan};
 pub use sinks::dead_letters;
 pub use sources::{Kept, positions};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,13 +125,17 @@ pub struct StageRequest<'a> {
     pub name: &'a str,
     /// What the file says of it: exactly one of `wasm` and `use` is given.
     pub spec: &'a StageSpec,
-    /// Columns of its input.
-    pub input: &'a SchemaRef,
+    /// Columns of its input; `None` behind a mistake. Then nothing is bound, and only what is wrong whatever the columns
+    /// are is told.
+    pub input: Option<&'a SchemaRef>,
+    /// Keys of its entry that had a mistake and were left out.
+    pub missing: &'a BTreeSet<String>,
     /// Folder that relative paths are relative to.
     pub base: &'a Path,
 }
 
-/// Binds a stage; pointers of the mistakes are within the stage's entry.
+/// Binds a stage; pointers of the mistakes are within the stage's entry. Without columns the answer is never a stage,
+/// and may be no mistakes.
 pub type Binder<'a, B> = &'a dyn Fn(&StageRequest<'_>) -> Result<B, Vec<Problem>>;
 
 /// Which output of which node an edge comes from.

@@ -1,5 +1,6 @@
 //! Sources of a plan: formats prepared, metadata columns appended.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,15 +16,17 @@ use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
 use crate::kafka::{Cluster, Topics};
 use crate::sink::dead_letter::headers_type;
-use crate::source::{Replay, Settings};
+use crate::source::{Replay, Settings, SourceKind};
 
-/// Resolves a source; pointers of the mistakes are into the file.
+/// Resolves a source; pointers of the mistakes are into the file. One with `missing` keys, which had a mistake that was
+/// reported, is never resolved; what else is wrong with it is told.
 pub(super) fn prepare(
     tables: &Tables,
     pipeline: &str,
     base: &Path,
     name: &str,
     spec: &SourceSpec,
+    missing: &BTreeSet<String>,
 ) -> Result<SourceNode, Vec<Problem>> {
     let at = pointer("sources", name);
     let Some(kind) = tables.sources.iter().copied().find(|kind| kind.name == spec.kind.name) else {
@@ -32,28 +35,25 @@ pub(super) fn prepare(
             Problem::new(Code::C005, &at, format!("there is no kind of source `{}`", spec.kind.name));
         return Err(vec![problem.help(suggestion(&spec.kind.name, names, "kinds"))]);
     };
-    let format = match &spec.format {
-        Some(format) => Some(self::format(tables, &step(&at, "format"), format)?),
-        None => match (guess(tables, &spec.kind.options), kind.default_format) {
-            (Some(guessed), _) => Some(guessed),
-            (None, Some(default)) => {
-                let (name, options) = default();
-                Some(self::format(tables, &at, &KindSpec { name: name.to_owned(), options })?)
-            }
-            (None, None) => None,
-        },
+    let mut problems = Vec::new();
+    let format = match chosen(tables, &at, spec, kind, missing) {
+        Ok(format) => format,
+        Err(all) => {
+            problems.extend(all);
+            problems.extend(apart_from_format(tables, pipeline, base, name, spec, kind));
+            problems.extend(append(&Arc::new(Schema::empty()), &spec.metadata, kind.metadata, &at).1);
+            return Err(problems);
+        }
     };
-    if format.is_none() && kind.needs_format {
-        return Err(vec![missing_format(tables, &at)]);
-    }
     let options = step(&at, kind.name);
     let settings = Settings { pipeline, name, base, options: &spec.kind.options, format: format.as_ref() };
-    let prepared = (kind.prepare)(&settings).map_err(|all| below(all, &options))?;
-    let (schema, problems) =
-        append(&prepared.schema(), &spec.metadata, kind.metadata, &step(&at, "metadata"));
-    if !problems.is_empty() {
+    let prepared = (kind.prepare)(&settings).map_err(|all| problems.extend(below(all, &options))).ok();
+    let columns = prepared.as_ref().map_or_else(|| Arc::new(Schema::empty()), |prepared| prepared.schema());
+    let (schema, wrong) = append(&columns, &spec.metadata, kind.metadata, &at);
+    problems.extend(wrong);
+    let Some(prepared) = prepared.filter(|_| problems.is_empty() && !missing.contains("metadata")) else {
         return Err(problems);
-    }
+    };
     Ok(SourceNode {
         name: name.into(),
         kind,
@@ -63,6 +63,65 @@ pub(super) fn prepare(
         schema,
         on_failure: spec.on_failure,
     })
+}
+
+/// The format of a source; `None` where it needs none.
+fn chosen(
+    tables: &Tables,
+    at: &str,
+    spec: &SourceSpec,
+    kind: &SourceKind,
+    missing: &BTreeSet<String>,
+) -> Result<Option<Arc<dyn Format>>, Vec<Problem>> {
+    if missing.contains("format") {
+        return Err(Vec::new());
+    }
+    if let Some(given) = &spec.format {
+        return Ok(Some(format(tables, &step(at, "format"), given)?));
+    }
+    match (guess(tables, &spec.kind.options), kind.default_format) {
+        (Some(guessed), _) => Ok(Some(guessed)),
+        (None, Some(default)) => {
+            let (name, options) = default();
+            Ok(Some(format(tables, at, &KindSpec { name: name.to_owned(), options })?))
+        }
+        (None, None) if kind.needs_format => Err(vec![missing_format(tables, at)]),
+        (None, None) => Ok(None),
+    }
+}
+
+/// What is wrong with a source whose format is not known: what is wrong with it whatever the format is.
+fn apart_from_format(
+    tables: &Tables,
+    pipeline: &str,
+    base: &Path,
+    name: &str,
+    spec: &SourceSpec,
+    kind: &SourceKind,
+) -> Vec<Problem> {
+    let formats = any_format(tables);
+    let options = &spec.kind.options;
+    let attempts = formats.iter().map(|format| {
+        let settings = Settings { pipeline, name, base, options, format: format.as_ref() };
+        (kind.prepare)(&settings).err().unwrap_or_default()
+    });
+    below(in_each(attempts), &step(&pointer("sources", name), kind.name))
+}
+
+/// Each format with its own defaults, and none: for what is wrong whatever the format is.
+pub(super) fn any_format(tables: &Tables) -> Vec<Option<Arc<dyn Format>>> {
+    let empty = Value::Object(serde_json::Map::new());
+    let each = tables.formats.iter().filter_map(|kind| (kind.prepare)(&empty).ok());
+    each.map(Some).chain([None]).collect()
+}
+
+/// The mistakes that each of several attempts makes: they do not come from what the attempts differ in.
+pub(super) fn in_each(attempts: impl Iterator<Item = Vec<Problem>>) -> Vec<Problem> {
+    let common = attempts.reduce(|mut common, found| {
+        common.retain(|problem| found.contains(problem));
+        common
+    });
+    common.unwrap_or_default()
 }
 
 /// A source, and who keeps its positions.
@@ -78,13 +137,15 @@ pub struct Kept {
 /// Who keeps the positions of each source. Needs nothing of the rest of the plan.
 pub fn positions(tables: &Tables, draft: &Draft, base: &Path) -> Result<Vec<Kept>, Vec<Problem>> {
     let (mut all, mut problems) = (Vec::new(), Vec::new());
-    // One that is left out has a mistake, which the draft tells.
-    for (name, spec) in draft.sources.iter().filter_map(|(name, spec)| Some((name, spec.as_ref()?))) {
+    // One that is left out, or of which something is, has a mistake, which the draft tells.
+    let whole = |name: &str| !draft.missing.contains_key(&pointer("sources", name));
+    let sources = draft.sources.iter().filter_map(|(name, spec)| Some((name, spec.as_ref()?)));
+    for (name, spec) in sources.filter(|(name, _)| whole(name)) {
         let kind = tables.sources.iter().find(|kind| kind.name == spec.kind.name);
         // Others are not prepared: that may open files.
         match kind.filter(|kind| kind.replay != Replay::Group) {
             Some(kind) => all.push(Kept { source: name.clone(), kind: kind.name, group: None }),
-            None => match prepare(tables, &draft.name, base, name, spec) {
+            None => match prepare(tables, &draft.name, base, name, spec, &BTreeSet::new()) {
                 Ok(node) => {
                     let group = node.prepared.group().map(|(c, t)| (c.clone(), t.clone()));
                     all.push(Kept { source: name.clone(), kind: node.kind.name, group });
@@ -174,7 +235,8 @@ fn column(name: &str) -> Option<Field> {
     Some(Field::new(format!("_{name}"), ty, nullable))
 }
 
-fn append(schema: &SchemaRef, wanted: &[String], known: &[&str], at: &str) -> (SchemaRef, Vec<Problem>) {
+fn append(schema: &SchemaRef, wanted: &[String], known: &[&str], node: &str) -> (SchemaRef, Vec<Problem>) {
+    let at = step(node, "metadata");
     let mut fields: Vec<Arc<Field>> = schema.fields().to_vec();
     let mut problems = Vec::new();
     for (i, name) in wanted.iter().enumerate() {

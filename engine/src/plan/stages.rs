@@ -8,7 +8,10 @@ use crate::codec::Problem;
 use crate::config::spec::{LimitsSpec, StageSpec};
 use crate::config::{check, suggestion};
 use crate::error::{Code, Error};
-use crate::stage::{Bound, Host, Limits};
+use crate::stage::{Bound, Component, Host, Limits};
+
+/// Keys without which a stage's outputs cannot be known.
+const UNBINDABLE: &[&str] = &["from", "wasm", "use", "config", "grants"];
 
 /// Finds and binds stages.
 pub struct Stages {
@@ -19,25 +22,45 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Loads and binds a stage; pointers of the mistakes are within its entry.
+    /// Loads and binds a stage; pointers of the mistakes are within its entry. Each part is looked at whatever is wrong
+    /// with the others.
     pub fn bind(&self, request: &StageRequest<'_>) -> Result<Bound, Vec<Problem>> {
-        let StageSpec { wasm, ready_made, .. } = request.spec;
-        let found = self.find(wasm.as_deref(), ready_made.as_deref(), request.base);
-        let (key, path) = found.map_err(|problem| vec![problem])?;
-        let component = self.host.load(&path).map_err(|e| vec![problem(&e, key, Code::P004)])?;
-        let limits = limits(&request.spec.limits, Limits::defaults_for(component.bytes()));
-        let description = component.describe(&limits).map_err(|e| vec![problem(&e, key, Code::P004)])?;
+        let mut wrong = Vec::new();
         let config = serde_json::Value::Object(request.spec.config.clone());
-        let mut wrong: Vec<Problem> = own_schema(&description.config_schema, &config);
-        wrong = wrong.into_iter().map(|p| p.below("/config")).collect();
-        let grants = match grants::resolve(&request.spec.grants, request.base) {
-            Ok(grants) if wrong.is_empty() => grants,
-            Ok(_) => return Err(wrong),
-            Err(more) => return Err(wrong.into_iter().chain(more).collect()),
+        let component = match self.component(request) {
+            Ok((component, limits, schema)) => {
+                if !request.missing.contains("config") {
+                    wrong.extend(own_schema(&schema, &config).into_iter().map(|p| p.below("/config")));
+                }
+                Some((component, limits))
+            }
+            Err(problem) => {
+                wrong.push(problem);
+                None
+            }
+        };
+        let grants = grants::resolve(&request.spec.grants, request.base);
+        let grants = grants.map_err(|more| wrong.extend(more)).ok();
+        let whole = wrong.is_empty() && !UNBINDABLE.iter().any(|key| request.missing.contains(*key));
+        let (Some((component, limits)), Some(grants), Some(input), true) =
+            (component, grants, request.input, whole)
+        else {
+            return Err(wrong);
         };
         component
-            .bind_granted(request.name, request.input, &config, &limits, grants)
+            .bind_granted(request.name, input, &config, &limits, grants)
             .map_err(|e| vec![problem(&e, "/config", Code::P005)])
+    }
+
+    /// The component of a stage, its limits, and the schema of its configuration.
+    fn component(&self, request: &StageRequest<'_>) -> Result<(Component, Limits, String), Problem> {
+        let StageSpec { wasm, ready_made, .. } = request.spec;
+        let (key, path) = self.find(wasm.as_deref(), ready_made.as_deref(), request.base)?;
+        let failed = |e: Error| problem(&e, key, Code::P004);
+        let component = self.host.load_stage(&path, request.name).map_err(failed)?;
+        let limits = limits(&request.spec.limits, Limits::defaults_for(component.bytes()));
+        let description = component.describe(&limits).map_err(failed)?;
+        Ok((component, limits, description.config_schema))
     }
 
     /// The component that `wasm:` or `use:` means, and which of the two keys it was.

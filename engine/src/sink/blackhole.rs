@@ -13,7 +13,7 @@ use crate::units::Epoch;
 pub static KIND: SinkKind = SinkKind {
     name: "blackhole",
     summary: "Takes rows, counts them and forgets them.",
-    example: "from: requests\nblackhole: {}\n",
+    example: "blackhole: {}\n",
     options: |generator| generator.subschema_for::<Options>(),
     delivery: Delivery::Nothing,
     default_format: None,

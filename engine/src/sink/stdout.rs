@@ -18,7 +18,7 @@ use crate::units::Epoch;
 pub static KIND: SinkKind = SinkKind {
     name: "stdout",
     summary: "Writes rows to standard output, one a line; JSON unless another format is named.",
-    example: "from: requests\nstdout: {}\n",
+    example: "stdout: {}\n",
     options: |generator| generator.subschema_for::<Options>(),
     delivery: Delivery::AtLeastOnce,
     default_format: Some("json"),

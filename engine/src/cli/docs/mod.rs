@@ -3,6 +3,7 @@
 
 mod options;
 mod pages;
+mod types;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub fn run(args: &Args, command: &clap::Command, host: &HostOptions) -> Result<E
     all.push(pages::pipeline());
     all.push(pages::command_line(command));
     all.push(pages::kafka_errors());
+    all.push(types::page());
     let host = Host::new(host.clone())?;
     for manifest in manifests(&args.stages)? {
         all.push(pages::stage(&host, &manifest, &stage_folders())?);

@@ -33,7 +33,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    fn new(file: String, title: String, summary: &str, body: &str) -> Self {
+    pub(super) fn new(file: String, title: String, summary: &str, body: &str) -> Self {
         let summary = sentence(summary);
         let text = format!("# {title}\n\n{summary}\n\n{}\n{MADE}", body.trim());
         Self { file, title, summary, text }
@@ -277,6 +277,12 @@ struct Manifest {
     limits: BTreeMap<String, String>,
 }
 
+/// The first block of YAML of a page.
+fn first_yaml(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("```yaml\n")?;
+    rest.split_once("```").map(|(block, _)| block)
+}
+
 /// The page of a ready-made stage: its manifest, and what its component says of itself.
 pub(super) fn stage(host: &Arc<Host>, manifest: &Path, components: &[PathBuf]) -> Result<Page> {
     let wrong = |e: String| Error::user(Code::P004, format!("`{}`: {e}", manifest.display()));
@@ -304,13 +310,17 @@ pub(super) fn stage(host: &Arc<Host>, manifest: &Path, components: &[PathBuf]) -
         let _ = write!(bounds, "{}`{key}: {value}`", if bounds.is_empty() { "" } else { ", " });
     }
     let bounds = if bounds.is_empty() { "the defaults".to_owned() } else { bounds };
+    let readme = manifest.with_file_name("README.md");
+    let readme = fs::read_to_string(&readme).map_err(|e| wrong(format!("`{}`: {e}", readme.display())))?;
+    let example = first_yaml(&readme).ok_or_else(|| wrong("its README has no example in YAML".into()))?;
+    let id = name.replace('-', "_");
+    let example = block("stages", &id, &format!("from: in\n{example}"));
     let body = format!(
-        "```yaml\nstages:\n  {id}:\n    from: in\n    use: {name}\n    config: {{ .. }}\n```\n\nExamples and their \
+        "{example}\nMore examples and their \
          meaning are in [its README](../../stages/{folder}/README.md).\n\n## Configuration\n\nUnder `config:`.\n\n{}\n## \
          What holds\n\n- It is written in {language}, and imports {imports}.\n- Limits that it is content with: \
          {bounds}.\n",
         table(&schema, &schema, &Value::Null, &unlinked),
-        id = name.replace('-', "_"),
     );
     Ok(Page::new(format!("stage-{name}.md"), format!("Stage `{name}`"), &summary, &body))
 }

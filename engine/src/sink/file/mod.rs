@@ -30,7 +30,7 @@ use part::Part;
 pub static KIND: SinkKind = SinkKind {
     name: "file",
     summary: "Files in a folder, each complete and durable when it appears.",
-    example: "from: requests\nfile: { path: out/slow.parquet, roll: { size: 128MiB, time: 5m } }\n",
+    example: "file: { path: out/slow.parquet, roll: { size: 128MiB, time: 5m } }\n",
     options: |generator| generator.subschema_for::<Options>(),
     delivery: Delivery::AtLeastOnce,
     default_format: None,
