@@ -143,3 +143,27 @@ fn a_stage_that_is_built_is_where_it_was_told_to_be_and_in_the_cache() {
     let ended = cached(&scratch, &["stage", "build", "same", "--module", "m.wasm"]);
     assert!(ended.stdout.starts_with("same.component.wasm "), "as its help says: {}", ended.stdout);
 }
+
+#[test]
+fn a_panic_is_in_its_dead_letter_with_the_function_and_once_in_the_log() {
+    let scratch = Scratch::new(&format!(
+        "name: p\nsources:\n  in:\n    file: {{ path: in.jsonl }}\n    format: {{ json: {{ columns: {{ n: int64 }} }} }}\nstages:\n  \
+         picky: {{ from: in, wasm: {}, config: {{ mode: \"panic=13\" }} }}\nsinks:\n  out: {{ from: picky, file: {{ path: out \
+         }}, format: json }}\n",
+        guest("fails.wasm")
+    ));
+    scratch.write("in.jsonl", (0..40).map(|n| format!("{{\"n\":{n}}}\n")).collect::<String>());
+    let ended = scratch.run(&[]);
+    ended.says(0, &[]);
+    assert_eq!(scratch.lines("out").len(), 39);
+    let letters = scratch.letters("p");
+    assert_eq!((letters.len(), &letters[0]["kind"]), (1, &Value::from("trap")));
+    let message = letters[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("panicked at fails/src/lib.rs:"), "{message}");
+    for part in [": 13 is too much (in `guest_fails::dislike`; ", "wasm `unreachable` instruction executed)"]
+    {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert_eq!(ended.stderr.matches("is too much").count(), 1, "{}", ended.stderr);
+    assert!(ended.summary()["stages"][0]["failed"] == 1);
+}

@@ -24,6 +24,12 @@ const LIBRARIES: &[&str] = &[
     "wit_bindgen_rt",
 ];
 
+/// Types of the language itself: what is implemented for them is the library's.
+const PRIMITIVES: &[&str] = &[
+    "bool", "char", "f16", "f32", "f64", "i128", "i16", "i32", "i64", "i8", "isize", "str", "u128", "u16",
+    "u32", "u64", "u8", "usize",
+];
+
 /// Functions that compilers and their libraries bring along, and what they begin with.
 const RUNTIMES: &[&str] =
     &["abort", "exit", "free", "malloc", "memcmp", "memcpy", "memmove", "memset", "raise", "realloc"];
@@ -34,13 +40,17 @@ pub fn of_author(symbol: &str) -> Option<String> {
     let name = format!("{:#}", rustc_demangle::demangle(symbol));
     // What the contract's bindings export: `pipe:stage/transform@0.1.0#process`.
     let exported = name.contains('#') && !name.contains("{closure#");
-    let generated = ["::_export_", "::pipe_stage_component::", "::__link_custom_section"];
+    let generated = ["::_export_", "::pipe_stage_component::", "::__link_custom_section", "::wit_import"];
     if exported || generated.iter().any(|part| name.contains(part)) {
         return None;
     }
     let root = root(&name);
     let is_rust = name.contains("::");
-    let library = if is_rust { LIBRARIES.contains(&root) } else { is_runtime(&name) };
+    let of_a_list = ["<[", "<(", "<*", "<&["].iter().any(|start| name.starts_with(start));
+    let library = match is_rust {
+        true => of_a_list || LIBRARIES.contains(&root) || PRIMITIVES.contains(&root),
+        false => is_runtime(&name),
+    };
     (!library && !root.is_empty()).then_some(name)
 }
 
@@ -79,6 +89,10 @@ mod tests {
             ("<&mut alloc::vec::Vec<slow::A> as core::iter::Iterator>::next", None),
             ("slow::exports::pipe::stage::transform::_export_process_cabi::<slow::Slow>", None),
             ("_RNvCsfgHYwM92fyn_7___rustc17rust_begin_unwind", None),
+            ("<i64 as core::fmt::Display>::fmt", None),
+            ("<&str as core::fmt::Display>::fmt", None),
+            ("<[slow::Row]>::sort_by::<slow::work::{closure#0}>", None),
+            ("slow::pipe::stage::host::log::wit_import1", None),
             ("pipe:stage/transform@0.1.0#process", None),
             ("cabi_realloc", None),
             ("memcmp", None),
