@@ -159,7 +159,7 @@ fn a_panic_is_in_its_dead_letter_with_the_function_and_once_in_the_log() {
     let letters = scratch.letters("p");
     assert_eq!((letters.len(), &letters[0]["kind"]), (1, &Value::from("trap")));
     let message = letters[0]["message"].as_str().unwrap();
-    assert!(message.starts_with("panicked at fails/src/lib.rs:"), "{message}");
+    assert!(message.starts_with("panic at fails/src/lib.rs:"), "{message}");
     for part in [": 13 is too much (in `guest_fails::dislike`; ", "wasm `unreachable` instruction executed)"]
     {
         assert!(message.contains(part), "`{part}` is not in: {message}");

@@ -248,14 +248,15 @@ fn trap(said: &[String], function: Option<&str>, root: &str) -> String {
     }
 }
 
-/// What a panic of Rust says, in one line and without its advice; the lines of other languages as they are.
+/// What a panic of Rust says, in one line and without its advice; the lines of other languages as they are. It is not said to
+/// have "panicked": who searches the log for that looks for the engine's own panics.
 fn cause(said: &[String]) -> String {
     let lines = said.iter().flat_map(|text| text.lines()).map(str::trim_end);
     let lines: Vec<&str> =
         lines.filter(|l| !l.is_empty() && !l.starts_with("note: run with `RUST_BACKTRACE")).collect();
     match lines.split_first() {
-        Some((first, rest)) => match first.find("panicked at ") {
-            Some(at) => [&[&first[at..]][..], rest].concat().join(" "),
+        Some((first, rest)) => match first.split_once("panicked at ") {
+            Some((_, place)) => format!("panic at {}", [&[place][..], rest].concat().join(" ")),
             None => lines.join("\n"),
         },
         None => String::new(),
@@ -357,7 +358,7 @@ mod tests {
         let panic = said(&["panicked at src/lib.rs:7:9:\nindex out of bounds: the length is 1"]);
         assert_eq!(
             trap(&panic, Some("late::work"), root),
-            "panicked at src/lib.rs:7:9: index out of bounds: the length is 1 (in `late::work`; wasm trap: unreachable)"
+            "panic at src/lib.rs:7:9: index out of bounds: the length is 1 (in `late::work`; wasm trap: unreachable)"
         );
         let of_std = said(&[
             "",
@@ -365,7 +366,7 @@ mod tests {
             "no",
             "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
         ]);
-        assert_eq!(trap(&of_std, None, root), "panicked at src/lib.rs:7:9: no (wasm trap: unreachable)");
+        assert_eq!(trap(&of_std, None, root), "panic at src/lib.rs:7:9: no (wasm trap: unreachable)");
         let python = said(&[
             "Traceback (most recent call last):",
             "  File \"app.py\", line 3, in process",
