@@ -45,8 +45,8 @@ impl Ended {
     /// The sums of a run.
     #[track_caller]
     pub fn summary(&self) -> Value {
-        let lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let summary = lines.filter(|line| line["summary"].is_object()).next_back();
+        let mut lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let summary = lines.rfind(|line| line["summary"].is_object());
         summary.unwrap_or_else(|| panic!("no summary in:\n{}", self.stderr))["summary"].clone()
     }
 }

@@ -255,8 +255,8 @@ fn logged(said: &str) -> String {
 }
 
 fn balanced(run: &Run, wrong: &mut Vec<String>) {
-    let lines = run.said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let Some(line) = lines.filter(|line| line["summary"].is_object()).next_back() else {
+    let mut lines = run.said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let Some(line) = lines.rfind(|line| line["summary"].is_object()) else {
         return wrong.push("it says no sums".to_owned());
     };
     // The worker has checked its sums, and ends with 1 where they do not balance; here once more, from outside.
