@@ -9,7 +9,7 @@ use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use crate::batch::{Payload, SourceBatch};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 
 /// A mistake in the options of a kind, found while planning. All of them are reported, not the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +185,17 @@ impl CsvFields {
     }
 }
 
+/// What the reader of a container may give and hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Bytes of a batch, as far as its rows tell before they are read; a larger row passes alone.
+    pub bytes: usize,
+    /// Bytes that it holds at once to read: a block, pages and dictionaries.
+    pub held: usize,
+}
+
 /// A format with its options resolved.
 pub trait Format: Send + Sync {
     /// How records lie in a file.
@@ -195,6 +206,15 @@ pub trait Format: Send + Sync {
 
     /// The columns of a local file, read from it (containers) or inferred from its first records.
     fn infer(&self, path: &Path) -> Result<SchemaRef>;
+
+    /// The columns of several local files that are read as one; an error where they do not fit each other. Formats of
+    /// records take those of the first: their decoders find the columns of each record by name.
+    fn infer_all(&self, paths: &[&Path]) -> Result<SchemaRef> {
+        match paths.first() {
+            Some(first) => self.infer(first),
+            None => Err(Error::internal("columns of no file")),
+        }
+    }
 
     /// What the header of the file that [`Format::infer`] read names the fields of a record: records lie in that
     /// order. `None` where records, or the options, say it themselves.
@@ -208,8 +228,16 @@ pub trait Format: Send + Sync {
     /// An encoder of one byte string a row; an error where the format has none (containers).
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>>;
 
-    /// Reads a container from a row on, in batches of at most `rows`. Only called for `Layout::Container`.
-    fn reader(&self, path: &Path, from_row: u64, rows: usize) -> Result<Box<dyn RowReader>>;
+    /// Reads a container from a row on, as these columns. Only called for `Layout::Container`.
+    fn reader(
+        &self,
+        _path: &Path,
+        _from_row: u64,
+        _columns: &SchemaRef,
+        _limits: Limits,
+    ) -> Result<Box<dyn RowReader>> {
+        Err(Error::internal("this format is not a container"))
+    }
 
     /// Writes a whole file of this format.
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>>;

@@ -49,6 +49,33 @@ pub const INFER_BYTES_MAX: u64 = 16 << 20;
 pub const PARQUET_GROUP_ROWS: usize = 1 << 17;
 /// Bytes of a Parquet row group under way, for wide rows.
 pub const PARQUET_GROUP_BYTES: usize = 16 << 20;
+/// Bytes that the reader of a container holds at once where `memory` does not say: what some writers make one block of.
+pub const CONTAINER_HELD_BYTES: usize = 2 << 30;
+/// A call of a library that reads a container and reads nothing of the file for this long is taken to be endless: one
+/// second below the five within which a corrupt file is to be refused.
+pub const CONTAINER_STALL: Duration = Duration::from_secs(4);
+/// How often that is looked at.
+pub const CONTAINER_LOOK: Duration = Duration::from_millis(250);
+/// What was read for a call extends that time by a second for so many bytes: the slowest codec does five times as much.
+pub const CONTAINER_BYTES_PER_SECOND: u64 = 32 << 20;
+/// Stack of the thread on which a library reads a container: types within types are read by recursion.
+pub const CONTAINER_STACK_BYTES: usize = 16 << 20;
+/// Bytes of the footer of a container: a thousand times that of a usual file, ten times that of one with 10,000 columns
+/// and 100 row groups.
+pub const CONTAINER_FOOTER_BYTES_MAX: u64 = 256 << 20;
+/// Rows and items of one array: Arrow's specification asks writers not to exceed it.
+pub const ARROW_LENGTH_MAX: i64 = i32::MAX as i64;
+/// Items of a nested array that no byte of the file stands for (nulls, empty structs): a row of a list of them costs
+/// what its writer says, not what the file holds.
+pub const ARROW_HOLLOW_ITEMS_MAX: i64 = 1 << 20;
+/// Depth of the columns of a Parquet file: a list takes two of them, and the library goes down by recursion.
+pub const PARQUET_DEPTH_MAX: usize = 4 * SCHEMA_DEPTH_MAX;
+/// Bytes of the header of a Parquet page: it may hold a smallest and a largest value.
+pub const PARQUET_PAGE_HEADER_BYTES_MAX: usize = 1 << 20;
+/// How many times as large as its compressed form what gzip gives is at most (deflate's own bound, rounded up).
+pub const GZIP_RATIO_MAX: u64 = 1_040;
+/// The same of LZ4.
+pub const LZ4_RATIO_MAX: u64 = 256;
 /// Bytes after which a file sink begins a new file: large enough for readers of columns, small enough to copy.
 pub const FILE_BYTES: u64 = 128 << 20;
 /// Bytes that are read from a file at once.

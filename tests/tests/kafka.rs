@@ -213,6 +213,7 @@ fn a_rewind_reads_again_from_the_given_positions() {
             worker: "w".into(),
             until_end: true,
             room: kafka_parts::room(),
+            held: 1 << 20,
             resume: Positions::new(),
             runtime: fake,
             consumers: Arc::default(),

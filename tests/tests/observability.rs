@@ -391,6 +391,7 @@ fn the_dashboard_and_the_alerts_use_what_exists_and_all_that_matters() {
         Name::EdgeDroppedRows,
         Name::StageDeadLettered,
         Name::StageOut,
+        Name::SinkPending,
         Name::SinkReceived,
         Name::SinkDeadLettered,
         Name::ProcessMemoryPeak,

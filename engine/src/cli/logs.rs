@@ -104,6 +104,11 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let shown = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
     let backtrace = shown.then(|| tracing::field::display(backtrace));
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    if thread == crate::format::container::THREAD {
+        // It becomes an error that names the file.
+        tracing::debug!(backtrace, thread, "{panic}");
+        return;
+    }
     tracing::error!(backtrace, thread, "{panic}");
 }
 

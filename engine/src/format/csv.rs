@@ -18,7 +18,7 @@ use super::columns::{Columns, blame, sentence};
 use super::write::Text;
 use super::{Count, FormatKind, Good, Options, too_large, write_failed};
 use crate::batch::Payload;
-use crate::codec::{BadRow, CsvFields, Decoded, Decoder, Encoder, Format, Layout, RowReader, RowWriter};
+use crate::codec::{BadRow, CsvFields, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::types;
 use crate::error::{Code, Error, Result};
 use crate::units::{INFER_BYTES_MAX, INFER_RECORDS};
@@ -214,10 +214,6 @@ impl Format for Csv {
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {
         flat(&schema)?;
         Ok(Box::new(CsvEncoder(Lines { delimiter: self.delimiter, quote: self.quote })))
-    }
-
-    fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
-        Err(super::no_container("csv"))
     }
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {

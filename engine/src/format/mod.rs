@@ -3,7 +3,9 @@
 
 pub mod arrow_ipc;
 mod columns;
+pub mod container;
 pub mod csv;
+mod fit;
 pub mod json;
 pub mod parquet;
 pub mod raw;
@@ -188,11 +190,6 @@ fn too_large(record: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The error of asking a format of records for a container.
-fn no_container(name: &str) -> Error {
-    Error::internal(format!("the format {name} is not a container"))
-}
-
 /// The error of asking a container for single records.
 fn only_container(name: &str) -> Error {
     Error::user(Code::P009, format!("{name} holds whole files, not single records"))
@@ -210,7 +207,7 @@ impl Decoder for Rows {
                     .map_err(|e| Error::internal(format!("rows do not fit their schema: {e}")))?;
                 Ok(Decoded { records, good: None, bad: Vec::new() })
             }
-            Payload::Rows(_) => Err(Error::user(Code::S002, "a file has other columns than the first one")),
+            Payload::Rows(_) => Err(Error::internal("rows were not fitted to the columns of their source")),
             Payload::Values(_) => Err(only_container("this format")),
         }
     }
@@ -275,6 +272,7 @@ mod tests {
     use ::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
     use super::*;
+    use crate::codec::Limits;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -333,7 +331,8 @@ mod tests {
                 continue;
             }
             assert_eq!(schema.fields(), rows.schema().fields(), "{}", kind.name);
-            let mut reader = format.reader(&path, 3, 2).unwrap();
+            let limits = Limits { rows: 2, bytes: 1 << 20, held: 1 << 20 };
+            let mut reader = format.reader(&path, 3, &schema, limits).unwrap();
             let mut read = Vec::new();
             while let Some(batch) = reader.next().unwrap() {
                 assert!(batch.num_rows() <= 2);
@@ -343,7 +342,8 @@ mod tests {
             let all = ::arrow::compute::concat_batches(&rows.schema(), &[rows.slice(3, 1), rows.slice(1, 2)])
                 .unwrap();
             assert_eq!(read.columns(), all.columns(), "{}", kind.name);
-            assert!(format.reader(&path, 99, 2).unwrap().next().unwrap().is_none(), "{}", kind.name);
+            let mut behind = format.reader(&path, 99, &schema, limits).unwrap();
+            assert!(behind.next().unwrap().is_none(), "{}", kind.name);
             std::fs::write(&path, b"not a file of columns").unwrap();
             assert_eq!(format.infer(&path).unwrap_err().code(), Code::S002);
         }

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 
 use super::{Count, FormatKind, Good, Options, too_large, written};
 use crate::batch::Payload;
-use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowReader, RowWriter};
+use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::types;
 use crate::error::{Code, Error, Result};
 
@@ -67,10 +67,6 @@ impl Format for Raw {
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {
         one_column(&schema)?;
         Ok(Box::new(RawEncoder))
-    }
-
-    fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
-        Err(super::no_container("raw"))
     }
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {

@@ -292,6 +292,7 @@ group! {
             received SinkReceived, written SinkWritten, bytes SinkWrittenBytes, dead_lettered SinkDeadLettered,
             skipped SinkSkipped, retries SinkRetries,
         }
+        Gauge { pending SinkPending }
         Histogram { write_ns SinkWriteTime, prepare_ns SinkPrepareTime }
     }
 }

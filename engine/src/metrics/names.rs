@@ -211,6 +211,7 @@ names! {
         SinkWrittenBytes Counter One "pipe_sink_written_bytes_total" "Bytes that a sink made durable."
         SinkDeadLettered Counter One "pipe_sink_dead_lettered_rows_total" "Rows that were refused for good and went to the dead letters."
         SinkSkipped Counter One "pipe_sink_skipped_rows_total" "Rows that were refused for good and left out (`on_failure: skip`)."
+        SinkPending Gauge One "pipe_sink_pending_rows" "Rows that a sink has taken and that are neither durable nor refused yet."
         SinkRetries Counter One "pipe_sink_retries_total" "Pauses because a sink failed for a passing reason."
         SinkWriteTime Histogram Nanos "pipe_sink_write_duration_seconds" "Time in which a sink took a batch, pauses included."
         SinkPrepareTime Histogram Nanos "pipe_sink_prepare_duration_seconds" "Time in which a sink made an epoch durable, pauses included."

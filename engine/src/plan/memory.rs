@@ -15,6 +15,9 @@ const FETCHED: u64 = 3;
 /// Of a lane's part so many eighths are what is under way when its source waits. The rest is for what comes of the last
 /// batch, and for the records that are being gathered.
 const UNDER_WAY: u64 = 5;
+/// Where sources read containers: of a lane's part so many eighths are what their readers hold to read, and so many less
+/// are under way.
+const HELD: u64 = 4;
 /// Of a lane's part an n-th is a batch at most: it is gathered, decoded, transformed, encoded, and copied to a client.
 const BATCH: u64 = 32;
 /// And what clients add to its rows is an n-th at most: rows may be of a few bytes.
@@ -39,6 +42,8 @@ pub struct Division {
     pub under_way: u64,
     /// From here on a lane of a source waits.
     pub lane: u64,
+    /// What the reader of a container holds at once, in each lane.
+    pub held: usize,
     /// Bytes of a batch at most.
     pub batch: usize,
     /// Rows of a batch at most.
@@ -55,6 +60,8 @@ struct Needs {
     readers: u64,
     /// Sinks that write to Kafka.
     writers: u64,
+    /// Whether a source reads containers.
+    containers: bool,
 }
 
 impl Needs {
@@ -78,6 +85,7 @@ impl Needs {
             consumers: clusters.len() as u64,
             readers: (plan.sources.len() as u64).saturating_mul(lanes).max(1),
             writers,
+            containers: plan.sources.iter().any(|source| source.prepared.is_container()),
         }
     }
 
@@ -97,7 +105,8 @@ impl Needs {
 
     /// Divides it; `None`: it is too little.
     fn divide(&self, total: u64) -> Option<Division> {
-        let Self { program, stages, sinks, consumers, readers, writers } = *self;
+        let Self { program, stages, sinks, consumers, readers, writers, containers } = *self;
+        let held = if containers { HELD } else { 0 };
         let rest = total.saturating_sub(self.fixed());
         let fetched = if consumers == 0 { 0 } else { rest / FETCHED };
         let under_way = rest - fetched;
@@ -111,7 +120,8 @@ impl Needs {
             fetched,
             consumer: fetched / consumers.max(1),
             under_way,
-            lane: part / 8 * UNDER_WAY,
+            lane: part / 8 * (UNDER_WAY - held),
+            held: to_usize(part / 8 * held),
             batch: to_usize(part / BATCH),
             rows: to_usize(part / ROWS / KAFKA_RECORD_BYTES as u64 / writers.max(1)).max(1),
         })
@@ -165,9 +175,9 @@ mod tests {
         #[test]
         fn the_parts_are_the_whole(
             stages in 0_u64..1 << 34, sinks in 0_u64..1 << 30, consumers in 0_u64..4, readers in 1_u64..600,
-            writers in 0_u64..9, more in 0_u64..1 << 36,
+            writers in 0_u64..9, containers: bool, more in 0_u64..1 << 36,
         ) {
-            let needs = Needs { program: MEMORY_PROGRAM, stages, sinks, consumers, readers, writers };
+            let needs = Needs { program: MEMORY_PROGRAM, stages, sinks, consumers, readers, writers, containers };
             let least = needs.least();
             prop_assert!(needs.divide(least - (1 << 20) - 1).is_none());
             let Some(all) = needs.divide(least + more) else { return Err(TestCaseError::fail("the least")) };
@@ -176,7 +186,9 @@ mod tests {
             prop_assert!(all.consumer * consumers <= fetched && (consumers > 0 || fetched == 0));
             // What waits, what is gathered (two batches, and as much again while they grow), and what comes of one.
             let part = under_way / readers;
-            prop_assert!(all.lane + 4 * all.batch as u64 + all.batch as u64 * 8 <= part, "{:?}", all);
+            let batches = all.batch as u64 * (4 + 8);
+            prop_assert!(all.lane + all.held as u64 + batches <= part, "{:?}", all);
+            prop_assert_eq!(all.held > 0, containers);
             prop_assert!(all.rows >= 1);
         }
     }

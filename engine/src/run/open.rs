@@ -16,6 +16,7 @@ use crate::repeats::Repeats;
 use crate::sink::kafka::Transaction;
 use crate::source::kafka::Consumers;
 use crate::source::{Opened, Positions, Replay, Runtime};
+use crate::units::CONTAINER_HELD_BYTES;
 
 /// What a source may ask of the runtime: it asks the coordinator.
 struct Link {
@@ -147,7 +148,9 @@ pub(super) fn sources(
         let runtime = Arc::new(Link { events: tell.clone() });
         let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
         let consumers = Arc::clone(&consumers);
-        node.prepared.open(crate::source::Open { lanes, worker, until_end, room, resume, runtime, consumers })
+        let held = plan.memory.map_or(CONTAINER_HELD_BYTES, |memory| memory.held);
+        let open = crate::source::Open { lanes, worker, until_end, room, held, resume, runtime, consumers };
+        node.prepared.open(open)
     };
     plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()
 }

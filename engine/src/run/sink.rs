@@ -156,13 +156,15 @@ impl Lane {
         let what = match self.inputs.next(wait)? {
             channel::Event::Data(_, batch) => {
                 self.pending.received += batch.len() as u64;
+                self.stats.pending.add(batch.len() as u64);
                 What::Write(batch)
             }
             channel::Event::Idle => What::Idle,
             channel::Event::Watermark(_) => return Ok(Turned::On),
             channel::Event::Barrier(epoch) => What::Prepare(epoch),
             channel::Event::Rewound(_) => {
-                self.pending = Pending::default();
+                let Pending { received, refused, .. } = std::mem::take(&mut self.pending);
+                self.stats.pending.sub(received - refused);
                 self.turn.rewound(&self.signals);
                 self.sink.abort().map_err(|e| self.place(e))?;
                 return Ok(Turned::On);
@@ -189,6 +191,7 @@ impl Lane {
                 format!("of {received} rows {rows} were written and {refused} refused in epoch {epoch}");
             return Err(self.place(Error::internal(text)).into());
         }
+        self.stats.pending.sub(done.rows);
         self.stats.received.add(received);
         self.stats.written.add(done.rows);
         self.stats.bytes.add(done.bytes);
@@ -206,6 +209,7 @@ impl Lane {
         let refused = std::mem::take(&mut self.pending.letters);
         let rows = refused.len() as u64;
         self.pending.refused += rows;
+        self.stats.pending.sub(rows);
         match self.on_failure {
             OnFailure::Skip => self.stats.skipped.add(rows),
             OnFailure::Stop => {

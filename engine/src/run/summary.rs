@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Stats;
 use crate::error::{Code, Error, Result};
+use crate::metrics;
 
 /// What a worker did.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -70,7 +71,7 @@ pub struct Edge {
     pub dropped: u64,
 }
 
-/// A sink: received = written + dead-lettered + skipped.
+/// A sink: received = written + dead-lettered + skipped + pending.
 #[derive(Debug, Clone, serde::Serialize)]
 #[expect(missing_docs, reason = "the fields are the terms of the sum above")]
 pub struct Sink {
@@ -80,6 +81,26 @@ pub struct Sink {
     pub bytes: u64,
     pub dead_lettered: u64,
     pub skipped: u64,
+    /// What a run that ended by a failure had given to the sink, and the sink had not made durable.
+    pub pending: u64,
+}
+
+impl Sink {
+    fn of(name: &str, s: &metrics::Sink, complete: bool) -> Self {
+        let [written, dead_lettered, skipped, pending] =
+            [s.written.get(), s.dead_lettered.get(), s.skipped.get(), s.pending.get()];
+        // A sink counts what it has received when it is durable: rows that a failure left come on top.
+        let received = if complete { s.received.get() } else { written + dead_lettered + skipped + pending };
+        Self {
+            name: name.to_owned(),
+            received,
+            written,
+            bytes: s.bytes.get(),
+            dead_lettered,
+            skipped,
+            pending,
+        }
+    }
 }
 
 impl Summary {
@@ -103,14 +124,7 @@ impl Summary {
             rows_out: s.rows_out.get(),
             memory_peak: s.memory_peak.get(),
         });
-        let sinks = stats.sinks.iter().map(|(name, s)| Sink {
-            name: name.to_string(),
-            received: s.received.get(),
-            written: s.written.get(),
-            bytes: s.bytes.get(),
-            dead_lettered: s.dead_lettered.get(),
-            skipped: s.skipped.get(),
-        });
+        let sinks = stats.sinks.iter().map(|(name, s)| Sink::of(name, s, complete));
         let edges = stats.edges.iter().map(|e| Edge {
             from: e.from.clone(),
             to: e.to.to_string(),
@@ -151,7 +165,12 @@ impl Summary {
             check("sent over edge", &format!("{} -> {}", e.from, e.to), e.sent, e.received + e.dropped);
         }
         for s in &self.sinks {
-            check("received by sink", &s.name, s.received, s.written + s.dead_lettered + s.skipped);
+            check(
+                "received by sink",
+                &s.name,
+                s.received,
+                s.written + s.dead_lettered + s.skipped + s.pending,
+            );
         }
         // After a rewind rows come again: the nodes have counted both times, durable is what came the last time.
         if self.rewinds == 0 {
@@ -263,7 +282,13 @@ impl fmt::Display for Summary {
             let failed = [("dead-lettered", s.dead_lettered), ("skipped", s.skipped)];
             row(
                 &format!("sink {}", s.name),
-                &[("received", s.received), ("written", s.written), failed[0], failed[1]],
+                &[
+                    ("received", s.received),
+                    ("written", s.written),
+                    failed[0],
+                    failed[1],
+                    ("not yet durable", s.pending),
+                ],
             );
         }
         if self.dead_letters.0 > 0 {

@@ -14,7 +14,7 @@ use schemars::{Schema as JsonSchema, SchemaGenerator};
 use super::*;
 use crate::batch::{Batch, Payload, SourceBatch};
 use crate::clock::SystemClock;
-use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowReader, RowWriter};
+use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::spec::{Guarantee, OnFailure};
 use crate::error::{Code, Result};
 use crate::plan::memory::Division;
@@ -47,9 +47,6 @@ impl Format for Numbers {
         Ok(Box::new(Numbers))
     }
     fn encoder(&self, _: SchemaRef) -> Result<Box<dyn Encoder>> {
-        Err(Error::internal("not needed"))
-    }
-    fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
         Err(Error::internal("not needed"))
     }
     fn writer(&self, _: SchemaRef, _: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {

@@ -76,6 +76,10 @@ pub trait Prepared: Send + Sync {
     fn cluster(&self) -> Option<String> {
         None
     }
+    /// Whether its files are containers: their readers hold more than the batch that they give.
+    fn is_container(&self) -> bool {
+        false
+    }
     /// The identity of this worker in the group that its properties give, if they do.
     fn instance(&self) -> Option<String> {
         None
@@ -106,6 +110,8 @@ pub struct Open {
     pub until_end: bool,
     /// Bounds of one batch.
     pub room: Room,
+    /// Bytes that the reader of a container holds at once, in each lane.
+    pub held: usize,
     /// Where to go on, for [`Replay::State`]; empty: from the start.
     pub resume: Positions,
     /// The runtime, for what a rebalance needs.

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use arrow::array::Array;
-use pipe_engine::codec::Format;
+use pipe_engine::codec::{Format, Limits};
 use pipe_engine::format::{self, FormatKind};
 use pipe_engine::sink::dead_letter::{Found, Line, open_file};
 
@@ -19,6 +19,8 @@ thread_local! {
 /// Rows and batches that are looked at: a few bytes may stand for billions of equal rows.
 const BATCHES_MAX: usize = 16;
 const BATCH_ROWS: usize = 64;
+/// What a reader may hold: far below the limit under which the fuzzer runs.
+const HELD_BYTES: usize = 256 << 20;
 
 /// The input as a file.
 fn as_file(bytes: &[u8], read: impl FnOnce(&Path)) {
@@ -41,7 +43,8 @@ fn read(kind: &'static FormatKind, bytes: &[u8]) {
 /// Every batch that is read is valid and of the columns that the file names.
 fn rows(format: &dyn Format, path: &Path, from: u64) {
     let Ok(schema) = format.infer(path) else { return };
-    let Ok(mut reader) = format.reader(path, from, BATCH_ROWS) else { return };
+    let limits = Limits { rows: BATCH_ROWS, bytes: 1 << 20, held: HELD_BYTES };
+    let Ok(mut reader) = format.reader(path, from, &schema, limits) else { return };
     for _ in 0..BATCHES_MAX {
         let Ok(Some(batch)) = reader.next() else { return };
         assert!(batch.num_rows() <= BATCH_ROWS);

@@ -1,6 +1,7 @@
 //! What the tests of formats share.
 
 mod arrays;
+mod containers;
 mod csv;
 mod files;
 mod json_cases;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use pipe_engine::batch::{Batch, Headers, Origins, Payload, SourceBatch};
-use pipe_engine::codec::{Decoder, Encoder, Format, Layout, RowReader, RowWriter};
+use pipe_engine::codec::{Decoder, Encoder, Format, Layout, RowWriter};
 use pipe_engine::error::{Error, Result};
 use pipe_engine::sink::{self, Sink};
 use pipe_engine::source::{self, Control, Open, Partition, Polled, Positions, Reader, Room, Runtime};
@@ -42,9 +42,6 @@ impl Format for Raw {
     }
     fn encoder(&self, _: SchemaRef) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(RawEncoder))
-    }
-    fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
-        Err(Error::internal("not for files"))
     }
     fn writer(&self, _: SchemaRef, _: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {
         Err(Error::internal("not for files"))
@@ -130,6 +127,7 @@ impl Worker {
             worker: "w".into(),
             until_end,
             room: room(),
+            held: 1 << 20,
             resume: Positions::new(),
             runtime: Arc::clone(&fake) as Arc<dyn Runtime>,
             consumers: Arc::default(),

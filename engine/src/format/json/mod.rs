@@ -23,7 +23,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use serde_json::Value;
 
 use super::{FormatKind, Options};
-use crate::codec::{Decoder, Encoder, Format, Layout, RowReader, RowWriter};
+use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::types;
 use crate::error::{Code, Error, Result};
 use crate::units::{INFER_BYTES_MAX, INFER_RECORDS};
@@ -88,10 +88,6 @@ impl Format for Json {
 
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(encode::JsonEncoder::new(&schema, self.explicit_nulls)?))
-    }
-
-    fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
-        Err(super::no_container("json"))
     }
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {

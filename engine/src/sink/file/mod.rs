@@ -296,7 +296,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{Origins, Payload, SourceBatch};
-    use crate::codec::{BadRow, Decoded, Decoder, Encoder, Layout, RowReader, RowWriter};
+    use crate::codec::{BadRow, Decoded, Decoder, Encoder, Layout, RowWriter};
 
     /// Lines of the first column, so that these tests need no format of `format/`.
     struct Plain;
@@ -336,9 +336,6 @@ mod tests {
             Err(Error::internal("unused"))
         }
         fn encoder(&self, _: SchemaRef) -> Result<Box<dyn Encoder>> {
-            Err(Error::internal("unused"))
-        }
-        fn reader(&self, _: &Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
             Err(Error::internal("unused"))
         }
         fn writer(&self, _: SchemaRef, out: Box<dyn std::io::Write + Send>) -> Result<Box<dyn RowWriter>> {

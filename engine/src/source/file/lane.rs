@@ -13,10 +13,10 @@ use super::Input;
 use super::frames::{Frame, Frames};
 use super::pipe::{Pipe, Ready};
 use crate::batch::{Payload, SourceBatch};
-use crate::codec::{CsvFields, Format, Layout, RowReader};
+use crate::codec::{CsvFields, Format, Layout, Limits, RowReader};
 use crate::error::{Code, Error, Result};
 use crate::source::{Partition, Polled, Positions, Reader, Room};
-use crate::units::READ_BUFFER_BYTES;
+use crate::units::{CONTAINER_HELD_BYTES, READ_BUFFER_BYTES};
 
 /// Reads the files of one lane.
 pub(super) struct Lane {
@@ -25,6 +25,8 @@ pub(super) struct Lane {
     format: Arc<dyn Format>,
     columns: SchemaRef,
     room: Room,
+    /// Bytes that the reader of a container holds at once.
+    held: usize,
     /// Where the lane found each file: what a rewind that does not name it goes back to.
     found: Positions,
     /// Where each file goes on.
@@ -90,6 +92,7 @@ impl Lane {
             format,
             columns,
             room,
+            held: CONTAINER_HELD_BYTES,
             positions: found.clone(),
             found,
             waiting,
@@ -98,6 +101,11 @@ impl Lane {
             ended: Vec::new(),
             header: None,
         }
+    }
+
+    /// Bounds what the reader of a container holds at once.
+    pub(super) fn hold_at_most(&mut self, bytes: usize) {
+        self.held = bytes;
     }
 
     /// The header that every file must have.
@@ -114,7 +122,8 @@ impl Lane {
         let unread = |e: std::io::Error| failed(Code::S001, &partition, &e);
         let (body, ready) = match (self.format.layout(), input) {
             (Layout::Container, Input::File(path)) => {
-                (Body::Rows(self.format.reader(path, next.max(0) as u64, self.room.rows)?), None)
+                let limits = Limits { rows: self.room.rows, bytes: self.room.bytes, held: self.held };
+                (Body::Rows(self.format.reader(path, next.max(0) as u64, &self.columns, limits)?), None)
             }
             (layout, Input::File(path)) => {
                 let file = std::fs::File::open(path).map_err(unread)?;
@@ -387,9 +396,6 @@ mod tests {
         fn encoder(&self, _: SchemaRef) -> Result<Box<dyn crate::codec::Encoder>> {
             Err(Error::internal("unused"))
         }
-        fn reader(&self, _: &std::path::Path, _: u64, _: usize) -> Result<Box<dyn RowReader>> {
-            Err(Error::internal("unused"))
-        }
         fn writer(
             &self,
             _: SchemaRef,
@@ -424,6 +430,7 @@ mod tests {
             worker: "w".into(),
             until_end: true,
             room,
+            held: CONTAINER_HELD_BYTES,
             resume,
             runtime: Arc::new(Alone),
             consumers: Arc::default(),

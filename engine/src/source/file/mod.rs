@@ -158,6 +158,13 @@ fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem>
         },
     };
     match first {
+        Some(_) if format.layout() == Layout::Container => {
+            let files = found.iter().filter_map(|input| match input {
+                Input::File(path) => Some(path.as_path()),
+                Input::Stdin | Input::Pipe(_) => None,
+            });
+            format.infer_all(&files.collect::<Vec<_>>()).map_err(|e| problem(&e))
+        }
         Some(first) => format.infer(first).map_err(|e| problem(&e)),
         _ if format.layout() == Layout::Container => {
             Err(Problem::new(Code::P009, "", "whole files of columns cannot be read from a pipe")
@@ -241,6 +248,10 @@ impl Prepared for File {
         format!("file {}", self.patterns.join(", ").replace("[[]", "["))
     }
 
+    fn is_container(&self) -> bool {
+        self.format.layout() == Layout::Container
+    }
+
     fn open(&self, open: Open) -> Result<Opened> {
         let inputs = expand(&self.patterns)?;
         if self.format.layout() == Layout::Container && inputs.iter().any(Input::is_pipe) {
@@ -270,6 +281,7 @@ impl Prepared for File {
                 let mut lane =
                     lane::Lane::new(node, inputs, Arc::clone(&self.format), columns, open.room, &open.resume);
                 lane.expect_header(header.clone());
+                lane.hold_at_most(open.held);
                 Box::new(lane) as Box<dyn Reader>
             })
             .collect();

@@ -1,6 +1,15 @@
 //! `parquet`: whole files of compressed columns.
+//!
+//! * `verify` checks what a file says of itself, with as much of its encoding as `thrift` knows; `read` reads it row
+//!   group by row group; `int96` is for times as Spark, Hive and Impala write them.
 
-use std::fs::File;
+mod int96;
+mod read;
+#[cfg(test)]
+mod tests;
+mod thrift;
+mod verify;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -8,14 +17,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{
-    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
-};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::{Count, FormatKind, Options, written};
-use crate::codec::{Decoder, Encoder, Format, Layout, RowReader, RowWriter};
+use self::read::{Footer, Reader};
+use super::fit::{self, Fitted};
+use super::{Count, FormatKind, Options, container, written};
+use crate::codec::{Decoder, Encoder, Format, Layout, Limits, RowReader, RowWriter};
 use crate::error::{Code, Error, Result};
 use crate::units::{PARQUET_GROUP_BYTES, PARQUET_GROUP_ROWS};
 
@@ -53,16 +61,6 @@ struct Parquet {
     compression: Compression,
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = File::open(path).map_err(|e| {
-        Error::external(Code::S001, format!("cannot be opened: {e}")).context(path.display().to_string())
-    })?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| {
-        Error::user(Code::S002, format!("is not a whole Parquet file: {e}"))
-            .context(path.display().to_string())
-    })
-}
-
 impl Format for Parquet {
     fn layout(&self) -> Layout {
         Layout::Container
@@ -73,7 +71,11 @@ impl Format for Parquet {
     }
 
     fn infer(&self, path: &Path) -> Result<SchemaRef> {
-        Ok(open(path)?.schema().clone())
+        container::ask(path, |source| Ok(Footer::read(source)?.schema()))
+    }
+
+    fn infer_all(&self, paths: &[&Path]) -> Result<SchemaRef> {
+        fit::together(paths, |path| self.infer(path))
     }
 
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
@@ -84,18 +86,19 @@ impl Format for Parquet {
         Err(super::only_container("parquet"))
     }
 
-    fn reader(&self, path: &Path, from_row: u64, rows: usize) -> Result<Box<dyn RowReader>> {
-        let place = path.display().to_string();
-        let builder = open(path)?.with_batch_size(rows.max(1));
-        let total = builder.metadata().file_metadata().num_rows().max(0) as u64;
-        let from = from_row.min(total) as usize;
-        let selection =
-            RowSelection::from(vec![RowSelector::skip(from), RowSelector::select(total as usize - from)]);
-        let input = builder
-            .with_row_selection(selection)
-            .build()
-            .map_err(|e| Error::user(Code::S002, format!("cannot be read: {e}")).context(place.clone()))?;
-        Ok(Box::new(Reader { input, place }))
+    fn reader(
+        &self,
+        path: &Path,
+        from_row: u64,
+        columns: &SchemaRef,
+        limits: Limits,
+    ) -> Result<Box<dyn RowReader>> {
+        let (columns, place) = (columns.clone(), path.display().to_string());
+        container::read(path, move |source| {
+            let reader = Reader::open(source, from_row, limits)?;
+            let schema = reader.schema();
+            Fitted::new(reader, &schema, columns, place)
+        })
     }
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {
@@ -134,20 +137,6 @@ fn is_writable(data_type: &DataType) -> bool {
     }
 }
 
-struct Reader {
-    input: ParquetRecordBatchReader,
-    place: String,
-}
-
-impl RowReader for Reader {
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.input
-            .next()
-            .transpose()
-            .map_err(|e| Error::user(Code::S002, format!("cannot be read: {e}")).context(self.place.clone()))
-    }
-}
-
 struct Writer(ArrowWriter<Count>);
 
 impl RowWriter for Writer {
@@ -167,27 +156,5 @@ impl RowWriter for Writer {
     fn finish(&mut self) -> Result<()> {
         written(self.0.finish().map(|_| ()).map_err(ArrowError::from))?;
         written(self.0.inner_mut().flush().map_err(ArrowError::from))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::datatypes::{Field, Fields, Schema, UnionFields, UnionMode};
-
-    use super::*;
-
-    #[test]
-    fn columns_that_the_writer_would_panic_on_are_refused() {
-        let members = vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)];
-        let union = DataType::Union(UnionFields::from_fields(members), UnionMode::Dense);
-        let nested = DataType::Struct(Fields::from(vec![Field::new("u", union.clone(), true)]));
-        let format = (KIND.prepare)(&serde_json::json!({})).unwrap_or_else(|p| panic!("{p:?}"));
-        for data_type in [union, nested, DataType::Interval(IntervalUnit::MonthDayNano)] {
-            let schema = Arc::new(Schema::new(vec![Field::new("c", data_type, true)]));
-            let Err(error) = format.writer(schema, Box::new(std::io::sink())) else { panic!("it was taken") };
-            assert!(error.code() == Code::P009 && error.to_string().contains("`c`"), "{error}");
-        }
     }
 }
