@@ -76,6 +76,24 @@ fn link(from: SocketAddr, to: SocketAddr) -> Link {
 impl Cluster {
     /// Starts three brokers; returns when all are up.
     pub fn start() -> Self {
+        let cluster = Self::make();
+        (0..BROKERS).for_each(|n| cluster.resume(n));
+        cluster.wait_until("all brokers are there and in sync", || cluster.is_whole());
+        cluster
+    }
+
+    /// Starts all but one, of which the cluster has never heard until [`Self::resume`].
+    pub fn start_without(late: usize) -> Self {
+        let cluster = Self::make();
+        (0..BROKERS).filter(|n| *n != late).for_each(|n| cluster.resume(n));
+        cluster.wait_until("two brokers are there", || {
+            let metadata = cluster.client().fetch_metadata(None, Duration::from_secs(2));
+            metadata.is_ok_and(|metadata| metadata.brokers().len() == BROKERS - 1)
+        });
+        cluster
+    }
+
+    fn make() -> Self {
         let folder = tempfile::Builder::new().prefix("pipe-cluster-").tempdir().expect("a folder").keep();
         let nodes: Vec<Node> = (0..BROKERS)
             .map(|n| {
@@ -99,8 +117,6 @@ impl Cluster {
             let cluster = &cluster;
             (0..BROKERS).for_each(|n| drop(scope.spawn(move || cluster.format(n))));
         });
-        (0..BROKERS).for_each(|n| cluster.resume(n));
-        cluster.wait_until_whole();
         cluster
     }
 
@@ -251,14 +267,14 @@ impl Cluster {
         metadata.brokers().len() == BROKERS && partitions.all(|p| p.isr().len() == p.replicas().len())
     }
 
-    fn wait_until_whole(&self) {
+    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         let started = Instant::now();
-        while !self.is_whole() {
+        while !holds() {
             if started.elapsed() > UP {
                 let log =
                     |node: &Node| std::fs::read_to_string(node.folder.join("broker.log")).unwrap_or_default();
                 let logs: Vec<String> = self.nodes.iter().map(log).collect();
-                panic!("the cluster did not start:\n{}", logs.join("\n---\n"));
+                panic!("waited in vain until {what}:\n{}", logs.join("\n---\n"));
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -286,26 +302,25 @@ impl Cluster {
 
     /// Makes a topic of three replicas and waits until every broker knows it.
     pub fn topic(&self, name: &str, partitions: i32) {
+        self.topic_of(name, partitions, BROKERS as i32);
+    }
+
+    /// The same with another number of replicas; brokers that do not run are not waited for.
+    pub fn topic_of(&self, name: &str, partitions: i32, replicas: i32) {
         let cluster = pipe_engine::kafka::Cluster::new(&self.address(), &Properties::new(), &mut Vec::new());
-        create_topic(&cluster, name, partitions, 3, Code::K001).expect("a topic");
-        for node in &self.nodes {
+        create_topic(&cluster, name, partitions, replicas, Code::K001).expect("a topic");
+        for node in self.nodes.iter().filter(|node| node.process.pid().is_some()) {
             let client: BaseConsumer = ClientConfig::new()
                 .set("bootstrap.servers", format!("127.0.0.1:{}", node.ports.direct))
                 .create()
                 .expect("a client");
-            let started = Instant::now();
-            loop {
+            self.wait_until(&format!("topic {name} is known"), || {
                 let metadata = client.fetch_metadata(Some(name), Duration::from_secs(5)).expect("metadata");
-                let has_leader = |p: &rdkafka::metadata::MetadataPartition| p.leader() > 0;
                 let found = metadata.topics().iter().find(|topic| topic.name() == name);
-                if found.is_some_and(|topic| {
-                    topic.partitions().iter().filter(|p| has_leader(p)).count() == partitions as usize
-                }) {
-                    break;
-                }
-                assert!(started.elapsed() < UP, "topic {name} does not appear");
-                std::thread::sleep(Duration::from_millis(50));
-            }
+                let led =
+                    found.map_or(0, |topic| topic.partitions().iter().filter(|p| p.leader() > 0).count());
+                led == partitions as usize
+            });
         }
     }
 }

@@ -44,9 +44,14 @@ fn nothing_is_lost_or_doubled_with_static_members_that_are_killed_and_frozen() {
     soak(&options, &Broker::start());
 }
 
+/// The coordinators of group and transactions are killed, leaders are moved, and brokers are cut off from each other and
+/// from workers: of all that `make soak SOAK=--brokers=3` does, this seed has those.
+const CLUSTER_SEED: u64 = 33;
+
 #[test]
 fn nothing_is_lost_or_doubled_and_no_worker_ends_while_a_cluster_of_three_is_broken() {
-    let report = soak(&Options::new(Shape::Simple, 20, seed()), &Cluster::start());
+    let seed = if std::env::var_os("PIPE_SEED").is_some() { seed() } else { CLUSTER_SEED };
+    let report = soak(&Options::new(Shape::Simple, 20, seed), &Cluster::start());
     assert_eq!(report.ended, 0, "{report}");
 }
 
