@@ -37,6 +37,15 @@ pub(super) struct Unsettled {
     asked: Option<Partition>,
 }
 
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    /// What the group has committed: the coordinator says it.
+    Group,
+    /// Where a log begins and ends: its leader says it.
+    Log,
+}
+
 impl Group {
     /// Takes what was assigned, once it is certain where it goes on. To be called after each poll, by the same thread.
     /// A passing error says that it is not certain yet, and why.
@@ -175,18 +184,18 @@ impl Group {
         for partition in waiting {
             list.add_partition(&partition.topic, partition.partition);
         }
-        let found = base.committed_offsets(list, ask).map_err(|e| uncertain(&e))?;
+        let found = base.committed_offsets(list, ask).map_err(|e| uncertain(Of::Group, &e))?;
         let mut committed = BTreeMap::new();
         for (partition, element) in partitions(&found).zip(found.elements()) {
             // An answer that failed for one partition has no offset for it, as if none had been committed.
-            element.error().map_err(|e| self.unsaid(&partition, &e))?;
+            element.error().map_err(|e| self.unsaid(Of::Group, &partition, &e))?;
             committed.insert(partition, element.offset());
         }
         // All answers come before the first decision, which is told and counted.
         let mut logs = Vec::with_capacity(waiting.len());
         for partition in waiting {
             let log = base.fetch_watermarks(&partition.topic, partition.partition, KAFKA_ASSIGN_LOOK);
-            logs.push(log.map_err(|e| self.unsaid(partition, &e))?);
+            logs.push(log.map_err(|e| self.unsaid(Of::Log, partition, &e))?);
         }
         let (mut starts, mut jumped) = (Vec::with_capacity(waiting.len()), TopicPartitionList::new());
         for (partition, (low, high)) in waiting.iter().zip(logs) {
@@ -214,12 +223,12 @@ impl Group {
     }
 
     /// The same of one partition, which the brokers may not know.
-    fn unsaid(&self, partition: &Partition, error: &KafkaError) -> Error {
+    fn unsaid(&self, of: Of, partition: &Partition, error: &KafkaError) -> Error {
         let missing = error.rdkafka_error_code().is_some_and(|code| meaning(code) == Meaning::Missing);
         if missing && let Some(source) = self.source(&partition.topic) {
             source.absent.told(partition, self.clock.now());
         }
-        uncertain(error).context(format!("{}/{}", partition.topic, partition.partition))
+        uncertain(of, error).context(format!("{}/{}", partition.topic, partition.partition))
     }
 }
 
@@ -227,15 +236,19 @@ impl Group {
 /// for a partition that is not there [`Absent`](super::absent::Absent).
 ///
 /// [`settle`]: Group::settle
-fn uncertain(error: &KafkaError) -> Error {
+fn uncertain(of: Of, error: &KafkaError) -> Error {
     let what = "where an assigned partition goes on cannot be found out";
-    // librdkafka itself asks again while a transaction holds an offset, and ends with a time-out.
-    let held = "an open transaction of the last owner may hold the offset";
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::UnstableOffsetCommit | RDKafkaErrorCode::OperationTimedOut) => {
-            Error::passing(Code::S002, format!("{what}: {error}: {held}"))
+        Some(code) if meaning(code).may_pass() => {
+            let why = match (of, code) {
+                // librdkafka itself asks again while a transaction holds an offset, and ends with a time-out.
+                (Of::Group, RDKafkaErrorCode::UnstableOffsetCommit | RDKafkaErrorCode::OperationTimedOut) => {
+                    ": an open transaction of the last owner may hold the offset"
+                }
+                _ => "",
+            };
+            Error::passing(Code::S002, format!("{what}: {error}{why}"))
         }
-        Some(code) if meaning(code).may_pass() => Error::passing(Code::S002, format!("{what}: {error}")),
         _ => crate::kafka::error(Code::S002, what, error),
     }
 }
