@@ -7,7 +7,7 @@
 
 #![expect(clippy::expect_used, reason = "a helper of a test fails it by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -262,9 +262,17 @@ impl Cluster {
 
     /// Whether all brokers are there, and all replicas of all partitions in sync.
     pub fn is_whole(&self) -> bool {
-        let Ok(metadata) = self.client().fetch_metadata(None, Duration::from_secs(2)) else { return false };
-        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        metadata.brokers().len() == BROKERS && partitions.all(|p| p.isr().len() == p.replicas().len())
+        self.lagging().is_some_and(|lagging| lagging.is_empty())
+    }
+
+    /// The brokers that are away or not in sync; `None` while nobody can say.
+    pub fn lagging(&self) -> Option<BTreeSet<usize>> {
+        let metadata = self.client().fetch_metadata(None, Duration::from_secs(2)).ok()?;
+        let up: BTreeSet<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
+        let away = (1..=BROKERS as i32).filter(|id| !up.contains(id));
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let behind = partitions.flat_map(|p| p.replicas().iter().filter(|id| !p.isr().contains(id)).copied());
+        Some(away.chain(behind).filter_map(|id| usize::try_from(id - 1).ok()).collect())
     }
 
     fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::report::Restart;
 use super::schedule::{Action, Faults, How, SESSION};
-use super::{PAUSE, Result, Run, SETTLE, Site};
+use super::{PAUSE, Result, Run, Site};
 use crate::cluster::{BROKERS, Cluster, Of};
 use crate::kafka::Broker;
 use crate::proxy::Flow;
+
+/// A broker that returned is in sync after this long.
+const WHOLE: Duration = Duration::from_secs(60);
 
 impl Run<'_> {
     /// Which faults there are: those of a cluster are the sense of one.
@@ -40,10 +43,22 @@ impl Run<'_> {
         if let Some((_, due)) = self.away {
             self.rest(due.saturating_duration_since(Instant::now()))?;
         }
-        let started = Instant::now();
+        let (started, mut since) = (Instant::now(), Instant::now());
         while !cluster.is_whole() {
-            if started.elapsed() > SETTLE {
-                return Err(format!("the cluster is not whole within {SETTLE:?}").into());
+            if started.elapsed() > 3 * WHOLE {
+                return Err(format!("the cluster is not whole within {:?}", 3 * WHOLE).into());
+            }
+            // A broker that was told of a leader's move too late gives a partition up until the next move, and says so in
+            // its log ("marked as failed"). As an operator would, it is started again.
+            if since.elapsed() > WHOLE
+                && let Some(broker) = cluster.lagging().and_then(|lagging| lagging.first().copied())
+            {
+                self.say(&format!(
+                    "broker {broker} does not come back into sync by itself: it is started again"
+                ));
+                cluster.stop(broker);
+                cluster.resume(broker);
+                since = Instant::now();
             }
             self.crew.rest(PAUSE)?;
         }
