@@ -42,7 +42,7 @@ fn write(brokers: &str) {
 #[test]
 fn a_worker_that_starts_before_the_last_broker_waits_for_it_and_says_so_once() {
     let cluster = Cluster::start_without(2);
-    ["from", "to"].map(|topic| cluster.topic_of(topic, 2, 2));
+    ["from", "to"].iter().for_each(|topic| cluster.topic_of(topic, 2, 2));
     write(&cluster.address());
     let scratch = Scratch::new(PIPELINE);
     let args = ["run", "--until-end", "--log-format", "json", "--admin", "off", "--worker-id", "w"];
