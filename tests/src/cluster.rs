@@ -23,7 +23,7 @@ use crate::proxy::{Flow, Link};
 /// How many brokers there are; they are numbered from 0 here, and from 1 in Kafka.
 pub const BROKERS: usize = 3;
 /// All of them must be up, and in sync, after this long.
-const UP: Duration = Duration::from_secs(120);
+const UP: Duration = Duration::from_secs(300);
 /// Partitions of the topics in which Kafka keeps offsets and transactions.
 const OWN_PARTITIONS: i32 = 4;
 

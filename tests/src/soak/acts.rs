@@ -11,7 +11,7 @@ use crate::kafka::Broker;
 use crate::proxy::Flow;
 
 /// A broker that returned is in sync after this long.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_secs(120);
 
 impl Run<'_> {
     /// Which faults there are: those of a cluster are the sense of one.
