@@ -242,6 +242,11 @@ pub trait Format: Send + Sync {
     /// Writes a whole file of this format.
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>>;
 
+    /// Whether its records are JSON values, which a file may hold in an array or over several lines.
+    fn is_json(&self) -> bool {
+        false
+    }
+
     /// Extension of files it writes, without the dot.
     fn extension(&self) -> &'static str;
 }

@@ -81,6 +81,7 @@ codes! {
     S003 "a topic does not exist"
     S004 "a committed offset is outside the log"
     S005 "offsets cannot be shown or set"
+    S010 "a file is of another format"
     S013 "files that are read as one do not fit each other"
     D001 "a record cannot be decoded"
     D002 "a record is too large"

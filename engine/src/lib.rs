@@ -11,6 +11,7 @@ pub mod batch;
 pub mod budget;
 pub mod clock;
 pub mod codec;
+pub mod input;
 pub mod metrics;
 pub mod progress;
 pub mod repeats;

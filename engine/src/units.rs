@@ -80,6 +80,23 @@ pub const LZ4_RATIO_MAX: u64 = 256;
 pub const FILE_BYTES: u64 = 128 << 20;
 /// Bytes that are read from a file at once.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
+/// Bytes at the beginning of an input by which it is recognised: the first records of a JSON array, wide ones too.
+pub const SNIFF_BYTES: usize = 64 << 10;
+/// Layers of packing that are taken off an input: gzip of UTF-16 of a text is three of them.
+pub const INPUT_LAYERS_MAX: usize = 4;
+/// How far zstd data may look back, as a power of two: the 8 MiB that RFC 8878 asks each reader to take.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// A last line without its end waits for its rest until its file has been quiet for this long: a writer that is at work
+/// writes more often, and a file that is complete costs a start no more.
+pub const LAST_LINE_QUIET: Duration = Duration::from_secs(1);
+/// Bytes of the beginning of a file that are compared when the file changed while it was read, and bytes of both ends
+/// of a file of columns by which it is known.
+pub const FILE_ENDS_BYTES: usize = 64 << 10;
+/// A file that changed within this time of the look at it may change again without its times telling.
+pub const FILE_TIMES_TELL: Duration = Duration::from_secs(1);
+/// Files that are no longer there and are remembered, the latest ones: three years of a log that is rotated daily. They
+/// are written with each commit.
+pub const FILES_REMEMBERED_MAX: usize = 1_000;
 /// Bytes a file or the standard output gets in one write.
 pub const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -89,6 +106,8 @@ pub const EPOCHS_IN_FLIGHT_MAX: usize = 4;
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// The same where a sink's files are durable only when closed: 120 files an hour a lane.
 pub const COMMIT_INTERVAL_FILES: Duration = Duration::from_secs(30);
+/// The same where a run makes one file of a sink: longer than any run.
+pub const COMMIT_INTERVAL_WHOLE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// `check` warns above this many files an hour for one sink.
 pub const FILES_PER_HOUR_WARN: u64 = 1_000;
 /// SIGTERM drains for at most this long.

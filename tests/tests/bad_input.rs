@@ -349,7 +349,7 @@ fn stop_names_the_record_and_what_came_before_is_not_lost() {
     let scratch = Scratch::new(&NUMBERS.replace("sinks:", "    on_failure: stop\nsinks:"));
     scratch.write("in.jsonl", format!("{}oops\n{}", numbers(3), numbers(3)));
     let ended = scratch.run(&["--set", "batch.rows=1"]);
-    ended.says(1, &["X002", "source `numbers`", "in.jsonl/0 at 3", "on_failure"]);
+    ended.says(1, &["X002", "source `numbers`", "in.jsonl, line 4: ", "on_failure"]);
     scratch.write("in.jsonl", format!("{}{{\"n\":9}}\n{}", numbers(3), "{\"n\":10}\n"));
     scratch.run(&[]).says(0, &[]);
     let came: Vec<u64> = counts(&scratch.lines("out")).into_keys().collect();

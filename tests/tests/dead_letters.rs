@@ -372,7 +372,7 @@ sinks: {{ out: {{ from: picky, file: {{ path: again }}, format: json }} }}
 fn a_pipeline_may_not_read_its_own_letters() {
     let file = "
 name: round
-sources: { in: { file: { path: [a.jsonl, \"letters/*.jsonl\"] }, format: { json: { columns: { n: int64 } } } } }
+sources: { in: { file: { path: [a.jsonl, letters/round.jsonl] }, format: { json: { columns: { n: int64 } } } } }
 sinks: { out: { from: in, blackhole: } }
 dead_letters: { file: { path: letters/round.jsonl } }
 ";
@@ -382,6 +382,11 @@ dead_letters: { file: { path: letters/round.jsonl } }
     scratch.write("a.jsonl", "{\"n\":1}\n");
     scratch.pipe(&["check"]).says(2, &["P011", "pipeline.yaml:3:", "own dead letters"]);
     scratch.write("pipeline.yaml", file.replace("letters/round.jsonl }", "elsewhere.jsonl }"));
+    scratch.pipe(&["check"]).says(0, &[]);
+    // A glob leaves them out.
+    scratch.write("letters/other.jsonl", "{\"n\":2}\n");
+    scratch
+        .write("pipeline.yaml", file.replace("a.jsonl, letters/round.jsonl", "a.jsonl, \"letters/*.jsonl\""));
     scratch.pipe(&["check"]).says(0, &[]);
     let topic = |topics: &str| {
         format!(

@@ -215,6 +215,7 @@ fn a_rewind_reads_again_from_the_given_positions() {
             room: kafka_parts::room(),
             held: 1 << 20,
             resume: Positions::new(),
+            kept: Vec::new(),
             runtime: fake,
             consumers: Arc::default(),
         })

@@ -153,12 +153,15 @@ pub fn text<B: Ports>(plan: &Plan<B>, details: impl Fn(&StageNode<B>) -> Vec<Str
         );
         let _ = writeln!(out, "  columns: {}", columns(&sink.input));
     }
-    let interval = humantime::format_duration(plan.commit_interval);
+    let committed = match plan.is_whole(false) {
+        true => "once, at the end".to_owned(),
+        false => format!("every {}", humantime::format_duration(plan.commit_interval)),
+    };
     let guarantee = match plan.guarantee {
         Guarantee::AtLeastOnce => "at least once",
         Guarantee::ExactlyOnce => "exactly once, one Kafka transaction a commit",
     };
-    let _ = writeln!(out, "delivery: {guarantee}, committed every {interval}; lanes: {}", plan.lanes);
+    let _ = writeln!(out, "delivery: {guarantee}, committed {committed}; lanes: {}", plan.lanes);
     let _ = writeln!(out, "dead letters: {}", dead_letters(plan));
     if let Some(tracing) = &plan.tracing {
         let to = tracing.endpoint.as_deref().unwrap_or("nowhere, contexts are passed on");

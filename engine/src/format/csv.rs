@@ -4,8 +4,7 @@
 //! field is a null, an empty text is quoted: so they are read, and so they are written. arrow-csv is not used: it fails
 //! a batch for one value, and writes a null and an empty text as one.
 
-use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +20,7 @@ use crate::batch::Payload;
 use crate::codec::{BadRow, CsvFields, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::types;
 use crate::error::{Code, Error, Result};
+use crate::input;
 use crate::units::{INFER_BYTES_MAX, INFER_RECORDS};
 
 /// Fields between delimiters.
@@ -92,14 +92,10 @@ impl Csv {
 
     /// The header of a file, and the types that its first records have; `None`: it has no record.
     fn look(&self, path: &Path) -> Result<Option<(Vec<String>, Vec<DataType>)>> {
-        let file =
-            File::open(path).map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")))?;
-        let mut lines = super::sample::Lines::new(BufReader::new(file), INFER_BYTES_MAX);
+        let mut lines = super::sample::Lines::new(input::text(path, false)?, INFER_BYTES_MAX);
         let mut framing = self.splitter();
         let mut next = || {
-            let record = lines
-                .next_record(&mut framing)
-                .map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?;
+            let record = lines.next_record(&mut framing).map_err(|e| input::failed(&e))?;
             let mut fields = Vec::new();
             let Some(record) = record else { return Ok(None) };
             // A record whose quotes are wrong says nothing about types.

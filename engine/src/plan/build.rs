@@ -19,7 +19,7 @@ use crate::config::{Draft, is_within, nearest, step, suggestion, types};
 use crate::error::Code;
 use crate::format::{FORMATS, FormatKind};
 use crate::sink::{SINKS, SinkKind};
-use crate::source::{Room, SOURCES, SourceKind};
+use crate::source::{Own, Room, SOURCES, SourceKind};
 use crate::units;
 
 /// The tables of kinds.
@@ -55,6 +55,8 @@ struct Builder<'a> {
     draft: &'a Draft,
     tables: Tables,
     base: &'a Path,
+    /// What it writes: sources leave it out.
+    own: Vec<Own>,
     outputs: Outputs,
     problems: Vec<Problem>,
 }
@@ -67,8 +69,9 @@ pub fn plan<B: Ports>(
     folders: Folders<'_>,
     binder: Binder<'_, B>,
 ) -> Result<Plan<B>, Vec<Problem>> {
+    let own = sinks::own(draft, folders.base, folders.working);
     let mut builder =
-        Builder { draft, tables, base: folders.base, outputs: Outputs::new(), problems: Vec::new() };
+        Builder { draft, tables, base: folders.base, own, outputs: Outputs::new(), problems: Vec::new() };
     let order = graph::check(draft, &mut builder.problems);
     let sources = builder.sources();
     let stages = builder.stages(&order, binder);
@@ -94,6 +97,7 @@ pub fn plan<B: Ports>(
         dead_letters,
         guarantee: draft.delivery.guarantee,
         commit_interval: period(draft.delivery.commit_interval, usual),
+        commits_as_told: draft.delivery.commit_interval.is_some(),
         shutdown_timeout: period(draft.delivery.shutdown_timeout, units::SHUTDOWN_TIMEOUT),
         room: Room {
             rows: draft.batch.rows.unwrap_or(units::BATCH_ROWS),
@@ -149,7 +153,8 @@ impl<'a> Builder<'a> {
         for (name, spec) in &self.draft.sources {
             let Some(spec) = spec else { continue };
             let missing = self.missing(&pointer("sources", name));
-            match sources::prepare(&self.tables, &self.draft.name, self.base, name, spec, missing) {
+            match sources::prepare(&self.tables, &self.draft.name, self.base, name, spec, missing, &self.own)
+            {
                 Ok(node) => {
                     let output = (None, Output::Source(nodes.len()), node.schema.clone());
                     self.outputs.insert(name.clone(), vec![output]);

@@ -55,6 +55,8 @@ pub struct Plan<B = Bound> {
     pub guarantee: Guarantee,
     /// Time between two commits.
     pub commit_interval: Duration,
+    /// Whether the file gives that time.
+    pub commits_as_told: bool,
     /// How long a stop may drain.
     pub shutdown_timeout: Duration,
     /// Bounds of a source's batch.
@@ -70,6 +72,14 @@ pub struct Plan<B = Bound> {
 }
 
 impl<B> Plan<B> {
+    /// Whether a run commits once, at its end: it has one lane and comes to an end, a sink makes one file of it, and
+    /// nobody asked for commits in between.
+    pub fn is_whole(&self, until_end: bool) -> bool {
+        let ends = until_end || self.sources.iter().all(|source| source.prepared.ends());
+        let is_one = self.sinks.iter().any(|sink| sink.prepared.is_one_file());
+        self.lanes == 1 && ends && is_one && !self.commits_as_told
+    }
+
     /// The client of all sinks and of the dead letters, where one transaction is to hold what they write. The error
     /// names the properties on which they do not agree.
     pub fn client(&self) -> Result<Option<Cluster>, Vec<String>> {

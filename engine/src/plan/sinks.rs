@@ -1,7 +1,7 @@
 //! Sinks of a plan, and where the dead letters go.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -17,7 +17,9 @@ use crate::config::spec::{KindSpec, SinkSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
 use crate::kafka::{Cluster, Properties};
+use crate::sink::file;
 use crate::sink::{Settings, SinkKind, dead_letter};
+use crate::source::Own;
 use crate::units::DEAD_LETTER_RECORD_BYTES_MAX;
 
 /// What a sink is resolved in.
@@ -124,14 +126,11 @@ pub fn dead_letters(
     if problems.is_empty() { Ok(letters) } else { Err(problems) }
 }
 
-/// A pipeline that reads its own dead letters from a file would fail on them again and again; for topics see
-/// [`loops`](super::warnings).
+/// A pipeline that names its own dead letters as a source would fail on them again and again; a glob leaves them out.
+/// For topics see [`loops`](super::warnings).
 fn circles(draft: &Draft, base: &Path, letters: &DeadLetters) -> Vec<Problem> {
     let DeadLetters::File(path) = letters else { return Vec::new() };
-    let reads = |given: &str| {
-        let own = absolute(&base.join(given));
-        own == *path || glob::Pattern::new(&own.to_string_lossy()).is_ok_and(|p| p.matches_path(path))
-    };
+    let reads = |given: &str| absolute(&base.join(given)) == *path;
     let mut problems = Vec::new();
     for (name, source) in &draft.sources {
         let Some(source) = source.as_ref().filter(|source| source.kind.name == "file") else { continue };
@@ -152,13 +151,51 @@ fn circles(draft: &Draft, base: &Path, letters: &DeadLetters) -> Vec<Problem> {
     problems
 }
 
+/// The files that the pipeline writes.
+pub(super) fn own(draft: &Draft, base: &Path, working: &Path) -> Vec<Own> {
+    let mut own = Vec::new();
+    let mut add = |path: &Path, rest: bool| {
+        if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+            own.push(Own { folder: folder.to_owned(), name: name.to_string_lossy().into_owned(), rest });
+        }
+    };
+    if let Some(letters) = letters_file(draft, base, working) {
+        add(&letters, false);
+        // What fails again in a replay beside a worker.
+        add(&letters.with_extension("replay.jsonl"), false);
+    }
+    for (name, sink) in &draft.sinks {
+        let Some(sink) = sink.as_ref().filter(|sink| sink.kind.name == "file") else { continue };
+        let Some(path) = sink.kind.options.get("path").and_then(Value::as_str) else { continue };
+        let place = file::Place::of(base, path, name);
+        let folder = absolute(&place.folder);
+        add(&folder.join(format!("{}.", place.prefix)), true);
+        if let Some(name) = place.name {
+            add(&folder.join(name), false);
+        }
+    }
+    own
+}
+
+/// The file of dead letters, where they go to one.
+fn letters_file(draft: &Draft, base: &Path, working: &Path) -> Option<PathBuf> {
+    match &draft.dead_letters {
+        Some(kind) if kind.name == "file" => {
+            kind.options.get("path").and_then(Value::as_str).map(|path| absolute(&base.join(path)))
+        }
+        Some(_) => None,
+        None if draft.sources.values().flatten().any(|source| source.kind.name == "kafka") => None,
+        None => Some(absolute(&working.join(format!("{}.dead-letters.jsonl", draft.name)))),
+    }
+}
+
 fn place(tables: &Tables, draft: &Draft, base: &Path, working: &Path) -> Result<DeadLetters, Vec<Problem>> {
     let source =
         draft.sources.values().flatten().find(|source| source.kind.name == "kafka").map(|s| &s.kind.options);
     let given = draft.dead_letters.as_ref();
     match given.map(|kind| (kind.name.as_str(), &kind.options)) {
-        Some(("file", options)) => match options.get("path").and_then(Value::as_str) {
-            Some(path) => Ok(DeadLetters::File(absolute(&base.join(path)))),
+        Some(("file", _)) => match letters_file(draft, base, working) {
+            Some(path) => Ok(DeadLetters::File(path)),
             None => Err(vec![Problem::new(Code::C004, "/dead_letters/file", "`path` is missing")]),
         },
         Some(("kafka", options)) => kafka(tables, draft, base, options, source, "/dead_letters/kafka"),
@@ -168,11 +205,16 @@ fn place(tables: &Tables, draft: &Draft, base: &Path, working: &Path) -> Result<
             Err(vec![problem.help(suggestion(other, ["file", "kafka"], "kinds"))])
         }
         None if source.is_some() => kafka(tables, draft, base, &json!({}), source, "/dead_letters"),
-        None => Ok(DeadLetters::File(absolute(&working.join(format!("{}.dead-letters.jsonl", draft.name))))),
+        None => match letters_file(draft, base, working) {
+            Some(path) => Ok(DeadLetters::File(path)),
+            None => {
+                Err(vec![Problem::new(Code::C004, "/dead_letters", "there is no place for dead letters")])
+            }
+        },
     }
 }
 
-fn absolute(path: &Path) -> std::path::PathBuf {
+fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

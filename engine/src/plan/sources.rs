@@ -16,7 +16,7 @@ use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
 use crate::kafka::{Cluster, Topics};
 use crate::sink::dead_letter::headers_type;
-use crate::source::{Replay, Settings, SourceKind};
+use crate::source::{Own, Replay, Settings, SourceKind};
 
 /// Resolves a source; pointers of the mistakes are into the file. One with `missing` keys, which had a mistake that was
 /// reported, is never resolved; what else is wrong with it is told.
@@ -27,6 +27,7 @@ pub(super) fn prepare(
     name: &str,
     spec: &SourceSpec,
     missing: &BTreeSet<String>,
+    own: &[Own],
 ) -> Result<SourceNode, Vec<Problem>> {
     let at = pointer("sources", name);
     let Some(kind) = tables.sources.iter().copied().find(|kind| kind.name == spec.kind.name) else {
@@ -40,13 +41,14 @@ pub(super) fn prepare(
         Ok(format) => format,
         Err(all) => {
             problems.extend(all);
-            problems.extend(apart_from_format(tables, pipeline, base, name, spec, kind));
+            problems.extend(apart_from_format(tables, pipeline, base, name, spec, kind, own));
             problems.extend(append(&Arc::new(Schema::empty()), &spec.metadata, kind.metadata, &at).1);
             return Err(problems);
         }
     };
     let options = step(&at, kind.name);
-    let settings = Settings { pipeline, name, base, options: &spec.kind.options, format: format.as_ref() };
+    let settings =
+        Settings { pipeline, name, base, options: &spec.kind.options, format: format.as_ref(), own };
     let prepared = (kind.prepare)(&settings).map_err(|all| problems.extend(below(all, &options))).ok();
     let columns = prepared.as_ref().map_or_else(|| Arc::new(Schema::empty()), |prepared| prepared.schema());
     let (schema, wrong) = append(&columns, &spec.metadata, kind.metadata, &at);
@@ -79,7 +81,7 @@ fn chosen(
     if let Some(given) = &spec.format {
         return Ok(Some(format(tables, &step(at, "format"), given)?));
     }
-    match (guess(tables, &spec.kind.options), kind.default_format) {
+    match (guess(tables, &unpacked(&spec.kind.options)), kind.default_format) {
         (Some(guessed), _) => Ok(Some(guessed)),
         (None, Some(default)) => {
             let (name, options) = default();
@@ -98,11 +100,12 @@ fn apart_from_format(
     name: &str,
     spec: &SourceSpec,
     kind: &SourceKind,
+    own: &[Own],
 ) -> Vec<Problem> {
     let formats = any_format(tables);
     let options = &spec.kind.options;
     let attempts = formats.iter().map(|format| {
-        let settings = Settings { pipeline, name, base, options, format: format.as_ref() };
+        let settings = Settings { pipeline, name, base, options, format: format.as_ref(), own };
         (kind.prepare)(&settings).err().unwrap_or_default()
     });
     below(in_each(attempts), &step(&pointer("sources", name), kind.name))
@@ -145,7 +148,7 @@ pub fn positions(tables: &Tables, draft: &Draft, base: &Path) -> Result<Vec<Kept
         // Others are not prepared: that may open files.
         match kind.filter(|kind| kind.replay != Replay::Group) {
             Some(kind) => all.push(Kept { source: name.clone(), kind: kind.name, group: None }),
-            None => match prepare(tables, &draft.name, base, name, spec, &BTreeSet::new()) {
+            None => match prepare(tables, &draft.name, base, name, spec, &BTreeSet::new(), &[]) {
                 Ok(node) => {
                     let group = node.prepared.group().map(|(c, t)| (c.clone(), t.clone()));
                     all.push(Kept { source: name.clone(), kind: node.kind.name, group });
@@ -211,6 +214,13 @@ pub(super) fn format(tables: &Tables, at: &str, spec: &KindSpec) -> Result<Arc<d
         return Err(vec![problem.help(suggestion(&spec.name, names, "formats"))]);
     };
     (kind.prepare)(&spec.options).map_err(|all| below(all, &step(at, &spec.name)))
+}
+
+/// The options with what a path's extension says of packing left out: `in.jsonl.gz` holds JSON.
+fn unpacked(options: &Value) -> Value {
+    let path = options.get("path").and_then(Value::as_str).unwrap_or_default();
+    let packed = [".gz", ".zst"].iter().find_map(|packed| path.strip_suffix(packed));
+    packed.map_or_else(|| options.clone(), |path| serde_json::json!({ "path": path }))
 }
 
 /// The format that a path's extension tells; its options are all defaults.

@@ -59,7 +59,7 @@ impl Committer for AtLeastOnce {
         }
         let Some(state) = &mut self.state else { return Ok(()) };
         let kept = self.sources.iter().zip(&ready.all.0).filter(|(s, _)| s.replay == Replay::State);
-        state.save(kept.map(|(source, positions)| (source.name.as_ref(), positions)))
+        state.save(kept.map(|(source, positions)| (source.name.as_ref(), positions, source.control.kept())))
     }
 
     fn void(&mut self, _: Generation) {}

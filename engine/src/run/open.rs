@@ -95,9 +95,10 @@ pub(super) fn sinks(
     plan: &Plan,
     worker: &str,
     transaction: Option<&Arc<Transaction>>,
+    whole: bool,
 ) -> Result<Vec<LaneSinks>> {
     let (lanes, worker, transaction) = (plan.lanes, worker.to_owned(), transaction.cloned());
-    let open = crate::sink::Open { lanes, worker, transaction, traced: true };
+    let open = crate::sink::Open { lanes, worker, transaction, traced: true, whole };
     plan.sinks
         .iter()
         .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
@@ -113,7 +114,7 @@ pub(super) fn dead_letters(
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
             let (worker, transaction) = (worker.to_owned(), transaction.cloned());
-            let open = crate::sink::Open { lanes: 1, worker, transaction, traced: false };
+            let open = crate::sink::Open { lanes: 1, worker, transaction, traced: false, whole: false };
             let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))
@@ -141,15 +142,17 @@ pub(super) fn sources(
     let consumers = Consumers::new(&plan.name, clusters, ahead).map_err(torn)?;
     let consumers = Arc::new(consumers);
     let open = |node: &SourceNode| {
-        let resume = match state {
+        let kept = match state {
             Some(state) if node.kind.replay == Replay::State => state.load(&node.name)?,
-            _ => Positions::new(),
+            _ => Vec::new(),
         };
+        let resume: Positions = kept.iter().map(|kept| (kept.partition.clone(), kept.next)).collect();
         let runtime = Arc::new(Link { events: tell.clone() });
         let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
         let consumers = Arc::clone(&consumers);
         let held = plan.memory.map_or(CONTAINER_HELD_BYTES, |memory| memory.held);
-        let open = crate::source::Open { lanes, worker, until_end, room, held, resume, runtime, consumers };
+        let open =
+            crate::source::Open { lanes, worker, until_end, room, held, resume, kept, runtime, consumers };
         node.prepared.open(open)
     };
     plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()

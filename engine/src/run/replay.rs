@@ -58,6 +58,8 @@ impl Round {
     /// Puts the letters in the place of the plan's sources, one lane, and answers what `Options::attempts` is to be.
     pub fn load(&mut self, plan: &mut Plan) -> Result<Arc<Attempts>> {
         plan.lanes = 1;
+        // What a run before has written stands under the name that the file gives.
+        plan.commits_as_told = true;
         // No group holds what was replayed: the state folder does.
         plan.guarantee = Guarantee::AtLeastOnce;
         for node in &mut plan.sources {

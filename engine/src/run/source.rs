@@ -153,8 +153,11 @@ impl Lane {
             OnFailure::Stop => {
                 let first = &bad[0];
                 let offset = batch.offsets[first.row as usize];
-                let place =
-                    format!("source `{}`: {}/{} at {offset}", self.name, batch.topic, batch.partition);
+                let at = match self.reader.line(first.row as usize) {
+                    Some(line) => format!("{}, line {line}", batch.topic),
+                    None => format!("{}/{} at {offset}", batch.topic, batch.partition),
+                };
+                let place = format!("source `{}`: {at}", self.name);
                 return Err(Error::user(Code::X002, first.message.clone())
                     .context(place)
                     .help("mend the record, or choose `on_failure: dead_letter`")
@@ -171,12 +174,16 @@ impl Lane {
     }
 
     fn failure(&self, batch: &Arc<SourceBatch>, bad: BadRow) -> Failure {
+        let message = match self.reader.line(bad.row as usize) {
+            Some(line) => in_line(line, &bad.message),
+            None => bad.message,
+        };
         Failure {
             origin: Origin { batch: Arc::clone(batch), row: bad.row as usize },
             node: Arc::clone(&self.name),
             component: None,
             kind: FailureKind::Decode,
-            message: bad.message,
+            message,
         }
     }
 
@@ -227,5 +234,28 @@ impl Lane {
         self.at_end = false;
         self.ended = false;
         Ok(Turned::On)
+    }
+}
+
+/// A decoder's message with the line of the file: it may say itself where in the record, which is one line, the fault is.
+fn in_line(line: u64, message: &str) -> String {
+    match message.rsplit_once(" at line 1 column ") {
+        Some((what, at)) if at.parse::<u64>().is_ok_and(|at| at > 0) => {
+            format!("line {line}, byte {at}: {what}")
+        }
+        Some((what, "0")) => format!("line {line}: {what}"),
+        _ => format!("line {line}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_line;
+
+    #[test]
+    fn the_place_in_a_record_is_that_in_its_line() {
+        assert_eq!(in_line(7, "expected value at line 1 column 2"), "line 7, byte 2: expected value");
+        assert_eq!(in_line(7, "expected an object at line 1 column 0"), "line 7: expected an object");
+        assert_eq!(in_line(7, "3 fields were expected, not 2"), "line 7: 3 fields were expected, not 2");
     }
 }

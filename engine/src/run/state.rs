@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
-use crate::source::{Partition, Positions};
+use crate::source::{Kept, Mark, Partition, Positions};
 
 /// The positions file of one pipeline, locked while a worker has it.
 pub(super) struct State {
@@ -35,24 +35,43 @@ struct Position {
     topic: String,
     partition: i32,
     next: i64,
+    /// What a file is known by; earlier versions knew names alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<Mark>,
 }
 
 impl Contents {
-    fn advance(&mut self, name: &str, positions: &Positions) {
-        if positions.is_empty() {
-            return;
-        }
+    fn of(&mut self, name: &str) -> &mut Vec<Position> {
         let at = self.sources.iter().position(|s| s.name == name).unwrap_or_else(|| {
             self.sources.push(Source { name: name.to_owned(), partitions: Vec::new() });
             self.sources.len() - 1
         });
-        let partitions = &mut self.sources[at].partitions;
+        &mut self.sources[at].partitions
+    }
+
+    /// What a source keeps itself, whole.
+    fn replace(&mut self, name: &str, kept: Vec<Kept>) {
+        let position = |kept: Kept| Position {
+            topic: kept.partition.topic.to_string(),
+            partition: kept.partition.partition,
+            next: kept.next,
+            file: kept.mark,
+        };
+        *self.of(name) = kept.into_iter().map(position).collect();
+    }
+
+    fn advance(&mut self, name: &str, positions: &Positions) {
+        if positions.is_empty() {
+            return;
+        }
+        let partitions = self.of(name);
         for (p, &next) in positions {
             let same = |known: &&mut Position| *known.topic == *p.topic && known.partition == p.partition;
             match partitions.iter_mut().find(same) {
                 Some(known) => known.next = next,
                 None => {
-                    partitions.push(Position { topic: p.topic.to_string(), partition: p.partition, next });
+                    let topic = p.topic.to_string();
+                    partitions.push(Position { topic, partition: p.partition, next, file: None });
                 }
             }
         }
@@ -96,15 +115,16 @@ impl State {
         Error::external(Code::X003, format!("{what} {}: {e}", self.path.display()))
     }
 
-    /// The positions of a source; empty when none were saved.
-    pub fn load(&self, source: &str) -> Result<Positions> {
+    /// What was saved of a source, in the order in which it was; empty when nothing was.
+    pub fn load(&self, source: &str) -> Result<Vec<Kept>> {
         let partitions =
             self.contents()?.sources.into_iter().find(|s| s.name == source).map(|s| s.partitions);
-        Ok(partitions
-            .unwrap_or_default()
-            .into_iter()
-            .map(|p| (Partition { topic: Arc::from(p.topic), partition: p.partition }, p.next))
-            .collect())
+        let kept = |p: Position| Kept {
+            partition: Partition { topic: Arc::from(p.topic), partition: p.partition },
+            next: p.next,
+            mark: p.file,
+        };
+        Ok(partitions.unwrap_or_default().into_iter().map(kept).collect())
     }
 
     fn contents(&self) -> Result<Contents> {
@@ -118,13 +138,19 @@ impl State {
     }
 
     /// Adds positions and replaces the file whole, durably: a crash leaves the old or the new. Positions of other
-    /// partitions and sources stay as they were saved.
-    pub fn save<'a>(&mut self, sources: impl Iterator<Item = (&'a str, &'a Positions)>) -> Result<()> {
+    /// partitions and sources stay as they were saved, but where a source says itself what is kept of it.
+    pub fn save<'a>(
+        &mut self,
+        sources: impl Iterator<Item = (&'a str, &'a Positions, Option<Vec<Kept>>)>,
+    ) -> Result<()> {
         let mut contents = match self.known.take() {
             Some(contents) => contents,
             None => self.contents()?,
         };
-        sources.for_each(|(name, positions)| contents.advance(name, positions));
+        sources.for_each(|(name, positions, kept)| match kept {
+            Some(kept) => contents.replace(name, kept),
+            None => contents.advance(name, positions),
+        });
         let written = self.write(&contents);
         self.known = Some(contents);
         written
@@ -162,20 +188,45 @@ mod tests {
         Positions::from([(Partition { topic: Arc::from("a.jsonl"), partition: 0 }, at)])
     }
 
+    fn kept(next: i64, mark: Option<Mark>) -> Vec<Kept> {
+        vec![Kept { partition: Partition { topic: Arc::from("a.jsonl"), partition: 0 }, next, mark }]
+    }
+
+    #[test]
+    fn a_source_says_itself_what_is_kept_of_its_files_and_earlier_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = State::open(folder.path(), "p").unwrap();
+        let earlier =
+            r#"{"sources":[{"name":"s","partitions":[{"topic":"a.jsonl","partition":0,"next":7}]}]}"#;
+        std::fs::write(&state.path, earlier).unwrap();
+        assert_eq!(state.load("s").unwrap(), kept(7, None));
+        let unended = Some(crate::source::Unended { bytes: 2, print: 3 });
+        let mark =
+            Mark { device: 1, inode: u64::MAX, born: Some(-4), print: 5, unended, still: Some((6, 7, 8)) };
+        let both = [kept(3, Some(mark.clone())), kept(9, Some(mark))].concat();
+        state.save([("s", &Positions::new(), Some(both.clone()))].into_iter()).unwrap();
+        drop(state);
+        assert_eq!(
+            State::open(folder.path(), "p").unwrap().load("s").unwrap(),
+            both,
+            "two files of one name"
+        );
+    }
+
     #[test]
     fn what_was_saved_is_loaded_and_fresh_forgets_it() {
         let folder = tempfile::tempdir().unwrap();
         let mut state = State::open(folder.path(), "p").unwrap();
         assert!(state.load("s").unwrap().is_empty());
-        state.save([("s", &positions(7)), ("t", &positions(9))].into_iter()).unwrap();
-        assert_eq!(state.load("s").unwrap(), positions(7));
-        assert_eq!(state.load("t").unwrap(), positions(9));
+        state.save([("s", &positions(7), None), ("t", &positions(9), None)].into_iter()).unwrap();
+        assert_eq!(state.load("s").unwrap(), kept(7, None));
+        assert_eq!(state.load("t").unwrap(), kept(9, None));
         assert!(state.load("u").unwrap().is_empty());
         // A run that reads nothing, or one partition only, keeps what the runs before it committed.
         drop(state);
         let mut state = State::open(folder.path(), "p").unwrap();
-        state.save([("s", &Positions::new()), ("t", &positions(11))].into_iter()).unwrap();
-        assert_eq!((state.load("s").unwrap(), state.load("t").unwrap()), (positions(7), positions(11)));
+        state.save([("s", &Positions::new(), None), ("t", &positions(11), None)].into_iter()).unwrap();
+        assert_eq!((state.load("s").unwrap(), state.load("t").unwrap()), (kept(7, None), kept(11, None)));
         state.clear().unwrap();
         assert!(state.load("s").unwrap().is_empty());
     }
@@ -186,7 +237,7 @@ mod tests {
         let inner = folder.path().join("state");
         let mut state = State::open(&inner, "p").unwrap();
         std::fs::remove_dir_all(&inner).unwrap();
-        let error = state.save([("s", &positions(7))].into_iter()).err().unwrap();
+        let error = state.save([("s", &positions(7), None)].into_iter()).err().unwrap();
         assert!(error.code() == Code::X003 && !error.is_passing(), "{error}");
     }
 

@@ -356,6 +356,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
         dead_letters: DeadLetters::File(folder.join("p.dead-letters.jsonl")),
         guarantee: Guarantee::AtLeastOnce,
         commit_interval: Duration::from_millis(3),
+        commits_as_told: true,
         shutdown_timeout: Duration::from_secs(10),
         room: Room {
             rows: script.rows,

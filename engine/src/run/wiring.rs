@@ -32,11 +32,15 @@ use crate::sink::Transaction as _;
 use crate::sink::kafka::Transaction;
 use crate::source::{Control, Opened, Positions, Reader};
 use crate::trace::{Export, Sampler, Tracer};
-use crate::units::{Epoch, Generation, KAFKA_ASSIGN_TURN, REVOKE_TIMEOUT};
+use crate::units::{COMMIT_INTERVAL_WHOLE, Epoch, Generation, KAFKA_ASSIGN_TURN, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
 const EVENTS_MAX: usize = 4_096;
-pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Result<Running> {
+pub(super) fn start(mut plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Result<Running> {
+    let whole = plan.is_whole(options.until_end);
+    if whole {
+        plan.commit_interval = COMMIT_INTERVAL_WHOLE;
+    }
     let (tell, events) = crossbeam_channel::bounded(EVENTS_MAX);
     let worker = open::worker(&plan, options);
     let state = open::state(&plan, options)?;
@@ -44,7 +48,7 @@ pub(super) fn start(plan: Plan, options: &Options, clock: Arc<dyn Clock>) -> Res
     wiring.follow_traces(&plan, &worker);
     // Sinks first: a worker that cannot write must not join a group.
     let transaction = open::transaction(&plan, &worker)?;
-    let sinks = open::sinks(&plan, &worker, transaction.as_ref())?;
+    let sinks = open::sinks(&plan, &worker, transaction.as_ref(), whole)?;
     let writer = open::dead_letters(&plan, &worker, transaction.as_ref())?;
     if let Some(transaction) = &transaction {
         // Ends what an earlier worker of this name left open, before it is asked where to go on.

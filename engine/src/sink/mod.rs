@@ -87,6 +87,10 @@ pub trait Prepared: Send + Sync {
     fn topic(&self) -> Option<&str> {
         None
     }
+    /// Whether it makes one file of a run that is whole, under exactly the name that was given.
+    fn is_one_file(&self) -> bool {
+        false
+    }
     /// Bytes that the sink of one lane may gather by itself; what it holds of batches is counted with them.
     fn gathers(&self) -> usize {
         0
@@ -105,6 +109,8 @@ pub struct Open {
     pub transaction: Option<Arc<kafka::Transaction>>,
     /// Whether records go out as part of the trace of their origin; dead letters stay as they came.
     pub traced: bool,
+    /// Whether the run comes to an end, and commits nothing before: what is written is one whole.
+    pub whole: bool,
 }
 
 /// A record that a sink refuses for good. It goes to the dead letters.

@@ -114,6 +114,10 @@ impl Prepared for Generate {
         format!("{count} web requests from seed {}{rate}", self.options.seed)
     }
 
+    fn ends(&self) -> bool {
+        self.options.count.is_some()
+    }
+
     fn open(&self, open: Open) -> Result<Opened> {
         if open.until_end && self.options.count.is_none() {
             let error = Error::user(Code::S001, "records without a `count` have no end");

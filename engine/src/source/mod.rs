@@ -5,12 +5,13 @@ pub mod generate;
 pub mod kafka;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use schemars::{Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::batch::SourceBatch;
@@ -64,6 +65,30 @@ pub struct Settings<'a> {
     pub options: &'a Value,
     /// The format, already prepared; `None` where `format:` is absent.
     pub format: Option<&'a Arc<dyn Format>>,
+    /// Files that the pipeline itself writes.
+    pub own: &'a [Own],
+}
+
+/// Files that a pipeline writes: its dead letters, and what its sinks make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// Their name.
+    pub name: String,
+    /// Whether it is only the beginning of names.
+    pub rest: bool,
+}
+
+impl Own {
+    /// Whether a file is one of them; its path has no links.
+    pub fn is(&self, path: &Path) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        let is_named =
+            if self.rest { name.starts_with(self.name.as_bytes()) } else { name == self.name.as_bytes() };
+        is_named && self.folder.canonicalize().is_ok_and(|folder| path.parent() == Some(&folder))
+    }
 }
 
 /// A source with its options resolved: the plan holds it. Nothing here has touched the network.
@@ -92,6 +117,10 @@ pub trait Prepared: Send + Sync {
     fn group(&self) -> Option<(&Cluster, &Topics)> {
         None
     }
+    /// Whether it comes to an end by itself.
+    fn ends(&self) -> bool {
+        false
+    }
     /// What is suspicious about its options; pointers are within them.
     fn warnings(&self) -> Vec<Problem> {
         Vec::new()
@@ -114,6 +143,8 @@ pub struct Open {
     pub held: usize,
     /// Where to go on, for [`Replay::State`]; empty: from the start.
     pub resume: Positions,
+    /// The same as it was kept, in the order in which it was.
+    pub kept: Vec<Kept>,
     /// The runtime, for what a rebalance needs.
     pub runtime: Arc<dyn Runtime>,
     /// The consumers of the worker, which sources of one cluster share.
@@ -150,6 +181,10 @@ pub trait Reader: Send {
     /// Goes back: the next record of each partition that this lane holds is the given position (a partition that
     /// is not named goes back to where the lane found it). What was handed out since is forgotten.
     fn rewind(&mut self, to: &Positions) -> Result<()>;
+    /// Line, from 1, at which a record of the last batch begins, where it was read from lines.
+    fn line(&self, _row: usize) -> Option<u64> {
+        None
+    }
 }
 
 /// What a reader found.
@@ -181,6 +216,10 @@ pub trait Control: Send + Sync {
     /// more; a partition of which nothing is committed is left out.
     fn committed(&self) -> Result<Positions> {
         Err(Error::internal("this source has no group that could be asked"))
+    }
+    /// What the state folder keeps of it as of the last commit; `None`: the committed positions, and nothing else.
+    fn kept(&self) -> Option<Vec<Kept>> {
+        None
     }
     /// How far it is; asked about once a second. Must neither wait for the network nor hold a lock that a reader
     /// needs for more than a moment.
@@ -264,6 +303,46 @@ pub struct Partition {
     pub topic: Arc<str>,
     /// Number.
     pub partition: i32,
+}
+
+/// A position that the state folder keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Of which partition.
+    pub partition: Partition,
+    /// The next record.
+    pub next: i64,
+    /// What a file is known by; `None`: its name is all that is known.
+    pub mark: Option<Mark>,
+}
+
+/// What a file is known by, whatever it is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the file system knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<i64>,
+    /// A checksum of the records before the position; of a file of columns, of both its ends.
+    pub print: u32,
+    /// The last of these records, where it had no line end: it is not in `print`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unended: Option<Unended>,
+    /// Length and last change (seconds and nanoseconds) of a file that was read to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still: Option<(u64, i64, i64)>,
+}
+
+/// A last record without a line end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unended {
+    /// Its length.
+    pub bytes: u64,
+    /// The checksum with it.
+    pub print: u32,
 }
 
 /// For each partition the offset of the next record.

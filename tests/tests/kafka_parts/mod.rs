@@ -60,8 +60,14 @@ impl Encoder for RawEncoder {
 /// The source with these options.
 pub(crate) fn source(pipeline: &str, options: &Value) -> Box<dyn source::Prepared> {
     let format: Arc<dyn Format> = Arc::new(Raw);
-    let settings =
-        source::Settings { pipeline, name: "in", base: Path::new("."), options, format: Some(&format) };
+    let settings = source::Settings {
+        pipeline,
+        name: "in",
+        base: Path::new("."),
+        options,
+        format: Some(&format),
+        own: &[],
+    };
     (source::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"))
 }
 
@@ -77,7 +83,7 @@ pub(crate) fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result
         schema,
     };
     let prepared = (sink::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    prepared.open(&sink::Open { lanes, worker: "w".into(), transaction: None, traced: false })
+    prepared.open(&sink::Open { lanes, worker: "w".into(), transaction: None, traced: false, whole: false })
 }
 
 /// Drains by committing everything that was handed out, from another thread as the committer does.
@@ -129,6 +135,7 @@ impl Worker {
             room: room(),
             held: 1 << 20,
             resume: Positions::new(),
+            kept: Vec::new(),
             runtime: Arc::clone(&fake) as Arc<dyn Runtime>,
             consumers: Arc::default(),
         })?;

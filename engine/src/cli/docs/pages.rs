@@ -107,7 +107,8 @@ pub(super) fn kinds() -> Vec<Page> {
         };
         let durable = if kind.durable_on_close {
             "\n- Its files are durable when they are closed, at every commit: `delivery.commit_interval` is 30 s by \
-             default."
+             default. A run of one lane that ends commits once, and makes one file of exactly the name in `path:`, unless \
+             `roll` or `delivery.commit_interval` asks for several."
         } else {
             ""
         };

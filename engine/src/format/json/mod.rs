@@ -14,8 +14,7 @@ mod scan;
 #[cfg(any(test, fuzzing))]
 pub mod ways;
 
-use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use super::{FormatKind, Options};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::types;
 use crate::error::{Code, Error, Result};
+use crate::input;
 use crate::units::{INFER_BYTES_MAX, INFER_RECORDS};
 
 /// One JSON object a record.
@@ -94,6 +94,10 @@ impl Format for Json {
         Ok(Box::new(encode::JsonLines::new(&schema, self.explicit_nulls, out)?))
     }
 
+    fn is_json(&self) -> bool {
+        true
+    }
+
     fn extension(&self) -> &'static str {
         "jsonl"
     }
@@ -102,15 +106,10 @@ impl Format for Json {
 /// The columns of the first records: the widest type that each field needs, all of them nullable, in the order of
 /// their first occurrence. Records that are no objects are left to the decoder, which rejects them one by one.
 fn infer(path: &Path) -> Result<SchemaRef> {
-    let file = File::open(path).map_err(|e| Error::external(Code::S001, format!("cannot be opened: {e}")))?;
-    let mut lines = super::sample::Lines::new(BufReader::new(file), INFER_BYTES_MAX);
+    let mut lines = super::sample::Lines::new(input::text(path, true)?, INFER_BYTES_MAX);
     let mut records = Vec::new();
     while records.len() < INFER_RECORDS {
-        let Some(line) =
-            lines.next().map_err(|e| Error::external(Code::S002, format!("cannot be read: {e}")))?
-        else {
-            break;
-        };
+        let Some(line) = lines.next().map_err(|e| input::failed(&e))? else { break };
         if let Ok(Value::Object(record)) = serde_json::from_slice(line) {
             records.push(record);
         }

@@ -6,9 +6,13 @@
 //! A file is written under a hidden name (`.name.tmp`), synced, and renamed when its epoch prepares: readers never
 //! see half of one, and an aborted epoch leaves none. Names are
 //! `<stem>.<sink>.<worker>.<lane>.<milliseconds>-<number>.<extension>`, so that workers and restarts never meet.
+//!
+//! A run of one lane that comes to an end and commits nothing before makes one file of a path with an extension, under
+//! exactly that name. Where the name is taken, the file gets one of the others: nothing is written over.
 
 mod part;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +48,8 @@ pub static KIND: SinkKind = SinkKind {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "FileSink")]
 struct Options {
-    /// A folder (`out/`), or a folder and the beginning of names (`out/slow.parquet`).
+    /// A folder (`out/`), or a file (`out/slow.parquet`): the name of the file in a run of one lane that ends, the
+    /// beginning of names in any other.
     path: String,
     /// When a file is closed before its commit.
     #[serde(default)]
@@ -65,6 +70,8 @@ struct Roll {
 
 struct Ready {
     folder: PathBuf,
+    /// The name that was given, where it is one of a file and `roll` asks for no more of them.
+    name: Option<OsString>,
     /// Beginning of names: stem and sink.
     prefix: String,
     size: u64,
@@ -102,22 +109,54 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let (Some(options), Some(format), true) = (options, settings.format, problems.is_empty()) else {
         return Err(problems);
     };
-    let path = settings.base.join(&options.path);
-    let is_folder = options.path.ends_with('/') || path.extension().is_none();
-    let (folder, stem) = match (is_folder, path.parent(), path.file_stem()) {
-        (false, Some(parent), Some(stem)) => {
-            (parent.to_owned(), format!("{}.", plain(&stem.to_string_lossy())))
-        }
-        _ => (path.clone(), String::new()),
-    };
+    let place = Place::of(settings.base, &options.path, settings.name);
+    let is_rolled = options.roll.size.is_some() || options.roll.time.is_some();
+    if let Some(packed) =
+        place.name.as_ref().and_then(|name| Path::new(name).extension()).filter(|e| is_packed(e))
+    {
+        let message = format!("files are not compressed as `.{}` says", packed.display());
+        let help = "leave that extension out; Parquet and Arrow files are compressed inside";
+        return Err(vec![Problem::new(Code::P009, "/path", message).help(help)]);
+    }
     Ok(Box::new(Ready {
-        folder,
-        prefix: format!("{stem}{}", plain(settings.name)),
+        folder: place.folder,
+        name: place.name.filter(|_| !is_rolled),
+        prefix: place.prefix,
         size: options.roll.size.map_or(FILE_BYTES, |size| size.0.max(1)),
         time: options.roll.time.map(|time| time.0),
         format: Arc::clone(format),
         schema: settings.schema.clone(),
     }))
+}
+
+fn is_packed(extension: &OsStr) -> bool {
+    ["gz", "zst", "bz2", "xz", "lz4", "zip"].iter().any(|packed| extension.eq_ignore_ascii_case(packed))
+}
+
+/// Where a sink writes.
+pub struct Place {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The name of the file, where the path is one of a file.
+    pub name: Option<OsString>,
+    /// The beginning of all other names: stem and sink.
+    pub prefix: String,
+}
+
+impl Place {
+    /// Where the sink of this name writes, whose path this is.
+    pub fn of(base: &Path, given: &str, sink: &str) -> Self {
+        let path = base.join(given);
+        let is_folder = given.ends_with('/') || path.extension().is_none();
+        match (is_folder, path.parent(), path.file_stem(), path.file_name()) {
+            (false, Some(parent), Some(stem), Some(name)) => Self {
+                folder: parent.to_owned(),
+                name: Some(name.to_owned()),
+                prefix: format!("{}.{}", plain(&stem.to_string_lossy()), plain(sink)),
+            },
+            _ => Self { folder: path, name: None, prefix: plain(sink) },
+        }
+    }
 }
 
 /// A part of a name in which dots, which separate parts, are spelt out.
@@ -135,6 +174,10 @@ fn plain(text: &str) -> String {
 impl Prepared for Ready {
     fn describe(&self) -> String {
         format!("file {}/{}.*.{}", self.folder.display(), self.prefix, self.format.extension())
+    }
+
+    fn is_one_file(&self) -> bool {
+        self.name.is_some()
     }
 
     fn gathers(&self) -> usize {
@@ -159,14 +202,17 @@ impl Prepared for Ready {
         // Found out now rather than at the first row.
         let probe = self.folder.join(format!(".{ours}probe.tmp"));
         std::fs::File::create(&probe).and_then(|_| std::fs::remove_file(&probe)).map_err(place)?;
+        let name = self.name.as_ref().filter(|_| open.whole && open.lanes == 1);
+        let whole = name.map(|name| self.folder.join(name));
         let sinks = (0..open.lanes).map(|lane| {
             let clock = SystemClock::default();
             let sink = Files {
                 folder: self.folder.clone(),
+                size: if whole.is_some() { u64::MAX } else { self.size },
+                whole: whole.clone(),
                 prefix: format!("{ours}{lane}.{}", clock.unix_ms()),
                 format: Arc::clone(&self.format),
                 schema: self.schema.clone(),
-                size: self.size,
                 time: self.time,
                 clock: Box::new(clock),
                 number: 0,
@@ -197,6 +243,8 @@ fn clean(folder: &Path, prefix: &str) -> std::io::Result<()> {
 struct Files {
     folder: PathBuf,
     prefix: String,
+    /// The path that the next file gets that is published, where it is free.
+    whole: Option<PathBuf>,
     format: Arc<dyn Format>,
     schema: SchemaRef,
     size: u64,
@@ -258,7 +306,8 @@ impl Sink for Files {
         self.roll()?;
         let mut published = false;
         while let Some(part) = self.closed.first_mut() {
-            let (rows, bytes) = part.publish()?;
+            let (rows, bytes) = part.publish(self.whole.as_deref())?;
+            self.whole = None;
             self.prepared.rows += rows;
             self.prepared.bytes += bytes;
             self.closed.remove(0);
@@ -381,7 +430,11 @@ mod tests {
     }
 
     fn sink(base: &Path, options: serde_json::Value, worker: &str) -> Box<dyn Sink> {
-        let open = Open { lanes: 1, worker: worker.into(), transaction: None, traced: false };
+        opened(base, options, worker, false)
+    }
+
+    fn opened(base: &Path, options: serde_json::Value, worker: &str, whole: bool) -> Box<dyn Sink> {
+        let open = Open { lanes: 1, worker: worker.into(), transaction: None, traced: false, whole };
         ready(base, options).unwrap_or_else(|p| panic!("{p:?}")).open(&open).unwrap().remove(0)
     }
 
@@ -409,6 +462,42 @@ mod tests {
         assert_eq!(std::fs::read_to_string(folder.join(first)).unwrap(), "one\nEND\n");
         assert_eq!(sink.prepare(Epoch(2), &mut refused).unwrap(), Prepare::default());
         assert_eq!(names(&folder).len(), 3, "an epoch without rows makes no file");
+    }
+
+    #[test]
+    fn a_whole_run_makes_one_file_of_the_name_that_was_given_and_writes_over_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.x");
+        let options = || serde_json::json!({"path": "a.x"});
+        let mut refused = Vec::new();
+        let mut first = opened(dir.path(), options(), "w", true);
+        for line in ["one", "two"] {
+            first.write(&batch(&[line]), &mut refused).unwrap();
+        }
+        assert_eq!(first.prepare(Epoch(1), &mut refused).unwrap().rows, 2);
+        assert_eq!(names(dir.path()), BTreeSet::from(["a.x".to_owned()]));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nEND\n");
+        // A rebalance may ask for a second epoch.
+        first.write(&batch(&["three"]), &mut refused).unwrap();
+        first.prepare(Epoch(2), &mut refused).unwrap();
+        assert_eq!(names(dir.path()).len(), 2);
+        let mut second = opened(dir.path(), options(), "w", true);
+        second.write(&batch(&["four"]), &mut refused).unwrap();
+        second.prepare(Epoch(1), &mut refused).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nEND\n", "it is not written over");
+        assert_eq!(names(dir.path()).len(), 3);
+        let mut none = opened(dir.path(), serde_json::json!({"path": "none.x"}), "w", true);
+        none.prepare(Epoch(1), &mut refused).unwrap();
+        assert!(!dir.path().join("none.x").exists(), "a run without rows makes no file");
+        let rolled = serde_json::json!({"path": "rolled.x", "roll": {"size": 1}});
+        let mut rolled = opened(dir.path(), rolled, "w", true);
+        rolled.write(&batch(&["five"]), &mut refused).unwrap();
+        rolled.prepare(Epoch(1), &mut refused).unwrap();
+        assert!(!dir.path().join("rolled.x").exists(), "several files were asked for");
+        let Err(packed) = ready(dir.path(), serde_json::json!({"path": "a.jsonl.gz"})) else {
+            panic!("taken")
+        };
+        assert_eq!((packed[0].code, packed[0].pointer.as_str()), (Code::P009, "/path"));
     }
 
     #[test]
@@ -450,7 +539,7 @@ mod tests {
         std::fs::write(dir.path().join("file"), "").unwrap();
         let ready =
             ready(dir.path(), serde_json::json!({"path": "file/x/"})).unwrap_or_else(|p| panic!("{p:?}"));
-        let open = Open { lanes: 1, worker: "w".into(), transaction: None, traced: false };
+        let open = Open { lanes: 1, worker: "w".into(), transaction: None, traced: false, whole: false };
         let Err(e) = ready.open(&open) else { panic!("it was opened") };
         assert_eq!(e.code(), Code::K001);
     }

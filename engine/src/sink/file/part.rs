@@ -119,9 +119,26 @@ impl Part {
         Ok(())
     }
 
-    /// Makes it visible; returns its rows and bytes. The folder is the caller's to sync.
-    pub(super) fn publish(&mut self) -> Result<(u64, u64)> {
+    /// Makes it visible, under this path where that is free; returns its rows and bytes. The folder is the caller's to
+    /// sync.
+    pub(super) fn publish(&mut self, given: Option<&Path>) -> Result<(u64, u64)> {
         self.finish()?;
+        if let Some(given) = given {
+            // A link is never made over a file, whoever makes one at the same moment.
+            match std::fs::hard_link(&self.hidden, given) {
+                Ok(()) => {
+                    std::fs::remove_file(&self.hidden).map_err(|e| failed("renamed", &self.hidden, &e))?;
+                    return Ok((self.rows, self.written));
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    let (taken, other) = (given.display(), self.visible.display());
+                    tracing::warn!(%taken, %other, "the name is taken, and the rows are in another file beside it");
+                }
+                // A file system without links.
+                Err(_) if !given.exists() => self.visible = given.to_owned(),
+                Err(e) => return Err(failed("renamed", &self.hidden, &e)),
+            }
+        }
         std::fs::rename(&self.hidden, &self.visible).map_err(|e| failed("renamed", &self.hidden, &e))?;
         Ok((self.rows, self.written))
     }
@@ -189,7 +206,7 @@ mod tests {
         }
         // The disk has room again.
         part.file = Some(File::create(&hidden).unwrap());
-        assert_eq!(part.publish().unwrap(), (1, 4));
+        assert_eq!(part.publish(None).unwrap(), (1, 4));
         assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"row\n");
     }
 }

@@ -13,6 +13,11 @@ pub(super) struct Frames {
     fresh: bool,
     /// The start of a record whose rest a pipe has not given yet.
     partial: Vec<u8>,
+    /// Line, from 1, at which the last record began, and at which the next one does.
+    began: u64,
+    line: u64,
+    /// Whether the last record ended with the input, without a line end.
+    unended: bool,
 }
 
 /// What was read.
@@ -34,7 +39,17 @@ impl Frames {
             Layout::Csv { delimiter, quote, .. } => Some(CsvFields::new(delimiter, quote)),
             Layout::Lines | Layout::Container => None,
         };
-        Self { input, csv, fresh: true, partial: Vec::new() }
+        Self { input, csv, fresh: true, partial: Vec::new(), began: 1, line: 1, unended: false }
+    }
+
+    /// Line, from 1, at which the last record began.
+    pub(super) fn began(&self) -> u64 {
+        self.began
+    }
+
+    /// Whether the last record ended with the input, without a line end.
+    pub(super) fn is_unended(&self) -> bool {
+        self.unended
     }
 
     /// Appends the next record without its line end. One beyond [`RECORD_BYTES_MAX`] is read through, and its first
@@ -44,6 +59,7 @@ impl Frames {
         let start = out.len();
         let mut any = !self.partial.is_empty();
         out.append(&mut self.partial);
+        let mut at_end = false;
         loop {
             let bytes = match self.input.fill_buf() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -60,6 +76,7 @@ impl Frames {
                 if !any {
                     return Ok(Frame::End);
                 }
+                at_end = true;
                 break;
             }
             let mark = std::mem::take(&mut self.fresh) && bytes.starts_with(b"\xef\xbb\xbf");
@@ -88,6 +105,9 @@ impl Frames {
                 break;
             }
         }
+        self.unended = at_end;
+        self.began = self.line;
+        self.line += if self.csv.is_some() { ends(&out[start..]) } else { 1 };
         for sign in [b'\n', b'\r'] {
             if out.len() > start && out.last() == Some(&sign) {
                 out.pop();
@@ -103,6 +123,16 @@ impl Frames {
             Frame::Record
         })
     }
+}
+
+/// Line ends in a record, its own among them: LF, CRLF or CR.
+fn ends(record: &[u8]) -> u64 {
+    let of = |(i, byte): (usize, &u8)| match byte {
+        b'\n' => true,
+        b'\r' => record.get(i + 1).is_none_or(|next| *next != b'\n'),
+        _ => false,
+    };
+    record.iter().enumerate().filter(|at| of(*at)).count() as u64
 }
 
 /// The first place of a byte; the standard library searches a slice by words.

@@ -1,32 +1,54 @@
 //! The files of one lane, one after the other, as batches.
 
 use std::collections::VecDeque;
-use std::io::BufReader;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::BinaryArray;
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::SchemaRef;
 
-use super::Input;
+use super::begin::{self, Behind, Past, print};
 use super::frames::{Frame, Frames};
+use super::known::Known;
+use super::names::{Id, Input, Patterns};
 use super::pipe::{Pipe, Ready};
+use super::watch::{self, Signs};
 use crate::batch::{Payload, SourceBatch};
 use crate::codec::{CsvFields, Format, Layout, Limits, RowReader};
 use crate::error::{Code, Error, Result};
-use crate::source::{Partition, Polled, Positions, Reader, Room};
-use crate::units::{CONTAINER_HELD_BYTES, READ_BUFFER_BYTES};
+use crate::input::{self, Wants};
+use crate::source::{Mark, Partition, Polled, Positions, Reader, Room, Unended};
+
+/// What the lanes of a source share.
+pub(super) struct Shared {
+    pub node: Arc<str>,
+    pub format: Arc<dyn Format>,
+    pub columns: SchemaRef,
+    pub room: Room,
+    /// Bytes that the reader of a container holds at once.
+    pub held: usize,
+    pub wants: Wants,
+    pub patterns: Patterns,
+    pub known: Arc<Known>,
+    /// The header of the first CSV file that has one: every file must have it.
+    pub header: Option<Vec<u8>>,
+}
+
+impl Shared {
+    /// Reads a container from a row on.
+    fn reader(&self, path: &Path, from: u64) -> Result<Box<dyn RowReader>> {
+        let limits = Limits { rows: self.room.rows, bytes: self.room.bytes, held: self.held };
+        self.format.reader(path, from, &self.columns, limits)
+    }
+}
 
 /// Reads the files of one lane.
 pub(super) struct Lane {
-    node: Arc<str>,
+    shared: Arc<Shared>,
     inputs: Vec<Input>,
-    format: Arc<dyn Format>,
-    columns: SchemaRef,
-    room: Room,
-    /// Bytes that the reader of a container holds at once.
-    held: usize,
     /// Where the lane found each file: what a rewind that does not name it goes back to.
     found: Positions,
     /// Where each file goes on.
@@ -37,8 +59,8 @@ pub(super) struct Lane {
     paused: Option<Current>,
     /// Names of the pipes that were read to their ends.
     ended: Vec<Arc<str>>,
-    /// The header of the first CSV file that has one.
-    header: Option<Vec<u8>>,
+    /// Lines at which the records of the last batch begin.
+    lines: Vec<u64>,
 }
 
 /// The file that is read.
@@ -48,15 +70,34 @@ struct Current {
     body: Body,
     /// Whether the header and the records that were committed are behind.
     begun: bool,
-    /// Tells when a pipe goes on; `None` for files, which never wait.
+    /// Tells when a pipe goes on; `None` for files.
     ready: Option<Ready>,
+    /// What the file is known by; `None` for pipes.
+    file: Option<Followed>,
+    /// The last record, longer than it was when it was read first.
+    grown: Option<Vec<u8>>,
+    /// What comes behind the records that were handed over.
+    fault: Option<Error>,
+    /// Whether its end was read: what is appended later is left to the next run.
+    at_end: bool,
+}
+
+/// A file that is followed through its names.
+struct Followed {
+    input: Input,
+    id: Id,
+    file: Arc<std::fs::File>,
+    signs: Arc<Signs>,
+    plain: bool,
+    lines: bool,
+    behind: Behind,
 }
 
 /// What the file that is read gave.
 #[expect(clippy::large_enum_variant, reason = "one a batch, moved once: a box would cost more")]
 enum Found {
     Batch(SourceBatch),
-    /// A pipe is silent now.
+    /// A pipe is silent now, or a last line waits for its rest.
     Wait,
     End,
 }
@@ -66,51 +107,40 @@ enum Body {
     Rows(Box<dyn RowReader>),
 }
 
+/// Records of one batch.
+#[derive(Default)]
+struct Records {
+    data: Vec<u8>,
+    offsets: Vec<i32>,
+    lines: Vec<u64>,
+}
+
+/// Between two looks at a file whose last line waits for its rest.
+const REST_PAUSE: Duration = Duration::from_millis(20);
+
 impl Lane {
-    pub(super) fn new(
-        node: Arc<str>,
-        inputs: Vec<Input>,
-        format: Arc<dyn Format>,
-        columns: SchemaRef,
-        room: Room,
-        resume: &Positions,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, inputs: Vec<Input>, resume: &Positions) -> Self {
         let mut found = Positions::new();
         for input in &inputs {
             let partition = Partition { topic: input.name(), partition: 0 };
             // What a pipe gives is never what an earlier one gave: skipping it would lose it.
             let at = match input {
                 Input::Stdin | Input::Pipe(_) => 0,
-                Input::File(_) => resume.get(&partition).copied().unwrap_or(0),
+                Input::File(..) => resume.get(&partition).copied().unwrap_or(0),
             };
             found.insert(partition, at);
         }
-        let waiting = inputs.iter().cloned().collect();
         Self {
-            node,
+            shared,
+            waiting: inputs.iter().cloned().collect(),
             inputs,
-            format,
-            columns,
-            room,
-            held: CONTAINER_HELD_BYTES,
             positions: found.clone(),
             found,
-            waiting,
             current: None,
             paused: None,
             ended: Vec::new(),
-            header: None,
+            lines: Vec::new(),
         }
-    }
-
-    /// Bounds what the reader of a container holds at once.
-    pub(super) fn hold_at_most(&mut self, bytes: usize) {
-        self.held = bytes;
-    }
-
-    /// The header that every file must have.
-    pub(super) fn expect_header(&mut self, header: Option<Vec<u8>>) {
-        self.header = header;
     }
 
     fn open(&mut self, input: &Input) -> Result<Current> {
@@ -119,63 +149,161 @@ impl Lane {
             return Ok(paused);
         }
         let next = self.positions.get(&partition).copied().unwrap_or(0);
-        let unread = |e: std::io::Error| failed(Code::S001, &partition, &e);
-        let (body, ready) = match (self.format.layout(), input) {
-            (Layout::Container, Input::File(path)) => {
-                let limits = Limits { rows: self.room.rows, bytes: self.room.bytes, held: self.held };
-                (Body::Rows(self.format.reader(path, next.max(0) as u64, &self.columns, limits)?), None)
-            }
-            (layout, Input::File(path)) => {
-                let file = std::fs::File::open(path).map_err(unread)?;
-                let bytes = BufReader::with_capacity(READ_BUFFER_BYTES, file);
-                (Body::Frames(Frames::new(Box::new(bytes), layout)), None)
-            }
-            (layout, Input::Stdin | Input::Pipe(_)) => {
-                let (pipe, ready) = Pipe::start(input).map_err(unread)?;
-                (Body::Frames(Frames::new(Box::new(pipe), layout)), Some(ready))
-            }
+        let mut current = Current {
+            partition,
+            next,
+            body: Body::Frames(Frames::new(Box::new(std::io::empty()), Layout::Lines)),
+            begun: false,
+            ready: None,
+            file: None,
+            grown: None,
+            fault: None,
+            at_end: false,
         };
-        Ok(Current { partition, next, body, begun: false, ready })
+        let Input::File(path, id) = input else {
+            let topic = current.partition.topic.to_string();
+            let unread = |e: std::io::Error| input::failed(&e).coded(Code::S001).context(topic);
+            let (pipe, ready) = Pipe::start(input, self.shared.wants).map_err(unread)?;
+            current.body = Body::Frames(Frames::new(Box::new(pipe), self.shared.format.layout()));
+            current.ready = Some(ready);
+            return Ok(current);
+        };
+        let place = |e: Error| e.context(path.display().to_string());
+        let (file, path) = begin::find(path, id, || self.moved(id))?;
+        let file = Arc::new(file);
+        let mark = self.shared.known.mark(&current.partition, next);
+        let is_still =
+            mark.as_ref().is_some_and(|mark| mark.still.is_some() && mark.still == watch::still(&file));
+        let mut followed = Followed {
+            input: input.clone(),
+            id: *id,
+            file: Arc::clone(&file),
+            signs: Arc::default(),
+            plain: false,
+            lines: false,
+            behind: Behind::default(),
+        };
+        if is_still {
+            // It was read to its end, and has not changed since.
+            (current.begun, current.at_end) = (true, true);
+        } else if self.shared.format.layout() == Layout::Container {
+            followed.behind.print = begin::ends(&file)
+                .map_err(|e| place(Error::external(Code::S002, format!("cannot be read: {e}"))))?;
+            if next > 0 && mark.as_ref().is_some_and(|mark| mark.print != followed.behind.print) {
+                self.start_over(&mut current);
+            }
+            let from = current.next.max(0) as u64;
+            current.body = Body::Rows(self.shared.reader(&path, from)?);
+        } else {
+            let opened = begin::open(file, self.shared.format.layout(), self.shared.wants).map_err(place)?;
+            (followed.signs, followed.plain, followed.lines) = (opened.signs, opened.plain, opened.lines);
+            current.body = Body::Frames(opened.frames);
+        }
+        current.file = Some(followed);
+        Ok(current)
+    }
+
+    /// Where a file is by now that is no longer where it was found.
+    fn moved(&self, id: &Id) -> Option<std::path::PathBuf> {
+        self.shared.patterns.expand().ok()?.into_iter().find_map(|input| match input {
+            Input::File(path, other) if other == *id => Some(path),
+            _ => None,
+        })
+    }
+
+    /// The file does not hold what was committed of it: it is read from its start.
+    fn start_over(&mut self, current: &mut Current) {
+        let (path, records) = (&*current.partition.topic, current.next);
+        tracing::warn!(
+            path,
+            records,
+            "the file does not begin with the records that were read of it: it was replaced or cut, and is read from its start"
+        );
+        current.next = 0;
+        self.positions.insert(current.partition.clone(), 0);
+        self.shared.known.back(&current.partition, 0);
     }
 
     /// Reads past the header and the records that were committed; false: a pipe has not given its header yet.
     fn begin(&mut self, current: &mut Current) -> Result<bool> {
+        if !self.pass_header(current)? {
+            return Ok(false);
+        }
         let Body::Frames(frames) = &mut current.body else { return Ok(true) };
-        if let Layout::Csv { header: true, delimiter, quote } = self.format.layout() {
-            let mut line = Vec::new();
-            let found = loop {
-                match frames.next(&mut line).map_err(|e| failed(Code::S002, &current.partition, &e))? {
-                    Frame::Blank => {}
-                    found => break found,
+        let Some(followed) = &mut current.file else { return Ok(true) };
+        if current.next > 0 {
+            let mark = self.shared.known.mark(&current.partition, current.next);
+            match begin::pass(frames, current.next, mark.as_ref())? {
+                Past::Whole(behind) => {
+                    followed.behind = behind;
+                    current.at_end = behind.unended.is_some();
                 }
-            };
-            match found {
-                Frame::Wait => return Ok(false),
-                Frame::Record => {
-                    self.check_header(&line, (delimiter, quote), &current.partition)?;
+                Past::Grown(record, behind) => {
+                    let path = &*current.partition.topic;
+                    tracing::warn!(
+                        path,
+                        "the last line had no end when it was read as a record, and has grown: it is read again, whole"
+                    );
+                    followed.behind = behind;
+                    current.next -= 1;
+                    current.grown = Some(record);
+                    self.shared.known.back(&current.partition, current.next);
                 }
-                Frame::Blank | Frame::End => {}
+                Past::Other => {
+                    self.start_over(current);
+                    let Some(Followed { input, .. }) = current.file.take() else { return Ok(true) };
+                    *current = self.open(&input)?;
+                    if !self.pass_header(current)? {
+                        return Ok(false);
+                    }
+                }
+                Past::Short(has) => {
+                    let message = format!("{} records of it are committed, but it has {has}", current.next);
+                    return Err(Error::user(Code::S004, message)
+                        .help("it was cut or replaced; start over with --fresh"));
+                }
             }
         }
-        skip(frames, current.next, &current.partition)?;
+        if let Some(followed) = &current.file {
+            followed.signs.waits.store(followed.plain, Ordering::Release);
+        }
         Ok(true)
+    }
+
+    /// Reads past the header of a CSV file; false: a pipe has not given it yet.
+    fn pass_header(&self, current: &mut Current) -> Result<bool> {
+        let Body::Frames(frames) = &mut current.body else { return Ok(true) };
+        let Layout::Csv { header: true, delimiter, quote } = self.shared.format.layout() else {
+            return Ok(true);
+        };
+        let mut line = Vec::new();
+        loop {
+            match frames.next(&mut line).map_err(|e| input::failed(&e))? {
+                Frame::Blank => {}
+                Frame::Wait => return Ok(false),
+                Frame::Record => {
+                    return self.check_header(&line, (delimiter, quote), &current.partition).map(|()| true);
+                }
+                Frame::End => return Ok(true),
+            }
+        }
     }
 
     /// The first record of a CSV file names its columns; all files must agree, because one decoder reads them. Where
     /// none had a header when the columns were learnt (a pipe, empty files), they are the declared ones in their order.
     fn check_header(&self, line: &[u8], (delimiter, quote): (u8, u8), partition: &Partition) -> Result<()> {
-        if let Some(first) = &self.header {
+        if let Some(first) = &self.shared.header {
             if first == line {
                 return Ok(());
             }
-            let message = format!("`{}` has another header than the files before it", partition.topic);
+            let message = "has another header than the files before it";
             let help = "read files of different columns by sources of their own";
             return Err(Error::user(Code::S002, message).help(help));
         }
         let mut names = Vec::new();
         let split = CsvFields::new(delimiter, quote)
             .split(line, |text, _| names.push(String::from_utf8_lossy(text).into_owned()));
-        let declared: Vec<&String> = self.columns.fields().iter().map(|field| field.name()).collect();
+        let declared: Vec<&String> = self.shared.columns.fields().iter().map(|field| field.name()).collect();
         if split.is_err() || names.iter().collect::<Vec<_>>() != declared {
             let what = if &*partition.topic == "-" { "standard input" } else { &partition.topic };
             let message =
@@ -187,23 +315,54 @@ impl Lane {
 
     /// The next records of the file that is open.
     fn batch(&mut self, current: &mut Current) -> Result<Found> {
+        if let Some(fault) = current.fault.take() {
+            return Err(fault);
+        }
         if !current.begun {
             current.begun = self.begin(current)?;
             if !current.begun {
                 return Ok(Found::Wait);
             }
         }
+        if current.at_end {
+            return Ok(Found::End);
+        }
         let from = current.next;
-        let payload = match &mut current.body {
-            Body::Frames(frames) => match records(frames, self.room, &current.partition)? {
-                (Some(values), _) => Payload::Values(values),
-                (None, Frame::Wait) => return Ok(Found::Wait),
-                (None, _) => return Ok(Found::End),
-            },
+        let (payload, mark) = match &mut current.body {
             Body::Rows(rows) => match rows.next()? {
-                Some(rows) => Payload::Rows(rows),
+                Some(rows) => {
+                    let mark = current.file.as_ref().map(|file| file.mark());
+                    self.lines.clear();
+                    (Payload::Rows(rows), mark)
+                }
                 None => return Ok(Found::End),
             },
+            Body::Frames(frames) => {
+                let mut records = Records::default();
+                if let Some(record) = current.grown.take() {
+                    records.begin(&record, frames.began());
+                }
+                let found = match records.fill(frames, self.shared.room) {
+                    Ok(found) => found,
+                    Err(e) if records.offsets.is_empty() => return Err(e),
+                    // What was whole before the fault is handed over first.
+                    Err(e) => {
+                        current.fault = Some(e);
+                        Frame::Blank
+                    }
+                };
+                if records.offsets.is_empty() {
+                    return Ok(if found == Frame::Wait { Found::Wait } else { Found::End });
+                }
+                current.at_end = frames.is_unended();
+                let mark = current.file.as_mut().map(|file| file.advance(&records, frames.is_unended()));
+                self.lines.clear();
+                // Of a pipe of JSON values nobody knows whether they were lines.
+                if current.file.as_ref().map_or(!self.shared.wants.json, |file| file.lines) {
+                    self.lines.clone_from(&records.lines);
+                }
+                (Payload::Values(records.values()), mark)
+            }
         };
         let rows = match &payload {
             Payload::Values(values) => arrow::array::Array::len(values),
@@ -211,8 +370,11 @@ impl Lane {
         };
         current.next += rows as i64;
         self.positions.insert(current.partition.clone(), current.next);
+        if let Some(mark) = mark {
+            self.shared.known.handed(&current.partition, current.next, mark);
+        }
         Ok(Found::Batch(SourceBatch {
-            source: Arc::clone(&self.node),
+            source: Arc::clone(&self.shared.node),
             topic: Arc::clone(&current.partition.topic),
             partition: 0,
             offsets: (from..current.next).collect(),
@@ -225,71 +387,100 @@ impl Lane {
             hold: None,
         }))
     }
-}
 
-fn failed(code: Code, partition: &Partition, e: &std::io::Error) -> Error {
-    Error::external(code, format!("cannot be read: {e}")).context(partition.topic.to_string())
-}
-
-/// The header of a CSV file, where it has one.
-pub(super) fn header(path: &std::path::Path, layout: Layout) -> Result<Option<Vec<u8>>> {
-    let Layout::Csv { header: true, .. } = layout else { return Ok(None) };
-    let partition = Partition { topic: path.to_string_lossy().into(), partition: 0 };
-    let unread = |e: std::io::Error| failed(Code::S001, &partition, &e);
-    let mut frames =
-        Frames::new(Box::new(BufReader::new(std::fs::File::open(path).map_err(unread)?)), layout);
-    let mut line = Vec::new();
-    loop {
-        match frames.next(&mut line).map_err(unread)? {
-            Frame::Record => return Ok(Some(line)),
-            Frame::Blank => {}
-            Frame::Wait | Frame::End => return Ok(None),
+    /// The file that is open was read to its end.
+    fn end(&mut self, current: Current) {
+        match (current.ready, current.file) {
+            (Some(_), _) => self.ended.push(current.partition.topic),
+            (None, Some(file)) => self.shared.known.ended(&current.partition, watch::still(&file.file)),
+            (None, None) => {}
         }
+    }
+
+    /// What was read of the file that is open is at fault. A file that was cut is given up, and ends the run when all
+    /// that was read of it is committed: nobody can read that again.
+    fn give_up(&mut self, current: Current, error: Error) -> Result<()> {
+        let error = match &current.body {
+            Body::Frames(_) => error.context(current.partition.topic.to_string()),
+            // A reader of columns says it itself.
+            Body::Rows(_) => error,
+        };
+        if current.file.as_ref().is_some_and(|file| file.signs.cut.load(Ordering::Acquire)) {
+            self.shared.known.fail(current.partition, error);
+            return Ok(());
+        }
+        // What was read of the batch is lost with it: the file is opened again at its position.
+        let name = current.partition.topic;
+        let input = self.inputs.iter().find(|input| input.name() == name);
+        self.waiting.extend(input.cloned());
+        self.waiting.rotate_right(usize::from(input.is_some()));
+        Err(error)
     }
 }
 
-/// Reads past the records that were committed.
-fn skip(frames: &mut Frames, records: i64, partition: &Partition) -> Result<()> {
-    let mut line = Vec::new();
-    let mut left = records;
-    while left > 0 {
-        line.clear();
-        match frames.next(&mut line).map_err(|e| failed(Code::S002, partition, &e))? {
-            Frame::Record => left -= 1,
-            Frame::Blank => {}
-            // A pipe starts at its first record: there is nothing to skip.
-            Frame::Wait | Frame::End => {
-                let message = format!("{records} records of it are committed, but it has {}", records - left);
-                return Err(Error::user(Code::S004, message)
-                    .context(partition.topic.to_string())
-                    .help("it was cut or replaced; start over with --fresh"));
+impl Followed {
+    /// What the file is known by at its position.
+    fn mark(&self) -> Mark {
+        let Behind { print, unended } = self.behind;
+        Mark { device: self.id.device, inode: self.id.inode, born: self.id.born, print, unended, still: None }
+    }
+
+    /// The same after these records.
+    fn advance(&mut self, records: &Records, unended: bool) -> Mark {
+        let last = records.offsets[records.offsets.len() - 1] as usize;
+        let so_far = self.behind.print;
+        self.behind = if unended {
+            let before = print(so_far, &records.data[..last]);
+            let rest = &records.data[last..];
+            Behind {
+                print: before,
+                unended: Some(Unended { bytes: rest.len() as u64, print: print(before, rest) }),
+            }
+        } else {
+            Behind { print: print(so_far, &records.data), unended: None }
+        };
+        self.mark()
+    }
+}
+
+impl Records {
+    /// A record whose bytes are given; `offsets` are where records begin.
+    fn begin(&mut self, record: &[u8], line: u64) {
+        self.offsets.push(0);
+        self.lines.push(line);
+        self.data.extend_from_slice(record);
+    }
+
+    /// Reads records as far as there is room; answers what was found last.
+    fn fill(&mut self, frames: &mut Frames, room: Room) -> Result<Frame> {
+        let mut found = Frame::Blank;
+        while self.offsets.len() < room.rows.max(1) && self.data.len() < room.bytes && !frames.is_unended() {
+            let start = self.data.len();
+            found = match frames.next(&mut self.data) {
+                Ok(found) => found,
+                Err(e) => {
+                    self.data.truncate(start);
+                    return Err(input::failed(&e));
+                }
+            };
+            match found {
+                Frame::Record => {
+                    self.offsets
+                        .push(i32::try_from(start).map_err(|_| Error::internal("a batch beyond 2 GiB"))?);
+                    self.lines.push(frames.began());
+                }
+                Frame::Blank => {}
+                // A pipe may stay silent for long: what it gave is handed over first.
+                Frame::Wait | Frame::End => break,
             }
         }
+        Ok(found)
     }
-    Ok(())
-}
 
-/// Records of one batch, `None` where there are none, and what was found last.
-fn records(frames: &mut Frames, room: Room, partition: &Partition) -> Result<(Option<BinaryArray>, Frame)> {
-    let mut data = Vec::new();
-    let mut offsets = vec![0i32];
-    let mut found = Frame::Blank;
-    while offsets.len() <= room.rows.max(1) && data.len() < room.bytes {
-        found = frames.next(&mut data).map_err(|e| failed(Code::S002, partition, &e))?;
-        match found {
-            Frame::Record => {
-                offsets.push(i32::try_from(data.len()).map_err(|_| Error::internal("a batch beyond 2 GiB"))?);
-            }
-            Frame::Blank => {}
-            // A pipe may stay silent for long: what it gave is handed over first.
-            Frame::Wait | Frame::End => break,
-        }
+    fn values(mut self) -> BinaryArray {
+        self.offsets.push(i32::try_from(self.data.len()).unwrap_or(i32::MAX));
+        BinaryArray::new(OffsetBuffer::new(self.offsets.into()), Buffer::from_vec(self.data), None)
     }
-    if offsets.len() == 1 {
-        return Ok((None, found));
-    }
-    let values = BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(data), None);
-    Ok((Some(values), found))
 }
 
 impl Reader for Lane {
@@ -304,6 +495,9 @@ impl Reader for Lane {
                     }
                     Ok(Found::Wait) => {
                         let more = !waited && current.ready.as_ref().is_some_and(|ready| ready.wait(wait));
+                        if current.ready.is_none() {
+                            std::thread::sleep(wait.min(REST_PAUSE));
+                        }
                         self.current = Some(current);
                         if !more {
                             return Ok(Polled::Idle);
@@ -311,16 +505,8 @@ impl Reader for Lane {
                         waited = true;
                         continue;
                     }
-                    Ok(Found::End) if current.ready.is_some() => self.ended.push(current.partition.topic),
-                    Ok(Found::End) => {}
-                    Err(e) => {
-                        // What was read of the batch is lost with it: the file is opened again at its position.
-                        let name = current.partition.topic;
-                        let input = self.inputs.iter().find(|input| input.name() == name);
-                        self.waiting.extend(input.cloned());
-                        self.waiting.rotate_right(usize::from(input.is_some()));
-                        return Err(e);
-                    }
+                    Ok(Found::End) => self.end(current),
+                    Err(e) => self.give_up(current, e)?,
                 }
             }
             let Some(input) = self.waiting.pop_front() else { return Ok(Polled::End) };
@@ -346,6 +532,7 @@ impl Reader for Lane {
                 return Err(Error::external(Code::S002, format!("{what} cannot be read again"))
                     .help("read from a file where a pipeline must survive a rewind"));
             }
+            self.shared.known.back(&partition, at);
         }
         // A pipe that did not go back is read on where it is, and is not opened again once it has ended.
         if let Some(current) = self.current.take_if(|current| current.ready.is_some()) {
@@ -356,212 +543,12 @@ impl Reader for Lane {
         self.waiting = self.inputs.iter().filter(|input| !ended.contains(&input.name())).cloned().collect();
         Ok(())
     }
+
+    fn line(&self, row: usize) -> Option<u64> {
+        self.lines.get(row).copied()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use arrow::array::Array;
-
-    use super::*;
-    use crate::source::file::{expand, prepare};
-    use crate::source::{Open, Runtime, Settings};
-
-    struct Alone;
-
-    impl Runtime for Alone {
-        fn drain(&self, _: Duration) -> bool {
-            true
-        }
-        fn rewind(&self, _: &str) {}
-    }
-
-    /// A format of one column without an implementation: these tests read bytes only.
-    struct Bytes(Layout);
-
-    impl Format for Bytes {
-        fn layout(&self) -> Layout {
-            self.0
-        }
-        fn schema(&self) -> Option<SchemaRef> {
-            Some(Arc::new(arrow::datatypes::Schema::empty()))
-        }
-        fn infer(&self, _: &std::path::Path) -> Result<SchemaRef> {
-            Ok(Arc::new(arrow::datatypes::Schema::empty()))
-        }
-        fn decoder(&self, _: SchemaRef) -> Result<Box<dyn crate::codec::Decoder>> {
-            Err(Error::internal("unused"))
-        }
-        fn encoder(&self, _: SchemaRef) -> Result<Box<dyn crate::codec::Encoder>> {
-            Err(Error::internal("unused"))
-        }
-        fn writer(
-            &self,
-            _: SchemaRef,
-            _: Box<dyn std::io::Write + Send>,
-        ) -> Result<Box<dyn crate::codec::RowWriter>> {
-            Err(Error::internal("unused"))
-        }
-        fn extension(&self) -> &'static str {
-            "txt"
-        }
-    }
-
-    fn open(
-        base: &std::path::Path,
-        path: &str,
-        layout: Layout,
-        lanes: usize,
-        resume: Positions,
-    ) -> Vec<Box<dyn Reader>> {
-        let format: Arc<dyn Format> = Arc::new(Bytes(layout));
-        let options = serde_json::json!({ "path": path });
-        let settings = Settings { pipeline: "p", name: "in", base, options: &options, format: Some(&format) };
-        let room = Room {
-            rows: 2,
-            bytes: 1 << 20,
-            lane_bytes: usize::MAX,
-            age: Duration::from_millis(1),
-            eager: false,
-        };
-        let open = Open {
-            lanes,
-            worker: "w".into(),
-            until_end: true,
-            room,
-            held: CONTAINER_HELD_BYTES,
-            resume,
-            runtime: Arc::new(Alone),
-            consumers: Arc::default(),
-        };
-        prepare(&settings).unwrap_or_else(|p| panic!("{p:?}")).open(open).unwrap().readers
-    }
-
-    fn drain(reader: &mut dyn Reader) -> Vec<(String, i64, String)> {
-        let mut records = Vec::new();
-        while let Polled::Batch(batch) = reader.poll(Duration::ZERO).unwrap() {
-            assert_eq!(batch.next, batch.offsets[batch.len() - 1] + 1);
-            let Payload::Values(values) = &batch.payload else { panic!("values") };
-            for i in 0..values.len() {
-                let name = batch.topic.rsplit('/').next().unwrap().to_owned();
-                records.push((name, batch.offsets[i], String::from_utf8(values.value(i).to_vec()).unwrap()));
-            }
-        }
-        records
-    }
-
-    #[test]
-    fn files_are_read_in_order_and_resumed_and_rewound() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("b.txt"), "b0\n\nb1\nb2").unwrap();
-        std::fs::write(dir.path().join("a.txt"), "a0\r\na1\r\n").unwrap();
-        let mut readers = open(dir.path(), "*.txt", Layout::Lines, 1, Positions::new());
-        let all = drain(readers[0].as_mut());
-        let texts: Vec<&str> = all.iter().map(|(_, _, text)| text.as_str()).collect();
-        assert_eq!(texts, ["a0", "a1", "b0", "b1", "b2"]);
-        assert_eq!(all[3], ("b.txt".into(), 1, "b1".into()));
-        let b = Partition { topic: dir.path().join("b.txt").to_string_lossy().into(), partition: 0 };
-        let resume = Positions::from([(b.clone(), 2)]);
-        let mut lanes = open(dir.path(), "*.txt", Layout::Lines, 2, resume.clone());
-        assert_eq!(drain(lanes[0].as_mut()), all[..2]);
-        assert_eq!(drain(lanes[1].as_mut()), all[4..]);
-        readers[0].rewind(&resume).unwrap();
-        assert_eq!(drain(readers[0].as_mut()).len(), 3, "a from the start, b from its position");
-        let mut beyond = open(dir.path(), "b.txt", Layout::Lines, 1, Positions::from([(b, 9)]));
-        assert_eq!(beyond[0].poll(Duration::ZERO).unwrap_err().code(), Code::S004);
-    }
-
-    #[test]
-    fn headers_are_no_records_and_must_agree() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::Csv { header: true, delimiter: b',', quote: b'"' };
-        std::fs::write(dir.path().join("1.csv"), "x,y\n1,\"a\nb\"\n2,c\n").unwrap();
-        std::fs::write(dir.path().join("2.csv"), "x,y\n3,d\n").unwrap();
-        let records = drain(open(dir.path(), "*.csv", layout, 1, Positions::new())[0].as_mut());
-        assert_eq!(records.len(), 3);
-        assert_eq!(records[0], ("1.csv".into(), 0, "1,\"a\nb\"".into()));
-        std::fs::write(dir.path().join("3.csv"), "y,x\nd,3\n").unwrap();
-        let mut readers = open(dir.path(), "*.csv", layout, 1, Positions::new());
-        let e = (0..9).find_map(|_| readers[0].poll(Duration::ZERO).err()).unwrap();
-        assert_eq!(e.code(), Code::S002);
-        std::fs::remove_file(dir.path().join("2.csv")).unwrap();
-        let mut lanes = open(dir.path(), "*.csv", layout, 2, Positions::new());
-        assert_eq!(lanes[1].poll(Duration::ZERO).unwrap_err().code(), Code::S002, "the first of its lane");
-    }
-
-    /// Polls until something comes.
-    fn next(reader: &mut dyn Reader) -> Vec<String> {
-        for _ in 0..200 {
-            match reader.poll(Duration::from_millis(50)).unwrap() {
-                Polled::Batch(batch) => {
-                    let Payload::Values(values) = &batch.payload else { panic!("values") };
-                    return values.iter().flatten().map(|v| String::from_utf8(v.to_vec()).unwrap()).collect();
-                }
-                Polled::Idle => {}
-                Polled::End => return Vec::new(),
-            }
-        }
-        panic!("nothing came")
-    }
-
-    #[test]
-    fn a_silent_pipe_is_idle_and_its_records_come_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("in.fifo");
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let mut reader = open(dir.path(), "in.fifo", Layout::Lines, 1, Positions::new()).remove(0);
-        let idle = |reader: &mut dyn Reader| {
-            let clock = crate::clock::SystemClock::default();
-            let polled = reader.poll(Duration::from_millis(20)).unwrap();
-            assert!(matches!(polled, Polled::Idle), "{polled:?}");
-            assert!(crate::clock::Clock::now(&clock) < Duration::from_secs(5));
-        };
-        idle(reader.as_mut());
-        let mut writer = std::fs::File::create(&path).unwrap();
-        writer.write_all(b"a\nb\nc1").unwrap();
-        assert_eq!(next(reader.as_mut()), ["a", "b"]);
-        idle(reader.as_mut());
-        let at = Partition { topic: path.canonicalize().unwrap().to_string_lossy().into(), partition: 0 };
-        reader.rewind(&Positions::from([(at.clone(), 2)])).unwrap();
-        idle(reader.as_mut());
-        writer.write_all(b"c2\nd").unwrap();
-        assert_eq!(next(reader.as_mut()), ["c1c2"]);
-        drop(writer);
-        assert_eq!(next(reader.as_mut()), ["d"]);
-        assert_eq!(next(reader.as_mut()), [""; 0]);
-        reader.rewind(&Positions::from([(at.clone(), 4)])).unwrap();
-        assert_eq!(next(reader.as_mut()), [""; 0], "it is not opened again");
-        assert!(reader.rewind(&Positions::from([(at, 1)])).is_err());
-    }
-
-    #[test]
-    fn paths_without_files_are_found_while_planning() {
-        let dir = tempfile::tempdir().unwrap();
-        let format: Arc<dyn Format> = Arc::new(Bytes(Layout::Lines));
-        for path in ["none.txt", "*.none", ".", "[", "", "none/*"] {
-            let options = serde_json::json!({ "path": path });
-            let settings = Settings {
-                pipeline: "p",
-                name: "in",
-                base: dir.path(),
-                options: &options,
-                format: Some(&format),
-            };
-            let Err(problems) = prepare(&settings) else { panic!("`{path}` was accepted") };
-            assert_eq!(problems[0].pointer, "/path", "{path}");
-        }
-        assert_eq!(expand(&["-".to_owned()]).unwrap(), [Input::Stdin]);
-    }
-
-    #[test]
-    fn a_file_has_one_name_however_it_is_spelled() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("sub")).unwrap();
-        std::fs::write(dir.path().join("a.txt"), "1\n2\n").unwrap();
-        std::os::unix::fs::symlink(dir.path().join("a.txt"), dir.path().join("b.txt")).unwrap();
-        let spelled = |path: &str| expand(&[format!("{}/{path}", dir.path().display())]).unwrap();
-        assert_eq!(spelled("a.txt"), spelled("sub/../a.txt"));
-        assert_eq!(spelled("*.txt"), spelled("a.txt"), "a link to it is no second file");
-    }
-}
+#[path = "lane_tests.rs"]
+mod tests;

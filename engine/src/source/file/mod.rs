@@ -1,33 +1,42 @@
 //! `file`: records out of local files, or of standard input.
 //!
 //! * [`KIND`] resolves the paths and learns the columns.
+//! * `names` finds files by paths and globs, `known` which position belongs to which of them (ADR 0015).
+//! * `watch` reads a file that others may write, `begin` past what was committed of it; what its bytes are is told by
+//!   [`crate::input`].
 //! * `frames` cuts lines and CSV records out of bytes, `lane` hands them over as batches.
 //! * `pipe` reads what may stay silent: standard input and named pipes.
 //!
 //! A file is a partition (its topic is its real path, its number 0); positions count records: lines that are not
 //! blank, CSV records after the header, rows of a container. The list of files is made when the worker starts; a file
-//! that grows later is read on by the next run, if it grows by whole lines: a last line without a line end counts as
-//! a record, and what is added to it later is not seen.
+//! that grows later is read on by the next run.
 
+mod begin;
 mod frames;
+mod known;
 mod lane;
+mod names;
 mod pipe;
+mod watch;
 
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::Value;
 
+use self::known::Known;
+use self::names::{Input, Patterns};
 use crate::codec::{Format, Layout, Problem};
 use crate::error::{Code, Error, Result};
-use crate::source::{Open, Opened, Prepared, Reader, Replay, Settings, SourceKind, Ungrouped};
+use crate::input::{self, Kind, Wants};
+use crate::source::{Kept, Mark, Open, Opened, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 
 /// Local files.
 pub static KIND: SourceKind = SourceKind {
     name: "file",
-    summary: "Local files, by path or glob, or standard input (`-`); each is read once, in order of their names.",
+    summary: "Local files, by path or glob, or standard input (`-`); each is read once, in order of their names. gzip and zstd \
+              are unpacked.",
     example: "file: { path: \"requests/*.jsonl\" }\nformat:\n  json:\n    columns: { path: utf8, status: int64 }\n",
     options: |_| {
         schemars::json_schema!({
@@ -52,33 +61,9 @@ pub static KIND: SourceKind = SourceKind {
     prepare,
 };
 
-/// Where records are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Input {
-    Stdin,
-    /// A named pipe.
-    Pipe(PathBuf),
-    File(PathBuf),
-}
-
-impl Input {
-    /// The partition's topic.
-    fn name(&self) -> Arc<str> {
-        match self {
-            Self::Stdin => "-".into(),
-            Self::Pipe(path) | Self::File(path) => path.to_string_lossy().into(),
-        }
-    }
-
-    /// Whether it can be read once only, and may stay silent.
-    fn is_pipe(&self) -> bool {
-        matches!(self, Self::Stdin | Self::Pipe(_))
-    }
-}
-
 struct File {
-    /// Paths and globs, relative ones below the pipeline's folder.
-    patterns: Vec<String>,
+    /// Relative ones are below the pipeline's folder.
+    patterns: Patterns,
     format: Arc<dyn Format>,
     schema: SchemaRef,
     node: Arc<str>,
@@ -107,8 +92,8 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     Ok(Box::new(File { patterns, format: Arc::clone(format), schema, node: settings.name.into() }))
 }
 
-/// The given paths, made absolute.
-fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
+/// The given paths.
+fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Patterns {
     let given: Vec<&Value> = match settings.options.get("path") {
         Some(Value::Array(paths)) => paths.iter().collect(),
         Some(path) => vec![path],
@@ -122,50 +107,41 @@ fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
     let mut patterns = Vec::new();
     for path in given {
         match path.as_str() {
-            Some("-") => patterns.push("-".to_owned()),
-            Some(path) if !path.is_empty() => {
-                let absolute = if Path::new(path).is_absolute() {
-                    path.to_owned()
-                } else {
-                    let base = glob::Pattern::escape(&settings.base.to_string_lossy());
-                    // The base itself is no pattern, unless there is none.
-                    if base.is_empty() { path.to_owned() } else { format!("{base}/{path}") }
-                };
-                match glob::Pattern::new(&absolute) {
-                    Ok(_) => patterns.push(absolute),
-                    Err(e) => {
-                        problems.push(Problem::new(Code::C005, "/path", format!("`{path}` is no glob: {e}")));
-                    }
+            Some(path) if !path.is_empty() => match glob::Pattern::new(path) {
+                Ok(_) => patterns.push(path.to_owned()),
+                Err(e) => {
+                    problems.push(Problem::new(Code::C005, "/path", format!("`{path}` is no glob: {e}")));
                 }
-            }
+            },
             _ => problems.push(Problem::new(Code::C005, "/path", format!("a path was expected, not {path}"))),
         }
     }
     if patterns.len() > 1 && patterns.iter().any(|path| path == "-") {
         problems.push(Problem::new(Code::P009, "/path", "standard input cannot be read together with files"));
     }
-    patterns
+    Patterns { base: settings.base.to_owned(), given: patterns, own: settings.own.to_vec() }
 }
 
 /// The columns: declared, or learnt from the first file.
-fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem> {
-    let found = expand(patterns).map_err(|e| problem(&e))?;
+fn learn(patterns: &Patterns, format: &dyn Format) -> Result<SchemaRef, Problem> {
+    let found = patterns.expand().map_err(|e| problem(&e))?;
     let first = match first_header(&found, format.layout()).map_err(|e| problem(&e))? {
         Some((path, _)) => Some(path),
         None => match found.first() {
-            Some(Input::File(first)) => Some(first.as_path()),
+            Some(Input::File(first, _)) => Some(first.as_path()),
             _ => None,
         },
     };
     match first {
         Some(_) if format.layout() == Layout::Container => {
-            let files = found.iter().filter_map(|input| match input {
-                Input::File(path) => Some(path.as_path()),
-                Input::Stdin | Input::Pipe(_) => None,
-            });
-            format.infer_all(&files.collect::<Vec<_>>()).map_err(|e| problem(&e))
+            let files: Vec<&Path> = found.iter().filter_map(Input::path).collect();
+            files.iter().try_for_each(|file| expect(file, format)).map_err(|e| problem(&e))?;
+            format.infer_all(&files).map_err(|e| problem(&e))
         }
-        Some(first) => format.infer(first).map_err(|e| problem(&e)),
+        Some(first) => {
+            expect(first, format).map_err(|e| problem(&e))?;
+            format.infer(first).map_err(|e| problem(&e))
+        }
         _ if format.layout() == Layout::Container => {
             Err(Problem::new(Code::P009, "", "whole files of columns cannot be read from a pipe")
                 .help("give the path of a file"))
@@ -177,11 +153,22 @@ fn learn(patterns: &[String], format: &dyn Format) -> Result<SchemaRef, Problem>
     }
 }
 
+/// Refuses a file that is plainly of another format.
+fn expect(path: &Path, format: &dyn Format) -> Result<()> {
+    let place = |e: Error| e.context(path.display().to_string());
+    match (format.layout(), format.extension()) {
+        (Layout::Container, "parquet") => input::expect_columns(path, Kind::Parquet).map_err(place),
+        (Layout::Container, "arrow") => input::expect_columns(path, Kind::ArrowFile).map_err(place),
+        (Layout::Container, _) => Ok(()),
+        _ => input::text(path, format.is_json()).map(|_| ()).map_err(place),
+    }
+}
+
 /// The first file with a header, and that header: an empty file says nothing about columns.
 fn first_header(inputs: &[Input], layout: Layout) -> Result<Option<(&Path, Vec<u8>)>> {
     for input in inputs {
-        if let Input::File(path) = input
-            && let Some(header) = lane::header(path, layout)?
+        if let Input::File(path, _) = input
+            && let Some(header) = begin::header(path, layout)?
         {
             return Ok(Some((path, header)));
         }
@@ -201,42 +188,15 @@ fn problem(e: &Error) -> Problem {
     }
 }
 
-/// The files that are there now, sorted and each once; an error where a pattern has none.
-fn expand(patterns: &[String]) -> Result<Vec<Input>> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        if pattern == "-" {
-            return Ok(vec![Input::Stdin]);
-        }
-        let before = files.len();
-        let found = glob::glob(pattern).map_err(|e| Error::user(Code::C005, format!("`{pattern}`: {e}")))?;
-        let magic = pattern.contains(['*', '?', '[']);
-        for path in found {
-            let path = path.map_err(|e| Error::external(Code::S001, e.to_string()))?;
-            if path.is_dir() {
-                if magic {
-                    continue;
-                }
-                let message = format!("`{}` is a folder", path.display());
-                return Err(
-                    Error::user(Code::S001, message).help("name its files, for example by `/*.jsonl`")
-                );
-            }
-            // One name a file, however the pipeline, its folder or a link spells it: positions are kept by it.
-            files.push(path.canonicalize().unwrap_or(path));
-        }
-        if files.len() == before {
-            let name = pattern.replace("[[]", "[");
-            return Err(Error::user(Code::S001, format!("there is no file `{name}`")));
-        }
+impl File {
+    /// Which position belongs to which file.
+    fn recall(&self, inputs: &[Input], kept: Vec<Kept>, wants: Wants) -> (Vec<Kept>, Vec<Kept>) {
+        let layout = self.format.layout();
+        let is_text = layout != Layout::Container;
+        let holds =
+            |path: &Path, mark: &Mark, next: i64| is_text && begin::holds(path, layout, wants, mark, next);
+        known::recall(inputs, kept, &holds, &|path| is_text && begin::is_packed(path))
     }
-    files.sort();
-    files.dedup();
-    let input = |path: PathBuf| match path.metadata() {
-        Ok(found) if found.file_type().is_fifo() => Input::Pipe(path),
-        _ => Input::File(path),
-    };
-    Ok(files.into_iter().map(input).collect())
 }
 
 impl Prepared for File {
@@ -245,46 +205,58 @@ impl Prepared for File {
     }
 
     fn describe(&self) -> String {
-        format!("file {}", self.patterns.join(", ").replace("[[]", "["))
+        format!("file {}", self.patterns.describe())
     }
 
     fn is_container(&self) -> bool {
         self.format.layout() == Layout::Container
     }
 
+    fn ends(&self) -> bool {
+        // A pipe ends when its writer does, which may be never.
+        self.patterns.expand().is_ok_and(|inputs| !inputs.iter().any(Input::is_pipe))
+    }
+
     fn open(&self, open: Open) -> Result<Opened> {
-        let inputs = expand(&self.patterns)?;
-        if self.format.layout() == Layout::Container && inputs.iter().any(Input::is_pipe) {
+        let inputs = self.patterns.expand()?;
+        let layout = self.format.layout();
+        if layout == Layout::Container && inputs.iter().any(Input::is_pipe) {
             return Err(Error::user(Code::P009, "whole files of columns cannot be read from a pipe"));
         }
         for input in &inputs {
-            if let Input::File(path) = input {
-                // A file that cannot be opened stops the worker before the first record, not in the middle.
+            if let Input::File(path, _) = input {
+                // A file that cannot be opened, or is of another format, stops the worker before the first record.
                 std::fs::File::open(path).map_err(|e| {
                     Error::external(Code::S001, format!("cannot be opened: {e}"))
                         .context(path.display().to_string())
                 })?;
+                expect(path, self.format.as_ref())?;
             }
         }
-        // The decoder's columns are those of the first file, whichever lane another one falls to.
-        let header = first_header(&inputs, self.format.layout())?.map(|(_, header)| header);
+        let binary = self.schema.fields().iter().any(|field| *field.data_type() == DataType::Binary);
+        let wants = Wants { json: self.format.is_json(), binary, silent: false };
+        let (files, unseen) = self.recall(&inputs, open.kept, wants);
+        let resume: Positions = files.iter().map(|kept| (kept.partition.clone(), kept.next)).collect();
+        let known = Arc::new(Known::new(files, unseen));
+        let shared = Arc::new(lane::Shared {
+            node: Arc::clone(&self.node),
+            format: Arc::clone(&self.format),
+            columns: Arc::clone(&self.schema),
+            room: open.room,
+            held: open.held,
+            wants,
+            patterns: self.patterns.clone(),
+            known: Arc::clone(&known),
+            // The decoder's columns are those of the first file, whichever lane another one falls to.
+            header: first_header(&inputs, layout)?.map(|(_, header)| header),
+        });
         let mut lanes: Vec<Vec<Input>> = vec![Vec::new(); open.lanes.max(1)];
         for (i, input) in inputs.into_iter().enumerate() {
             let lane = i % lanes.len();
             lanes[lane].push(input);
         }
-        let readers = lanes
-            .into_iter()
-            .map(|inputs| {
-                let node = Arc::clone(&self.node);
-                let columns = Arc::clone(&self.schema);
-                let mut lane =
-                    lane::Lane::new(node, inputs, Arc::clone(&self.format), columns, open.room, &open.resume);
-                lane.expect_header(header.clone());
-                lane.hold_at_most(open.held);
-                Box::new(lane) as Box<dyn Reader>
-            })
-            .collect();
-        Ok(Opened { readers, control: Arc::new(Ungrouped) })
+        let reader =
+            |inputs| Box::new(lane::Lane::new(Arc::clone(&shared), inputs, &resume)) as Box<dyn Reader>;
+        Ok(Opened { readers: lanes.into_iter().map(reader).collect(), control: known })
     }
 }

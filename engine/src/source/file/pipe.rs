@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, TryRecvError, bounded};
 
-use super::Input;
+use super::names::Input;
+use crate::input::{Bytes, Wants};
 use crate::units::READ_BUFFER_BYTES;
 
 /// Chunks that are read ahead: enough to keep the lane busy, little to lose at a stop.
@@ -24,17 +25,20 @@ pub(super) struct Ready(Receiver<io::Result<Vec<u8>>>);
 
 impl Pipe {
     /// Starts to read. A named pipe is opened once, by the thread: its opening waits for a writer.
-    pub(super) fn start(input: &Input) -> io::Result<(Self, Ready)> {
+    pub(super) fn start(input: &Input, wants: Wants) -> io::Result<(Self, Ready)> {
         let input = input.clone();
         Self::spawn(move || {
-            Ok(match input {
-                Input::Stdin => Box::new(io::stdin()) as Box<dyn Read>,
-                Input::Pipe(path) | Input::File(path) => Box::new(std::fs::File::open(path)?),
-            })
+            let bytes: Bytes = match input {
+                Input::Stdin => Box::new(io::stdin()),
+                Input::Pipe(path) | Input::File(path, _) => Box::new(std::fs::File::open(path)?),
+            };
+            // What may stay silent is told by what it gives first, and a byte order mark is not cut in two.
+            let text = crate::input::open(bytes, Wants { silent: true, ..wants });
+            text.map(|text| text.bytes).map_err(crate::input::carried)
         })
     }
 
-    fn spawn(open: impl FnOnce() -> io::Result<Box<dyn Read>> + Send + 'static) -> io::Result<(Self, Ready)> {
+    fn spawn(open: impl FnOnce() -> io::Result<Bytes> + Send + 'static) -> io::Result<(Self, Ready)> {
         let (give, chunks) = bounded(CHUNKS);
         // Nobody waits for this thread: it ends with its pipe, with the lane, or with the process.
         std::thread::Builder::new().name("pipe reader".into()).spawn(move || {
@@ -43,12 +47,8 @@ impl Pipe {
                 Err(e) => return drop(give.send(Err(e))),
             };
             let mut buffer = vec![0; READ_BUFFER_BYTES];
-            let mut fresh = true;
             loop {
-                let read = match std::mem::take(&mut fresh) {
-                    true => first(&mut input, &mut buffer),
-                    false => input.read(&mut buffer),
-                };
+                let read = input.read(&mut buffer);
                 let chunk = match read {
                     Ok(0) => return,
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -61,22 +61,6 @@ impl Pipe {
             }
         })?;
         Ok((Self { chunks: chunks.clone(), chunk: Vec::new(), used: 0 }, Ready(chunks)))
-    }
-}
-
-/// The first bytes; a byte order mark is not cut in two.
-fn first(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut n = 0;
-    loop {
-        match input.read(&mut buffer[n..]) {
-            Ok(0) => return Ok(n),
-            Ok(read) => n += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        }
-        if n >= 3 || !b"\xef\xbb\xbf".starts_with(&buffer[..n]) {
-            return Ok(n);
-        }
     }
 }
 

@@ -209,6 +209,7 @@ mod tests {
             base: std::path::Path::new("."),
             options: &options,
             format: None,
+            own: &[],
         };
         let problems = prepare(&settings).err().unwrap();
         let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
