@@ -21,6 +21,7 @@ const MAGIC: &[u8] = b"PAR1";
 const ENCRYPTED: &[u8] = b"PARE";
 /// The end of a file after its footer: the footer's length, and the magic again.
 const TAIL: u64 = 8;
+const DECRYPT: &str = "decrypt it before it is read";
 
 /// The bytes of the footer and where it begins.
 pub(super) fn footer(source: &Source) -> Result<(Vec<u8>, u64)> {
@@ -36,7 +37,7 @@ pub(super) fn footer(source: &Source) -> Result<(Vec<u8>, u64)> {
     let tail = source.bytes(length - TAIL, TAIL as usize)?;
     let Some((size, magic)) = tail.split_first_chunk::<4>() else { return Err(unfinished()) };
     if magic == ENCRYPTED {
-        return Err(source.refused("it is encrypted", "decrypt it before it is read"));
+        return Err(source.refused("it is encrypted", DECRYPT));
     }
     if magic != MAGIC {
         return Err(unfinished());
@@ -47,7 +48,10 @@ pub(super) fn footer(source: &Source) -> Result<(Vec<u8>, u64)> {
     }
     let end = length - TAIL - size;
     let bytes = source.bytes(end, size as usize)?;
-    depth(&bytes).map_err(|e| source.broken(format!("its footer cannot be read: {e}")))?;
+    let encrypted = look(&bytes).map_err(|e| source.broken(format!("its footer cannot be read: {e}")))?;
+    if encrypted {
+        return Err(source.refused("its columns are encrypted", DECRYPT));
+    }
     Ok((bytes, end))
 }
 
@@ -64,9 +68,11 @@ fn stranger(source: &Source, begin: &[u8]) -> Error {
     source.refused(what, help)
 }
 
-/// The columns of the footer are no deeper than the library may go.
-fn depth(footer: &[u8]) -> Result<(), &'static str> {
+/// Whether a footer says that columns are encrypted. Its columns are no deeper than the library may go.
+fn look(footer: &[u8]) -> Result<bool, &'static str> {
+    let mut encrypted = false;
     Thrift::new(footer).each(|thrift, id, kind| {
+        encrypted |= id == 8;
         if id != 2 || kind != Kind::LIST {
             return Ok(false);
         }
@@ -100,7 +106,8 @@ fn depth(footer: &[u8]) -> Result<(), &'static str> {
             }
         }
         Ok(true)
-    })
+    })?;
+    Ok(encrypted)
 }
 
 /// Every row group lies within the file, and can be read by this program.
