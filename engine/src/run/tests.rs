@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use proptest::prelude::*;
 use schemars::{Schema as JsonSchema, SchemaGenerator};
 
 use super::*;
@@ -21,6 +20,8 @@ use crate::plan::memory::Division;
 use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
 use crate::sink::{self, Delivery, Prepare, Refused, SinkKind};
 use crate::source::{self, Control, Opened, Partition, Polled, Reader, Replay, Room, SourceKind};
+
+mod rewinds;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -518,64 +519,4 @@ fn a_lane_reads_on_when_what_it_read_is_done_with() {
     let expected = run.expected();
     assert_eq!(*lock(&run.world.written), BTreeMap::from([(0, expected.clone()), (1, expected)]));
     assert_eq!(in_flight(), 0, "all was given back");
-}
-
-#[test]
-fn a_rewind_behind_the_last_barrier_is_carried_out() {
-    let run = Run::new(Script { records: 50, ..Script::default() });
-    run.world.held.store(true, Ordering::Relaxed);
-    let running = run.start();
-    while run.world.polled.load(Ordering::Relaxed) < 100 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // Time for the last barriers to come to the sinks, which cannot prepare their epoch.
-    std::thread::sleep(Duration::from_millis(300));
-    lock(&run.world.runtime).clone().unwrap().rewind("test");
-    run.world.held.store(false, Ordering::Relaxed);
-    let (done, ended) = crossbeam_channel::bounded(1);
-    std::thread::spawn(move || done.send(running.wait().1));
-    ended.recv_timeout(Duration::from_secs(20)).expect("it ends").unwrap();
-    // The sink may have prepared its rows just before it saw the rewind: then they are there twice.
-    assert!(lock(&run.world.written).values().all(|written| written.ends_with(&run.expected())));
-    assert!(lock(&run.world.committed).values().all(|next| *next == 50));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Rewinds at any moment, any lanes and batch sizes, stumbling sinks: nothing is lost, order is kept.
-    #[test]
-    fn rewinds_lose_nothing(
-        lanes in 1usize..4, rows in 1usize..60, stumble_every in prop::sample::select(vec![0usize, 3, 11]),
-        rewinds in prop::collection::vec(0u64..1_500, 0..5), is_tight: bool,
-    ) {
-        let memory = is_tight.then(tight);
-        let script = Script { records: 500, lanes, rows, bad_every: 13, stumble_every, memory, ..Script::default() };
-        let run = Run::new(Script { pause: Duration::from_micros(100), ..script });
-        let running = run.start();
-        let runtime = lock(&run.world.runtime).clone().unwrap();
-        let mut at = rewinds;
-        at.sort_unstable();
-        for polled in at {
-            let limit = std::time::Duration::from_secs(5);
-            let clock = SystemClock::default();
-            while run.world.polled.load(Ordering::Relaxed) < polled && clock.now() < limit {
-                if run.world.polled.load(Ordering::Relaxed) >= 500 * lanes as u64 { break; }
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            runtime.rewind("test");
-        }
-        let (_, result) = running.wait();
-        prop_assert!(result.is_ok(), "{:?}", result);
-        let expected = run.expected();
-        for (partition, written) in lock(&run.world.written).iter() {
-            let mut first = Vec::new();
-            for n in written {
-                // At least once: a repeat goes back to what was committed, never over a gap.
-                if first.last().is_none_or(|last| n > last) { first.push(*n); }
-            }
-            prop_assert_eq!(&first, &expected, "partition {}", partition);
-        }
-        let committed = lock(&run.world.committed).clone();
-        prop_assert!(committed.values().all(|next| *next == 500), "{:?}", committed);
-    }
 }

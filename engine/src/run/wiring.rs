@@ -432,6 +432,8 @@ impl Wiring {
             pending: sink::Pending::default(),
             work: None,
             turn: sink::Turn::new(self.gate.clone()),
+            #[cfg(test)]
+            counts_at_once: false,
         };
         self.spawn(format!("{}/{lane}", node.name), pulse, || body.run())
     }

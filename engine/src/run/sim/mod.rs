@@ -3,7 +3,8 @@
 //!
 //! A seed is a schedule: `PIPE_SEED=17 cargo test run::sim` makes one with a trace. `setup` draws what a schedule is
 //! about, `state` and `world` pick what happens next, `worker` wires the real parts; `kafka` and `group` are the brokers, `client`
-//! and `consumer` what stands for librdkafka, `feed` writes the inputs, `verify` judges the outputs. `fan_in` and `forge`
+//! and `consumer` what stands for librdkafka, `feed` writes the inputs, `verify` judges the outputs, `sums` what workers say of
+//! themselves at their end. `fan_in` and `forge`
 //! are two of the things that are broken on purpose, the others are a line where they belong.
 
 mod client;
@@ -16,6 +17,7 @@ mod kafka;
 mod rng;
 mod setup;
 mod state;
+mod sums;
 mod verify;
 mod worker;
 mod world;

@@ -61,6 +61,8 @@ pub enum Breakage {
     KeepTheOther,
     /// Revoked partitions are given back when their epoch is written in full, and its commit is only due.
     LetGoBeforeCommit,
+    /// What a sink refuses is counted when it is refused, not when its epoch is prepared.
+    CountAtOnce,
 }
 
 impl Breakage {
@@ -84,6 +86,7 @@ impl Breakage {
         Self::CommitUnanswered,
         Self::KeepTheOther,
         Self::LetGoBeforeCommit,
+        Self::CountAtOnce,
     ];
 }
 

@@ -13,6 +13,7 @@ use super::fan_in::FanIn;
 use super::forge::Forger;
 use super::kafka::{INPUTS, LETTERS, OUTPUTS, Row};
 use super::setup::Breakage;
+use super::sums;
 use super::world::World;
 use super::writer::Writer;
 use crate::batch::{Batch, Payload};
@@ -23,15 +24,14 @@ use crate::codec::{BadRow, Decoded, Decoder};
 use crate::config::spec::OnFailure;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
-use crate::metrics::Meter;
+use crate::metrics::{Edge, Meter};
 use crate::progress::{Pulse, Role};
 use crate::run::committer::{Committed, ExactlyOnce};
 use crate::run::coordinator::{Coordinator, Due};
 use crate::run::decode::Decode;
 use crate::run::gate::Gate;
-use crate::run::health::Vitals;
 use crate::run::scribe::Scribe;
-use crate::run::{Event, Halt, Signals, Turned, dead_letter, sink, source};
+use crate::run::{Event, Halt, Signals, Stats, Turned, dead_letter, sink, source};
 use crate::sink::Transaction as _;
 use crate::source::{Control as _, Positions, Replay};
 use crate::units::{Epoch, Generation};
@@ -47,7 +47,7 @@ pub enum Body {
     Source(source::Lane),
     Sink(sink::Lane),
     Letters(dead_letter::Node),
-    Coordinator(Coordinator, Forger),
+    Coordinator(Coordinator, Forger, Arc<Stats>),
     Member(Arc<Member>),
     FanIn(FanIn),
 }
@@ -85,7 +85,7 @@ impl Body {
                 format!("sink {} {:?} {:?}", lane.terminal, lane.inputs.generation(), lane.turn.epoch)
             }
             Self::Letters(node) => format!("letters {:?} {:?}", node.inputs.generation(), node.turn.epoch),
-            Self::Coordinator(coordinator, _) => {
+            Self::Coordinator(coordinator, ..) => {
                 format!("coordinator {:?} void {}", coordinator.machine, coordinator.void)
             }
             Self::Member(_) => "member".to_owned(),
@@ -134,7 +134,7 @@ impl Body {
                 let turned = node.turn(Duration::ZERO);
                 halt(&node.events, turned)
             }
-            Self::Coordinator(coordinator, forger) => coordinate(world, coordinator, forger),
+            Self::Coordinator(coordinator, forger, stats) => coordinate(world, coordinator, forger, stats),
             Self::Member(member) if member.turn() => Outcome::On,
             Self::Member(_) => Outcome::Idle,
             Self::FanIn(relay) => relay.turn(),
@@ -153,7 +153,12 @@ impl From<Turned> for Outcome {
     }
 }
 
-fn coordinate(world: &World, coordinator: &mut Coordinator, forger: &mut Forger) -> Outcome {
+fn coordinate(
+    world: &World,
+    coordinator: &mut Coordinator,
+    forger: &mut Forger,
+    stats: &Stats,
+) -> Outcome {
     let event = forger.next(coordinator);
     if let Some(Event::Rewind { reason, .. }) = &event {
         world.note(|| format!("a coordinator is asked to go back: {reason}"));
@@ -165,7 +170,12 @@ fn coordinate(world: &World, coordinator: &mut Coordinator, forger: &mut Forger)
     }
     if coordinator.machine.is_finished() {
         coordinator.conclude(true);
-        return Outcome::End;
+        // What else is broken is to be noticed by what readers see.
+        let judged = world.setup.breakage.is_none_or(|breakage| breakage == Breakage::CountAtOnce);
+        return match sums::check(stats) {
+            Err(error) if judged => Outcome::Failed(error),
+            _ => Outcome::End,
+        };
     }
     if idle && generation == coordinator.machine.generation() { Outcome::Idle } else { Outcome::On }
 }
@@ -193,6 +203,20 @@ impl Decoder for Sevens {
     }
 }
 
+/// Parts of a worker that have names.
+#[derive(Clone, Copy)]
+pub enum Parts {
+    Source,
+    Sink,
+}
+
+pub fn name_of(part: Parts, at: usize) -> Arc<str> {
+    match part {
+        Parts::Source => format!("source{at}").into(),
+        Parts::Sink => format!("sink{at}").into(),
+    }
+}
+
 struct Wiring<'a> {
     world: &'a Arc<World>,
     worker: usize,
@@ -200,6 +224,7 @@ struct Wiring<'a> {
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     meter: Meter,
+    stats: Arc<Stats>,
     tell: crossbeam_channel::Sender<Event>,
     events: crossbeam_channel::Receiver<Event>,
     gate: Arc<Gate>,
@@ -213,13 +238,16 @@ impl<'a> Wiring<'a> {
     fn new(world: &'a Arc<World>, worker: usize, transaction: &'a Arc<Transaction>) -> Self {
         let (tell, events) = crossbeam_channel::bounded(EVENTS);
         world.with(|s| s.lives[worker].tell = Some(tell.clone()));
+        let (meter, clock) = (Meter::new("p"), Arc::clone(&world.clock) as Arc<dyn Clock>);
+        let stats = sums::stats(&meter, &clock, world.setup.sources, world.setup.sinks);
         Self {
             world,
             worker,
             transaction,
-            clock: Arc::clone(&world.clock) as _,
+            clock,
             signals: Arc::default(),
-            meter: Meter::new("p"),
+            meter,
+            stats: Arc::new(stats),
             tell,
             events,
             gate: Arc::default(),
@@ -229,8 +257,8 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    fn edge<T: channel::Load>(&self) -> (Sender<T>, Receiver<T>) {
-        channel::edge(self.meter.edge("e"), Arc::clone(&self.clock), Arc::clone(&self.signals.generation))
+    fn edge<T: channel::Load>(&self, stats: Arc<Edge>) -> (Sender<T>, Receiver<T>) {
+        channel::edge(stats, Arc::clone(&self.clock), Arc::clone(&self.signals.generation))
     }
 
     fn inputs<T: channel::Load>(&self, receivers: Vec<Receiver<T>>) -> Inputs<T> {
@@ -240,7 +268,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn failures(&mut self) -> Sender<Vec<crate::batch::Failure>> {
-        let (sender, receiver) = self.edge();
+        let (sender, receiver) = self.edge(Arc::clone(&self.stats.letters));
         self.letters.push(receiver);
         sender
     }
@@ -275,19 +303,19 @@ impl<'a> Wiring<'a> {
         let setup = &self.world.setup;
         let mut receivers = Vec::new();
         for source in 0..setup.sources {
-            let (sender, receiver) = self.edge();
+            let (sender, receiver) = self.edge(sums::edge(&self.stats, setup.sources, source, sink));
             self.outputs.entry((source, lane)).or_default().push(sender);
             receivers.push(receiver);
         }
         if self.world.is_broken(Breakage::ForgetBarrier) {
-            let (sender, receiver) = self.edge();
+            let (sender, receiver) = self.edge(self.meter.edge("e"));
             let sources = receivers.into_iter().map(|receiver| self.inputs(vec![receiver])).collect();
             self.bodies.push(Body::FanIn(FanIn::new(sources, sender)));
             receivers = vec![receiver];
         }
         let terminal = sink * setup.lanes + lane;
         let lane = sink::Lane {
-            name: "sink".into(),
+            name: name_of(Parts::Sink, sink),
             terminal,
             sink: self.writer(terminal, OUTPUTS + sink as u8),
             inputs: self.inputs(receivers),
@@ -295,19 +323,20 @@ impl<'a> Wiring<'a> {
             on_failure: OnFailure::DeadLetter,
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
-            stats: self.meter.sink("sink"),
+            stats: Arc::clone(&self.stats.sinks[sink].1),
             clock: Arc::clone(&self.clock),
             pending: sink::Pending::default(),
             work: None,
             turn: self.turn(),
+            counts_at_once: self.world.is_broken(Breakage::CountAtOnce),
         };
         self.bodies.push(Body::Sink(lane));
     }
 
     fn source(&mut self, source: usize) -> Committed {
-        let (name, lanes): (Arc<str>, usize) = ("source".into(), self.world.setup.lanes);
+        let (name, lanes) = (name_of(Parts::Source, source), self.world.setup.lanes);
         let taps: Vec<Taps> = (0..lanes).map(|_| Taps::default()).collect();
-        let stats = self.meter.source("source");
+        let stats = Arc::clone(&self.stats.sources[source].1);
         let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         for (lane, taps) in taps.iter().enumerate() {
             let (world, taps, name) = (Arc::clone(self.world), Arc::clone(taps), Arc::clone(&name));
@@ -355,9 +384,9 @@ impl<'a> Wiring<'a> {
             inputs: self.inputs(receivers),
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
-            stats: self.meter.worker(),
+            stats: Arc::clone(&self.stats.worker),
             clock: Arc::clone(&self.clock),
-            causes: self.meter.letters(),
+            causes: Arc::clone(&self.stats.causes),
             pending: BTreeMap::new(),
             work: None,
             turn: self.turn(),
@@ -381,9 +410,9 @@ impl<'a> Wiring<'a> {
             interval: Duration::from_millis(setup.interval),
             shutdown_timeout: FOREVER,
             clock: Arc::clone(&self.clock),
-            stats: self.meter.worker(),
+            stats: Arc::clone(&self.stats.worker),
             pulse: Arc::new(Pulse::new(Role::Coordinator, &"coordinator".into(), None, &self.clock)),
-            vitals: Arc::new(Vitals::new(Arc::clone(&self.clock))),
+            vitals: Arc::clone(&self.stats.vitals),
             begun: VecDeque::new(),
             at_end: BTreeSet::new(),
             lanes,
@@ -394,6 +423,7 @@ impl<'a> Wiring<'a> {
             due: Due::new(self.clock.now()),
         };
         let early = self.world.is_broken(Breakage::CommitEarly);
-        self.bodies.push(Body::Coordinator(coordinator, Forger::new(early, lanes, terminals)));
+        let forger = Forger::new(early, lanes, terminals);
+        self.bodies.push(Body::Coordinator(coordinator, forger, Arc::clone(&self.stats)));
     }
 }
