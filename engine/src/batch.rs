@@ -1,5 +1,7 @@
 //! What flows: a record batch with the origin of each row, and the batches of originals behind it.
 
+mod tombstones;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, UInt32Array};
@@ -8,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::budget::Hold;
 use crate::trace::Passages;
+pub use tombstones::{Item, Tombstones};
 
 /// The records of one partition as a source read them: columns, not message objects.
 #[derive(Debug)]
@@ -240,30 +243,32 @@ impl Origins {
     }
 }
 
-/// Rows with their origins.
+/// Rows with their origins, and the tombstones among them.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// The rows.
     pub records: RecordBatch,
     /// Where each came from; as long as `records`.
     pub origins: Origins,
+    /// Never empty.
+    tombstones: Option<Tombstones>,
 }
 
 impl Batch {
     /// Rows with their origins. Panics when the lengths differ: that is a bug of ours.
     pub fn new(records: RecordBatch, origins: Origins) -> Self {
         assert_eq!(records.num_rows(), origins.len(), "each row has one origin");
-        Self { records, origins }
+        Self { records, origins, tombstones: None }
     }
 
-    /// Number of rows.
+    /// Number of rows, tombstones not among them: see [`Batch::count`].
     pub fn len(&self) -> usize {
         self.origins.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there is neither a row nor a tombstone.
     pub fn is_empty(&self) -> bool {
-        self.origins.is_empty()
+        self.origins.is_empty() && self.tombstones.is_none()
     }
 
     /// Schema of the rows.
@@ -273,13 +278,19 @@ impl Batch {
 
     /// Bytes of rows and originals, for the bounds of a channel.
     pub fn bytes(&self) -> usize {
-        self.records.get_array_memory_size() + self.origins.bytes()
+        let shared = |other: &Origins| Arc::ptr_eq(&other.batches, &self.origins.batches);
+        let own = self.tombstones.as_ref().map(Tombstones::origins).filter(|origins| !shared(origins));
+        self.records.get_array_memory_size() + self.origins.bytes() + own.map_or(0, Origins::bytes)
     }
 
-    /// A contiguous part.
+    /// A contiguous part of the rows; a tombstone goes with the row that follows it, and behind the last row with that.
     #[must_use]
     pub fn slice(&self, offset: usize, len: usize) -> Self {
-        Self { records: self.records.slice(offset, len), origins: self.origins.slice(offset, len) }
+        Self {
+            records: self.records.slice(offset, len),
+            origins: self.origins.slice(offset, len),
+            tombstones: self.tombstones_of(offset, len),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub trait Load: Send {
 
 impl Load for Batch {
     fn rows(&self) -> usize {
-        self.len()
+        self.count()
     }
     fn bytes(&self) -> usize {
         Self::bytes(self)

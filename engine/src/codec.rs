@@ -273,13 +273,13 @@ pub struct Decoded {
 
 /// Bytes in, rows out. One bad record never touches its neighbours: good + bad = rows of the batch, always.
 pub trait Decoder: Send {
-    /// Decodes every record of a payload. A null value (tombstone) becomes a row of nulls.
+    /// Decodes every record of a payload. A null value becomes a row of nulls; tombstones that pass are not given to it.
     fn decode(&mut self, payload: &Payload) -> Result<Decoded>;
 }
 
 /// Rows in, one byte string a row out.
 pub trait Encoder: Send {
-    /// As many values as there are rows, in order. A row is never a null; tombstones are the sink's to make.
+    /// As many values as there are rows, in order. A row is never a null, but in `raw`.
     fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray>;
 }
 

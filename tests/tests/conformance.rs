@@ -242,7 +242,14 @@ fn file_sink(format: &str, base: &Path) -> Box<dyn Sink> {
     };
     let prepared = (kind.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
     prepared
-        .open(&sink::Open { lanes: 1, worker: "w".into(), transaction: None, traced: false, whole: false })
+        .open(&sink::Open {
+            lanes: 1,
+            worker: "w".into(),
+            transaction: None,
+            traced: false,
+            letters: false,
+            whole: false,
+        })
         .unwrap()
         .remove(0)
 }
@@ -322,7 +329,14 @@ fn a_blackhole_counts_what_it_drops() {
         sink::Settings { pipeline: "p", name: "out", base, options: &options, format: None, schema: &schema };
     let prepared = (kind.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
     let mut sinks = prepared
-        .open(&sink::Open { lanes: 2, worker: "w".into(), transaction: None, traced: false, whole: false })
+        .open(&sink::Open {
+            lanes: 2,
+            worker: "w".into(),
+            transaction: None,
+            traced: false,
+            letters: false,
+            whole: false,
+        })
         .unwrap();
     assert_eq!(sinks.len(), 2, "one a lane");
     let mut refused = Vec::new();

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListBuilder, StringArray, StructBuilder};
+use arrow::array::{ArrayRef, BinaryArray, ListBuilder, StringArray, StructBuilder};
 use arrow::array::{BinaryBuilder, RecordBatch, StringBuilder, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use kafka_parts::{Plain, Worker, Writer, batch, drain, numbers, patiently, plain, sinks, source};
+use kafka_parts::{Plain, Worker, Writer, batch, drain, numbers, patiently, plain, sinks, sinks_for, source};
+use pipe_engine::batch::Tombstones;
 use pipe_engine::error::Code;
 use pipe_engine::source::{Open, Partition, Polled, Positions};
 use pipe_engine::units::Epoch;
@@ -347,7 +348,7 @@ fn a_sink_writes_keys_headers_timestamps_and_tombstones_and_makes_its_topic() {
         "create": true, "partitions": 1,
     });
     let records = dead_letter_like();
-    let mut lanes = sinks(&options, &records.schema(), 2).unwrap();
+    let mut lanes = sinks_for(&options, &records.schema(), 2, true).unwrap();
     let originals = BinaryArray::from_opt_vec(vec![Some(b"x"), Some(b"y"), Some(b"z")]);
     let schema = records.schema();
     let names = schema.fields().iter().map(|f| f.name().as_str());
@@ -465,21 +466,21 @@ fn a_full_queue_holds_the_lane_back_and_keeps_the_order() {
 }
 
 #[test]
-fn a_row_of_nulls_is_a_tombstone_only_where_the_original_was_one() {
+fn a_row_of_nulls_is_no_tombstone_and_tombstones_lie_in_their_places() {
     let broker = kafka::shared();
     let topic = unique("tombstones");
     broker.topic(&topic, 1);
-    let schema: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, None]));
-    let value: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"a"), Some(b""), None]));
-    let originals = BinaryArray::from_opt_vec(vec![None, Some(b"{}"), None]);
-    let rows = batch(vec![("_value", value), ("id", schema)], originals);
+    let value: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"a"), None, Some(b"")]));
+    let rows = batch(vec![("_value", value)], BinaryArray::from_opt_vec(vec![None, None, Some(b"{}")]));
+    let gone = Tombstones::new(vec![0, 2], rows.origins.slice(0, 2));
+    let rows = rows.with_tombstones(Some(gone));
     let options = json!({ "brokers": broker.address(), "topic": topic });
     let mut lanes = sinks(&options, &rows.schema(), 1).unwrap();
     let mut refused = Vec::new();
     lanes[0].write(&rows, &mut refused).unwrap();
-    patiently(|| lanes[0].prepare(Epoch(1), &mut refused));
+    assert_eq!(patiently(|| lanes[0].prepare(Epoch(1), &mut refused)).rows, 5);
     let read: Vec<Option<Vec<u8>>> = plain(&drain(broker, &topic)).into_values().map(|r| r.value).collect();
-    assert_eq!(read, [Some(b"a".to_vec()), Some(vec![]), None]);
+    assert_eq!(read, [None, Some(b"a".to_vec()), Some(vec![]), None, Some(vec![])]);
 }
 
 #[test]

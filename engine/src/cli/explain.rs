@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use arrow::datatypes::Schema;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
-use crate::config::spec::Guarantee;
-use crate::config::spec::Size;
+use crate::config::spec::{Guarantee, OnTombstone, Size};
 use crate::config::types::print_field;
 use crate::error::Result;
 use crate::plan::cost::{Memory, Threads};
@@ -192,6 +191,15 @@ pub fn runtime<B: Ports>(plan: &Plan<B>) -> String {
             Replay::State => "what it reads is shared among the lanes of this worker",
         };
         let _ = writeln!(out, "  {}: {shares}", source.name);
+        if source.kind.replay == Replay::Group {
+            let fate = match source.on_tombstone {
+                OnTombstone::Pass => "pass every stage and are written by every sink",
+                OnTombstone::Row => "are rows of nulls",
+                OnTombstone::Skip => "are skipped",
+                OnTombstone::DeadLetter => "are dead letters",
+            };
+            let _ = writeln!(out, "  {}: its tombstones {fate}", source.name);
+        }
     }
     let _ = writeln!(
         out,

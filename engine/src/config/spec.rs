@@ -61,6 +61,9 @@ pub struct SourceSpec {
     /// What happens to a record that cannot be decoded.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What becomes of a tombstone.
+    #[serde(default)]
+    pub on_tombstone: Option<OnTombstone>,
     /// The kind and its options: the one other key.
     #[serde(flatten)]
     pub kind: KindSpec,
@@ -172,6 +175,22 @@ pub enum OnFailure {
     Skip,
     /// The pipeline stops; nothing after it is committed.
     Stop,
+}
+
+/// What becomes of a tombstone: a record without a value, which deletes what its key stands for. Default: `pass` where
+/// every sink behind the source can write it under the record's own key, else `dead_letter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTombstone {
+    /// It enters no stage, leaves on every port of every stage in its place among the rows of its partition, and is a
+    /// tombstone with its key and headers in every sink.
+    Pass,
+    /// It is a row of nulls.
+    Row,
+    /// It is left out and counted.
+    Skip,
+    /// It goes to the dead letters.
+    DeadLetter,
 }
 
 /// Bounds of one instance of a stage. Defaults are generous and never unlimited.

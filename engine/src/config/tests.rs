@@ -96,7 +96,7 @@ delivery: { guarantee: exactly_once, commit_interval: soon }
             p.yaml:5:31: error C003: unknown key `colour` (keys: columns)
             p.yaml:6:3: error C007: `in` is given twice (the first is in line 5; keep one of them)
             p.yaml:7:3: error P003: nothing reads `bad` (add a stage or sink with `from: bad`; a sink `blackhole` drops rows on purpose)
-            p.yaml:7:10: error C003: unknown key `tset` (did you mean `test`? keys: format, metadata, on_failure, test)
+            p.yaml:7:10: error C003: unknown key `tset` (did you mean `test`? keys: format, metadata, on_failure, on_tombstone, test, keyless)
             p.yaml:9:14: error P002: a cycle: a -> b -> a (a stage cannot read, even indirectly, what it makes)
             p.yaml:11:3: error C004: `from` is missing (`from`: Its inputs: a source, a stage, a port `stage.port`, or a list of them (a union of equal schemas).)
             p.yaml:11:3: error P003: nothing reads `alone` (add a stage or sink with `from: alone`; a sink `blackhole` drops rows on purpose)

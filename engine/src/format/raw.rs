@@ -139,7 +139,7 @@ fn check(values: &BinaryArray, row: usize, text: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The one exception among encoders: a null of the column stays a null, so that a tombstone passes through.
+/// The one exception among encoders: a null of the column stays a null, as the dead letter of a tombstone has none.
 struct RawEncoder;
 
 impl Encoder for RawEncoder {

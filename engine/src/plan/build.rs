@@ -11,7 +11,7 @@ use super::graph::{self, pointer, split};
 use super::memory::Division;
 use super::{
     Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
-    traces, warnings,
+    tombstones, traces, warnings,
 };
 use crate::codec::Problem;
 use crate::config::spec::{Period, Size, StageSpec};
@@ -125,6 +125,7 @@ pub fn plan<B: Ports>(
             Err(problem) => problems.push(problem),
         }
     }
+    problems.extend(tombstones::settle(draft, &mut plan));
     problems.extend(sources::together(&plan.sources));
     problems.extend(unkept(draft, &plan));
     let (loops, named) = warnings::loops(&plan);

@@ -11,7 +11,7 @@ use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Variables, load_text};
 use crate::error::{Code, Error, Result};
-use crate::sink::{self, SinkKind};
+use crate::sink::{self, Deletes, SinkKind};
 use crate::source::{self, SourceKind};
 use crate::stage::Port;
 
@@ -41,17 +41,28 @@ static SINK: SinkKind = SinkKind {
     example: "test:",
     options: |_| {
         schemars::json_schema!({ "type": "object", "additionalProperties": false,
-            "properties": { "level": { "type": "integer" } } })
+            "properties": { "level": { "type": "integer" }, "key": { "type": "string" } } })
     },
     delivery: sink::Delivery::AtLeastOnce,
     default_format: None,
     needs_format: false,
     durable_on_close: true,
-    prepare: |_| Ok(Box::new(Nowhere)),
+    prepare: |settings| {
+        let key = settings.options.get("key").and_then(Value::as_str);
+        let deletes = match key.map(|key| settings.schema.index_of(key)) {
+            Some(Ok(at)) => Deletes::ByKey { key: Some(at), headers: None },
+            Some(Err(_)) => return Err(vec![Problem::new(Code::P008, "/key", "there is no such column")]),
+            None => Deletes::No,
+        };
+        Ok(Box::new(Nowhere(deletes)))
+    },
 };
 
-static FAKE_SOURCES: &[&SourceKind] = &[&SOURCE];
-static FAKE_SINKS: &[&SinkKind] = &[&SINK];
+/// The same without keys.
+static KEYLESS: SourceKind = SourceKind { name: "keyless", metadata: &["offset"], ..SOURCE };
+
+static FAKE_SOURCES: &[&SourceKind] = &[&SOURCE, &KEYLESS];
+static FAKE_SINKS: &[&SinkKind] = &[&SINK, &sink::blackhole::KIND];
 
 struct Columns(SchemaRef);
 
@@ -67,43 +78,64 @@ impl source::Prepared for Columns {
     }
 }
 
-struct Nowhere;
+struct Nowhere(Deletes);
 
 impl sink::Prepared for Nowhere {
     fn describe(&self) -> String {
         "test".into()
+    }
+    fn deletes(&self) -> Deletes {
+        self.0
     }
     fn open(&self, _: &sink::Open) -> Result<Vec<Box<dyn sink::Sink>>> {
         Err(Error::internal("only planned"))
     }
 }
 
-/// Ports of a stage that is not there.
-pub(crate) struct Bound(Vec<Port>);
+/// A stage that is not there: its ports, and the input columns that they pass on.
+pub(crate) struct Bound {
+    ports: Vec<Port>,
+    passed: Vec<Option<usize>>,
+    explodes: bool,
+}
 
 impl Ports for Bound {
     fn ports(&self) -> &[Port] {
-        &self.0
+        &self.ports
+    }
+    fn passed(&self, _: usize) -> Vec<Option<usize>> {
+        self.passed.clone()
+    }
+    fn explodes(&self) -> bool {
+        self.explodes
     }
 }
 
-/// `one` passes its input on, `two-ports` to two ports, `add` adds a column; anything else is refused.
+/// `one` passes its input on, `two-ports` to two ports, `add` adds a column, `rekey` computes all that it passes on,
+/// `explode` makes several rows of one; anything else is refused.
 fn bind(request: &StageRequest<'_>) -> Result<Bound, Vec<Problem>> {
     let port = |name: &str, schema: &SchemaRef| Port { name: name.into(), schema: schema.clone() };
     let wasm = request.spec.wasm.as_deref();
-    if !matches!(wasm, Some("one" | "two-ports" | "add")) {
+    if !matches!(wasm, Some("one" | "two-ports" | "add" | "rekey" | "explode")) {
         return Err(vec![Problem::new(Code::P004, "/wasm", "no such component")]);
     }
     let Some(input) = request.input else { return Err(Vec::new()) };
-    match wasm {
-        Some("one") => Ok(Bound(vec![port("out", input)])),
-        Some("two-ports") => Ok(Bound(vec![port("out", input), port("other", input)])),
-        _ => {
+    let mut passed: Vec<Option<usize>> = (0..input.fields().len()).map(Some).collect();
+    let ports = match wasm {
+        Some("two-ports") => vec![port("out", input), port("other", input)],
+        Some("rekey") => {
+            passed.fill(None);
+            vec![port("out", input)]
+        }
+        Some("add") => {
             let mut fields = input.fields().to_vec();
             fields.push(Arc::new(Field::new("added", DataType::Utf8, true)));
-            Ok(Bound(vec![port("out", &Arc::new(Schema::new(fields)))]))
+            passed.push(None);
+            vec![port("out", &Arc::new(Schema::new(fields)))]
         }
-    }
+        _ => vec![port("out", input)],
+    };
+    Ok(Bound { ports, passed, explodes: wasm == Some("explode") })
 }
 
 /// The schema with the test kinds in place of the real ones.

@@ -15,6 +15,7 @@ pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
+mod tombstones;
 mod traces;
 pub mod warnings;
 
@@ -30,7 +31,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 
 use crate::codec::{Format, Problem};
-use crate::config::spec::{Guarantee, OnFailure, StageSpec};
+use crate::config::spec::{Guarantee, OnFailure, OnTombstone, StageSpec};
 use crate::kafka::Cluster;
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
@@ -105,6 +106,10 @@ pub struct Tracing {
 pub trait Ports {
     /// Its outputs; the first is the default port.
     fn ports(&self) -> &[Port];
+    /// For each column of a port the input column that it is, unless the stage computes it.
+    fn passed(&self, port: usize) -> Vec<Option<usize>>;
+    /// Whether it makes several rows of one.
+    fn explodes(&self) -> bool;
     /// What is suspicious about it; pointers are within the stage's entry.
     fn warnings(&self) -> Vec<Problem> {
         Vec::new()
@@ -118,6 +123,14 @@ pub trait Ports {
 impl Ports for Bound {
     fn ports(&self) -> &[Port] {
         Self::ports(self)
+    }
+
+    fn passed(&self, port: usize) -> Vec<Option<usize>> {
+        Self::passed(self, port)
+    }
+
+    fn explodes(&self) -> bool {
+        self.component_name() == "explode"
     }
 
     fn warnings(&self) -> Vec<Problem> {
@@ -173,6 +186,8 @@ pub struct SourceNode {
     pub schema: SchemaRef,
     /// What happens to a record that cannot be decoded.
     pub on_failure: OnFailure,
+    /// What becomes of a tombstone.
+    pub on_tombstone: OnTombstone,
 }
 
 /// A stage.

@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::Tables;
-use crate::config::spec::{OnFailure, Spec};
+use crate::config::spec::{OnFailure, OnTombstone, Spec};
 
 /// Name, summary and options of a kind.
 type Row = (&'static str, &'static str, Value);
@@ -24,6 +24,7 @@ pub(super) fn of(tables: &Tables) -> Value {
     if let Value::Object(map) = &mut on_failure {
         map.insert("default".into(), json!("dead_letter"));
     }
+    let on_tombstone = generator.subschema_for::<OnTombstone>().to_value();
     let from = generator.subschema_for::<crate::config::spec::Inputs>().to_value();
     let options = |generator: &mut SchemaGenerator, make: fn(&mut SchemaGenerator) -> Schema| {
         make(generator).to_value()
@@ -51,6 +52,7 @@ pub(super) fn of(tables: &Tables) -> Value {
                 }),
             ),
             ("on_failure", on_failure.clone()),
+            ("on_tombstone", on_tombstone),
         ],
         &[],
     );

@@ -11,7 +11,7 @@ use super::SourceNode;
 use super::build::Tables;
 use super::graph::pointer;
 use crate::codec::{Format, Problem};
-use crate::config::spec::{KindSpec, SourceSpec};
+use crate::config::spec::{KindSpec, OnTombstone, SourceSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
 use crate::kafka::{Cluster, Topics};
@@ -64,6 +64,8 @@ pub(super) fn prepare(
         metadata: spec.metadata.clone(),
         schema,
         on_failure: spec.on_failure,
+        // What it is by default depends on what the source feeds: `tombstones` says.
+        on_tombstone: spec.on_tombstone.unwrap_or(OnTombstone::DeadLetter),
     })
 }
 

@@ -44,6 +44,10 @@ pub(super) fn of_plan<B: Ports>(draft: &Draft, plan: &Plan<B>) -> Vec<Problem> {
         let at = step(&pointer("sources", &source.name), source.kind.name);
         warnings.extend(source.prepared.warnings().into_iter().map(|problem| problem.below(&at)));
     }
+    for sink in &plan.sinks {
+        let at = step(&pointer("sinks", &sink.name), sink.kind.name);
+        warnings.extend(sink.prepared.warnings().into_iter().map(|problem| problem.below(&at)));
+    }
     skipped(plan, &mut warnings);
     keys(plan, &mut warnings);
     mixed(plan, &mut warnings);

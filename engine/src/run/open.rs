@@ -98,7 +98,7 @@ pub(super) fn sinks(
     whole: bool,
 ) -> Result<Vec<LaneSinks>> {
     let (lanes, worker, transaction) = (plan.lanes, worker.to_owned(), transaction.cloned());
-    let open = crate::sink::Open { lanes, worker, transaction, traced: true, whole };
+    let open = crate::sink::Open { lanes, worker, transaction, traced: true, letters: false, whole };
     plan.sinks
         .iter()
         .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
@@ -114,7 +114,14 @@ pub(super) fn dead_letters(
         DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
             let (worker, transaction) = (worker.to_owned(), transaction.cloned());
-            let open = crate::sink::Open { lanes: 1, worker, transaction, traced: false, whole: false };
+            let open = crate::sink::Open {
+                lanes: 1,
+                worker,
+                transaction,
+                traced: false,
+                letters: true,
+                whole: false,
+            };
             let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letter::Writer::Kafka(only))

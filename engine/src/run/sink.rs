@@ -158,16 +158,16 @@ impl Lane {
         let wait = if self.sink.holds() { wait.min(HOLDING) } else { wait };
         let what = match self.inputs.next(wait)? {
             channel::Event::Data(_, batch) => {
-                self.pending.received += batch.len() as u64;
-                self.stats.pending.add(batch.len() as u64);
+                self.pending.received += batch.count() as u64;
+                self.stats.pending.add(batch.count() as u64);
                 What::Write(batch)
             }
             channel::Event::Idle => What::Idle,
             channel::Event::Watermark(_) => return Ok(Turned::On),
             channel::Event::Barrier(epoch) => What::Prepare(epoch),
             channel::Event::Rewound(_) => {
-                let Pending { received, refused, .. } = std::mem::take(&mut self.pending);
-                self.stats.pending.sub(received - refused);
+                let Pending { received, .. } = std::mem::take(&mut self.pending);
+                self.stats.pending.sub(received);
                 self.turn.rewound(&self.signals);
                 self.sink.abort().map_err(|e| self.place(e))?;
                 return Ok(Turned::On);
@@ -194,7 +194,7 @@ impl Lane {
                 format!("of {received} rows {rows} were written and {refused} refused in epoch {epoch}");
             return Err(self.place(Error::internal(text)).into());
         }
-        self.stats.pending.sub(done.rows);
+        self.stats.pending.sub(received);
         // All terms of the sum at once: rows that a rewind takes back are in none of them.
         self.stats.received.add(received);
         self.stats.written.add(done.rows);
@@ -216,7 +216,6 @@ impl Lane {
         let refused = std::mem::take(&mut self.pending.letters);
         let rows = refused.len() as u64;
         self.pending.refused += rows;
-        self.stats.pending.sub(rows);
         #[cfg(test)]
         self.count_refused(if self.counts_at_once { rows } else { 0 });
         match self.on_failure {

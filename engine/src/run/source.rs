@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decode::Decode;
+use super::decode::{Decode, Decoded};
 use super::{Event, Halt, Signals, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch, bytes_of};
 use crate::budget::Budget;
@@ -133,11 +133,15 @@ impl Lane {
         if let Some(last) = batch.timestamps.as_ref().and_then(|times| times.last()) {
             self.stats.event_time_ms.raise(u64::try_from(*last).unwrap_or(0));
         }
-        let (rows, bad) = self.decode.decode(&batch)?;
+        let Decoded { batch: rows, bad, unwanted, skipped } = self.decode.decode(&batch)?;
         rows.origins.charge(bytes_of(&rows.records));
-        self.stats.decoded.add(rows.len() as u64);
+        self.stats.decoded.add(rows.count() as u64);
+        self.stats.skipped.add(skipped as u64);
         if !bad.is_empty() {
-            self.bad_rows(&batch, bad)?;
+            self.bad_rows(&batch, bad, self.on_failure)?;
+        }
+        if !unwanted.is_empty() {
+            self.bad_rows(&batch, unwanted, OnFailure::DeadLetter)?;
         }
         if !rows.is_empty() {
             for output in &self.outputs {
@@ -147,8 +151,13 @@ impl Lane {
         Ok(())
     }
 
-    fn bad_rows(&mut self, batch: &Arc<SourceBatch>, bad: Vec<BadRow>) -> Result<(), Halt> {
-        match self.on_failure {
+    fn bad_rows(
+        &mut self,
+        batch: &Arc<SourceBatch>,
+        bad: Vec<BadRow>,
+        on_failure: OnFailure,
+    ) -> Result<(), Halt> {
+        match on_failure {
             OnFailure::Skip => self.stats.skipped.add(bad.len() as u64),
             OnFailure::Stop => {
                 let first = &bad[0];

@@ -4,19 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::BooleanBufferBuilder;
+use arrow::array::{BooleanBufferBuilder, RecordBatch};
 
 use super::breaker::{Breaker, Change};
 use super::search::Search;
 use super::{Halt, Signals};
-use crate::batch::{Batch, Failure, FailureKind, Origin, Selection, bytes_of};
+use crate::batch::{Batch, Failure, FailureKind, Origin, Selection, Tombstones, bytes_of};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
 use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::Doing;
-use crate::stage::{Bound, CallFailure, Instance, Outcome};
+use crate::stage::{Bound, CallFailure, Emission, Instance, Outcome};
 use crate::trace::BatchSpan;
 use crate::units::STAGE_SEARCH_TIME_DIVISOR;
 
@@ -78,6 +78,9 @@ impl Lane {
     }
 
     pub(super) fn batch(&mut self, batch: &Batch) -> Result<(), Halt> {
+        if batch.origins.is_empty() {
+            return self.pass(batch);
+        }
         let time = self.bound.limits().time;
         let first = match self.call(batch, time) {
             Ok(outcome) => return self.emit(batch, outcome),
@@ -98,7 +101,7 @@ impl Lane {
         }
         self.told = Some((now, failure.message.clone()));
         let (kind, reason, rows) = (failure.kind.as_str(), &*failure.message, batch.len());
-        let first = (!batch.is_empty()).then(|| batch.origins.get(0));
+        let first = (!batch.origins.is_empty()).then(|| batch.origins.get(0));
         let topic = first.as_ref().map(|origin| &*origin.batch.topic);
         let partition = first.as_ref().map(|origin| origin.batch.partition);
         let offset = first.as_ref().map(Origin::offset);
@@ -194,7 +197,7 @@ impl Lane {
             }
         };
         self.stats.calls.add(1);
-        instance.about((!batch.is_empty()).then(|| batch.origins.get(0)));
+        instance.about((!batch.origins.is_empty()).then(|| batch.origins.get(0)));
         let span = BatchSpan::begin(&batch.origins, &self.name);
         let begin = self.clock.now();
         let result = instance.process_within(time, &batch.records);
@@ -258,6 +261,7 @@ impl Lane {
             if part.len > 1 {
                 search.halve(&part, failed.len());
             } else {
+                self.pass(&rows)?;
                 failed.push((rows, failure));
             }
         }
@@ -268,28 +272,27 @@ impl Lane {
     }
 
     fn emit(&mut self, batch: &Batch, outcome: Outcome) -> Result<(), Halt> {
-        let generation = self.inputs.generation();
+        let disorders = |emission: &Emission| !emission.selection.keeps_order();
+        if batch.tombstones().is_some() && outcome.emissions.iter().any(disorders) {
+            // Among rows in another order a tombstone has no place: it has one between two batches.
+            return batch.parts().iter().try_for_each(|part| self.batch(part));
+        }
         let reached = reached(batch.len(), &outcome);
         let rejected = outcome.rejections.len();
+        let gone = batch.tombstones().map_or(0, Tombstones::len);
         // Counted with what became of them: rows that a rewind takes back are in neither.
-        self.stats.rows_in.add(batch.len() as u64);
-        self.stats.reached.add(reached as u64);
+        self.stats.rows_in.add(batch.count() as u64);
+        self.stats.reached.add((reached + gone) as u64);
         self.stats.rejected.add(rejected as u64);
         self.stats.filtered.add((batch.len() - reached - rejected) as u64);
-        for emission in outcome.emissions {
-            let rows = Batch::new(emission.records, batch.origins.select(&emission.selection));
-            if rows.is_empty() {
-                continue;
-            }
-            self.stats.rows_out.add(rows.len() as u64);
-            rows.origins.charge(bytes_of(&rows.records));
-            if let Some((last, others)) = self.outputs[emission.port].split_last() {
-                for output in others {
-                    output.send(generation, Message::Data(rows.clone()))?;
-                }
-                last.send(generation, Message::Data(rows))?;
-            }
+        let mut silent: Vec<usize> = batch.tombstones().map_or(0..0, |_| 0..self.outputs.len()).collect();
+        for Emission { port, records, selection } in outcome.emissions {
+            silent.retain(|other| *other != port);
+            let tombstones = batch.tombstones().map(|tombstones| tombstones.among(&selection));
+            let rows = Batch::new(records, batch.origins.select(&selection)).with_tombstones(tombstones);
+            self.send(port, rows)?;
         }
+        silent.into_iter().try_for_each(|port| self.send_tombstones(port, batch))?;
         if outcome.rejections.is_empty() {
             return Ok(());
         }
@@ -299,6 +302,37 @@ impl Lane {
             .map(|r| self.failure(batch, r.row as usize, FailureKind::Rejected, r.reason))
             .collect();
         self.dispose(failures)
+    }
+
+    fn send(&self, port: usize, rows: Batch) -> Result<(), Halt> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let generation = self.inputs.generation();
+        self.stats.rows_out.add(rows.count() as u64);
+        rows.origins.charge(bytes_of(&rows.records));
+        if let Some((last, others)) = self.outputs[port].split_last() {
+            for output in others {
+                output.send(generation, Message::Data(rows.clone()))?;
+            }
+            last.send(generation, Message::Data(rows))?;
+        }
+        Ok(())
+    }
+
+    /// Tombstones of a batch to a port on which none of its rows leaves.
+    fn send_tombstones(&self, port: usize, batch: &Batch) -> Result<(), Halt> {
+        let none = RecordBatch::new_empty(Arc::clone(&self.bound.ports()[port].schema));
+        let rows = Batch::new(none, batch.origins.slice(0, 0));
+        self.send(port, rows.with_tombstones(batch.tombstones().map(Tombstones::alone)))
+    }
+
+    /// Tombstones of a batch past the stage: they leave on every port.
+    fn pass(&self, batch: &Batch) -> Result<(), Halt> {
+        let Some(tombstones) = batch.tombstones() else { return Ok(()) };
+        self.stats.rows_in.add(tombstones.len() as u64);
+        self.stats.reached.add(tombstones.len() as u64);
+        (0..self.outputs.len()).try_for_each(|port| self.send_tombstones(port, batch))
     }
 
     fn failure(&self, batch: &Batch, row: usize, kind: FailureKind, message: String) -> Failure {

@@ -58,6 +58,18 @@ fn batch(values: &[i64]) -> Batch {
     Batch::new(records, Origins::whole(Arc::new(source)))
 }
 
+/// A batch of records, those that are `None` tombstones.
+fn mixed(values: &[Option<i64>]) -> Batch {
+    let rows: Vec<u32> = (0..values.len() as u32).filter(|n| values[*n as usize].is_some()).collect();
+    let gone: Vec<u32> = (0..values.len() as u32).filter(|n| values[*n as usize].is_none()).collect();
+    let all = batch(&vec![0; values.len()]).origins;
+    let column = Arc::new(values.iter().flatten().copied().collect::<Int64Array>()) as _;
+    let records = RecordBatch::try_from_iter([("a", column)]).unwrap();
+    let at = gone.iter().map(|n| rows.partition_point(|row| row < n) as u32).collect();
+    let tombstones = Tombstones::new(at, all.select(&Selection::Take(gone.into())));
+    Batch::new(records, all.select(&Selection::Take(rows.into()))).with_tombstones(Some(tombstones))
+}
+
 /// A lane under test, with what it sends.
 struct Rig {
     lane: Lane,
@@ -107,20 +119,37 @@ impl Rig {
     /// Runs a batch; answers the values that went on and the failures, both in the order in which they were sent.
     fn run(&mut self, values: &[i64]) -> (Vec<i64>, Vec<(i64, FailureKind)>) {
         let batch = batch(values);
+        let (passed, failed) = self.work(move |lane| lane.batch(&batch).is_ok());
+        let number = |rows: &Batch| rows.records.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let failed = failed.iter().map(|f| (values[f.origin.row], f.kind)).collect();
+        (passed.iter().flat_map(number).collect(), failed)
+    }
+
+    /// The same of records with tombstones among them; answers the numbers of records.
+    fn run_mixed(&mut self, work: impl FnOnce(&mut Lane) -> bool + Send) -> (Vec<usize>, Vec<usize>) {
+        let (passed, failed) = self.work(work);
+        let numbers = |rows: &Batch| {
+            let origins = rows.all_origins();
+            (0..origins.len()).map(|at| origins.get(at).row).collect::<Vec<_>>()
+        };
+        (passed.iter().flat_map(numbers).collect(), failed.iter().map(|f| f.origin.row).collect())
+    }
+
+    fn work(&mut self, work: impl FnOnce(&mut Lane) -> bool + Send) -> (Vec<Batch>, Vec<Failure>) {
         let (mut passed, mut failed) = (Vec::new(), Vec::new());
         std::thread::scope(|scope| {
             let (out, letters) = (&mut self.out, &mut self.letters);
             let lane = &mut self.lane;
-            let worked = scope.spawn(move || lane.batch(&batch).is_ok());
+            let worked = scope.spawn(move || work(lane));
             loop {
                 let ended = worked.is_finished();
                 let mut quiet = true;
                 while let Ok(Event::Data(_, rows)) = out.next(Duration::from_millis(1)) {
-                    passed.extend_from_slice(rows.records.column(0).as_primitive::<Int64Type>().values());
+                    passed.push(rows);
                     quiet = false;
                 }
                 while let Ok(Event::Data(_, failures)) = letters.next(Duration::from_millis(1)) {
-                    failed.extend(failures.iter().map(|f| (values[f.origin.row], f.kind)));
+                    failed.extend(failures);
                     quiet = false;
                 }
                 if ended && quiet {
@@ -296,4 +325,68 @@ fn a_pause_ends_when_the_worker_does() {
     rig.signals.down.store(true, Ordering::Relaxed);
     // Each pause would be a second: the test would not end in an hour.
     (0..5_000).for_each(|_| rig.lane.rest());
+}
+
+/// Records by chance: good rows, rows of these values, and tombstones.
+fn by_chance(chance: &mut impl FnMut(u64) -> u64, values: &[i64]) -> Vec<Option<i64>> {
+    let len = 1 + chance(60);
+    (0..len)
+        .map(|n| match chance(10) {
+            0..4 => None,
+            4 if !values.is_empty() => Some(values[chance(values.len() as u64) as usize]),
+            _ => Some(1_000 + n as i64),
+        })
+        .collect()
+}
+
+#[test]
+fn tombstones_keep_their_place_among_rows_that_are_searched_for_bad_ones() {
+    let mut state = 1u64;
+    let mut chance = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for (mode, bad) in [("trap=13,reject=14", &[13, 14][..]), ("error=13", &[13]), ("reject=1", &[])] {
+        let mut rig = Rig::new(mode, 0);
+        for _ in 0..12 {
+            let values = by_chance(&mut chance, bad);
+            let batch = mixed(&values);
+            let (passed, failed) = rig.run_mixed(move |lane| lane.batch(&batch).is_ok());
+            let is_bad = |n: &usize| values[*n].is_some_and(|value| bad.contains(&value));
+            assert_eq!(passed, (0..values.len()).filter(|n| !is_bad(n)).collect::<Vec<_>>(), "{values:?}");
+            let mut failed = failed;
+            failed.sort_unstable();
+            assert_eq!(failed, (0..values.len()).filter(is_bad).collect::<Vec<_>>(), "{values:?}");
+            // An instance that failed is worn out; the breaker is closed by what succeeds.
+            rig.lane.breaker = Breaker::default();
+        }
+        let tombstones = rig.run_mixed(|lane| lane.batch(&mixed(&[None, None])).is_ok());
+        assert_eq!(tombstones, (vec![0, 1], vec![]), "they enter no stage");
+    }
+}
+
+#[test]
+fn a_stage_that_sorts_is_given_what_lies_between_tombstones() {
+    let mut rig = Rig::new("reject=1", 0);
+    let values = [Some(5), Some(6), None, Some(7), None, None, Some(8), Some(9)];
+    let batch = mixed(&values);
+    let backwards: Vec<u32> = (0..5).rev().collect();
+    let selection = Selection::Take(backwards.into());
+    let records = batch.records.slice(0, 5);
+    let emissions = vec![Emission { port: 0, selection, records }];
+    let outcome = Outcome { emissions, rejections: Vec::new(), cost: Default::default() };
+    let (passed, _) = rig.run_mixed(move |lane| lane.emit(&batch, outcome).is_ok());
+    assert_eq!(passed, (0..8).collect::<Vec<_>>());
+    assert_eq!((rig.stats.calls.get(), rig.stats.rows_in.get()), (3, 8));
+}
+
+#[test]
+fn tombstones_leave_on_a_port_without_rows() {
+    let mut rig = Rig::new("reject=1", 0);
+    let batch = mixed(&[Some(5), None, Some(6)]);
+    let outcome = Outcome { emissions: Vec::new(), rejections: Vec::new(), cost: Default::default() };
+    let (passed, _) = rig.run_mixed(move |lane| lane.emit(&batch, outcome).is_ok());
+    assert_eq!(passed, [1]);
+    let s = &rig.stats;
+    assert_eq!((s.rows_in.get(), s.reached.get(), s.filtered.get(), s.rows_out.get()), (3, 1, 2, 1));
 }

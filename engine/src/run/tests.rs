@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use schemars::{Schema as JsonSchema, SchemaGenerator};
 
 use super::*;
-use crate::batch::{Batch, Payload, SourceBatch};
+use crate::batch::{Batch, Item, Payload, SourceBatch};
 use crate::clock::SystemClock;
 use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
-use crate::config::spec::{Guarantee, OnFailure};
+use crate::config::spec::{Guarantee, OnFailure, OnTombstone};
 use crate::error::{Code, Result};
 use crate::plan::memory::Division;
 use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
@@ -107,6 +107,9 @@ pub(super) struct Script {
     pub panic_at: Option<usize>,
     pub ends: bool,
     pub on_failure: OnFailure,
+    /// Every n-th record is a tombstone; 0: none.
+    pub gone_every: i64,
+    pub on_tombstone: OnTombstone,
     /// A pause behind each batch, so that a run takes long enough to be disturbed.
     pub pause: Duration,
     /// How much a lane may have under way.
@@ -126,6 +129,8 @@ impl Default for Script {
             panic_at: None,
             ends: true,
             on_failure: OnFailure::DeadLetter,
+            gone_every: 0,
+            on_tombstone: OnTombstone::Pass,
             pause: Duration::ZERO,
             memory: None,
         }
@@ -177,9 +182,9 @@ impl Reader for MemoryReader {
         std::thread::sleep(self.script.pause);
         let end = (self.next + self.script.rows as i64).min(self.script.records);
         let bad = |n: i64| self.script.bad_every > 0 && n % self.script.bad_every == 0;
-        let values: Vec<Vec<u8>> = (self.next..end)
-            .map(|n| if bad(n) { b"?".to_vec() } else { n.to_string().into_bytes() })
-            .collect();
+        let gone = |n: &i64| self.script.gone_every > 0 && n % self.script.gone_every == 3;
+        let text = |n: i64| if bad(n) { b"?".to_vec() } else { n.to_string().into_bytes() };
+        let values = (self.next..end).map(|n| (!gone(&n)).then(|| text(n)));
         let batch = SourceBatch {
             source: Arc::from("in"),
             topic: Arc::clone(&self.at.topic),
@@ -188,7 +193,7 @@ impl Reader for MemoryReader {
             timestamps: None,
             keys: None,
             headers: None,
-            payload: Payload::Values(BinaryArray::from_iter_values(values)),
+            payload: Payload::Values(values.collect::<BinaryArray>()),
             next: end,
             trace: None,
             hold: None,
@@ -271,10 +276,14 @@ impl sink::Sink for MemorySink {
         while self.world.hangs.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        for row in 0..batch.len() {
-            let origin = batch.origins.get(row);
+        let origins = batch.all_origins();
+        for (at, item) in batch.items().into_iter().enumerate() {
+            let origin = origins.get(at);
             let n = origin.offset();
-            assert_eq!(batch.records.column(0).as_any().downcast_ref::<Int64Array>().unwrap().value(row), n);
+            if let Item::Row(row) = item {
+                let column = batch.records.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+                assert_eq!(column.value(row), n);
+            }
             if self.script.refuse_every > 0 && n % self.script.refuse_every == 1 {
                 refused.push(Refused { origin, reason: "refused".into() });
             } else {
@@ -344,6 +353,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
             metadata: Vec::new(),
             schema: schema(),
             on_failure: script.on_failure,
+            on_tombstone: script.on_tombstone,
         }],
         stages: Vec::new(),
         sinks: vec![SinkNode {
@@ -399,10 +409,13 @@ impl Run {
 
     /// Numbers that should be written for a lane.
     fn expected(&self) -> Vec<i64> {
-        let Script { records, bad_every, refuse_every, .. } = self.script;
-        let good =
-            |n: &i64| (bad_every == 0 || n % bad_every != 0) && (refuse_every == 0 || n % refuse_every != 1);
-        (0..records).filter(good).collect()
+        let Script { records, bad_every, refuse_every, gone_every, on_tombstone, .. } = self.script;
+        let gone = |n: &i64| gone_every > 0 && n % gone_every == 3;
+        let passes = |n: &i64| match gone(n) {
+            true => on_tombstone == OnTombstone::Pass,
+            false => bad_every == 0 || n % bad_every != 0,
+        };
+        (0..records).filter(|n| passes(n) && (refuse_every == 0 || n % refuse_every != 1)).collect()
     }
 }
 

@@ -363,7 +363,12 @@ impl Wiring {
             source: index,
             lane: index * lanes + lane,
             reader,
-            decode: Decode { decoder, metadata: node.metadata.clone(), schema: Arc::clone(&node.schema) },
+            decode: Decode {
+                decoder,
+                metadata: node.metadata.clone(),
+                schema: Arc::clone(&node.schema),
+                on_tombstone: node.on_tombstone,
+            },
             on_failure: node.on_failure,
             outputs: self.take_outputs(Output::Source(index), lane, &pulse),
             failures,

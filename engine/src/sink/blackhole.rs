@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
+use super::{Deletes, Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::batch::Batch;
 use crate::codec::{self, Problem};
 use crate::error::Result;
@@ -41,6 +41,10 @@ impl Prepared for Blackhole {
         "nowhere; rows are counted".to_owned()
     }
 
+    fn deletes(&self) -> Deletes {
+        Deletes::Nothing
+    }
+
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         Ok((0..open.lanes).map(|_| Box::new(Self { rows: 0 }) as Box<dyn Sink>).collect())
     }
@@ -48,7 +52,7 @@ impl Prepared for Blackhole {
 
 impl Sink for Blackhole {
     fn write(&mut self, batch: &Batch, _: &mut Vec<Refused>) -> Result<()> {
-        self.rows += batch.len() as u64;
+        self.rows += batch.count() as u64;
         Ok(())
     }
 

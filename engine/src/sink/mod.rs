@@ -91,12 +91,38 @@ pub trait Prepared: Send + Sync {
     fn is_one_file(&self) -> bool {
         false
     }
+    /// What is suspicious about its options; pointers are within them.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Whether it can delete what a key stands for.
+    fn deletes(&self) -> Deletes {
+        Deletes::No
+    }
     /// Bytes that the sink of one lane may gather by itself; what it holds of batches is counted with them.
     fn gathers(&self) -> usize {
         0
     }
     /// Opens one sink a lane. What lanes may share (a producer) is made here once.
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>>;
+}
+
+/// What a sink can do with a tombstone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletes {
+    /// Nothing: it knows no keys.
+    No,
+    /// It keeps nothing that could be deleted.
+    Nothing,
+    /// It writes the tombstone, if these columns are the record's own.
+    ByKey {
+        /// Column of its input that is the key, where there is one.
+        key: Option<usize>,
+        /// Column of its input that is the headers, where there is one.
+        headers: Option<usize>,
+    },
+    /// It was told to write a row of nulls instead (`tombstones: false`).
+    Rows,
 }
 
 /// What a sink needs to start.
@@ -109,6 +135,8 @@ pub struct Open {
     pub transaction: Option<Arc<kafka::Transaction>>,
     /// Whether records go out as part of the trace of their origin; dead letters stay as they came.
     pub traced: bool,
+    /// Whether dead letters are written: a value of theirs that is null is that of a tombstone.
+    pub letters: bool,
     /// Whether the run comes to an end, and commits nothing before: what is written is one whole.
     pub whole: bool,
 }

@@ -30,6 +30,8 @@ pub struct Bound(Arc<Inner>);
 
 struct Inner {
     component: Component,
+    /// What the component calls itself.
+    name: String,
     node: Arc<str>,
     limits: Limits,
     grants: Arc<Grants>,
@@ -87,7 +89,8 @@ impl Component {
         grants: Grants,
     ) -> Result<Bound> {
         let grants = Arc::new(grants);
-        check_config(&self.describe(limits)?.config_schema, config)?;
+        let described = self.describe(limits)?;
+        check_config(&described.config_schema, config)?;
         let lowered = Lowered::new(input).map_err(|e| Error::user(Code::P005, e))?;
         for field in input.fields() {
             let crossing = types::crossing(field.data_type());
@@ -118,6 +121,7 @@ impl Component {
         let input = lowered;
         Ok(Bound(Arc::new(Inner {
             component,
+            name: described.name,
             node,
             limits,
             grants,
@@ -141,6 +145,20 @@ impl Bound {
     /// The input columns that cross into the sandbox, in order.
     pub fn reads(&self) -> &[usize] {
         &self.0.answer.reads
+    }
+
+    /// For each column of a port the input column that it is, unless the stage computes it.
+    pub fn passed(&self, port: usize) -> Vec<Option<usize>> {
+        let input = |column: &Column| match column {
+            Column::Passed(at) => Some(*at),
+            Column::Computed => None,
+        };
+        self.columns(port).iter().map(input).collect()
+    }
+
+    /// What the component calls itself.
+    pub fn component_name(&self) -> &str {
+        &self.0.name
     }
 
     /// The component.

@@ -73,6 +73,16 @@ pub(crate) fn source(pipeline: &str, options: &Value) -> Box<dyn source::Prepare
 
 /// The sinks of a worker with these options over these columns.
 pub(crate) fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result<Vec<Box<dyn Sink>>> {
+    sinks_for(options, schema, lanes, false)
+}
+
+/// The same, and whether they write dead letters.
+pub(crate) fn sinks_for(
+    options: &Value,
+    schema: &SchemaRef,
+    lanes: usize,
+    letters: bool,
+) -> Result<Vec<Box<dyn Sink>>> {
     let format: Arc<dyn Format> = Arc::new(Raw);
     let settings = sink::Settings {
         pipeline: "p",
@@ -83,7 +93,14 @@ pub(crate) fn sinks(options: &Value, schema: &SchemaRef, lanes: usize) -> Result
         schema,
     };
     let prepared = (sink::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
-    prepared.open(&sink::Open { lanes, worker: "w".into(), transaction: None, traced: false, whole: false })
+    prepared.open(&sink::Open {
+        lanes,
+        worker: "w".into(),
+        transaction: None,
+        traced: false,
+        letters,
+        whole: false,
+    })
 }
 
 /// Drains by committing everything that was handed out, from another thread as the committer does.

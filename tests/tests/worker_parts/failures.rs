@@ -24,6 +24,7 @@ sources:
     kafka: {{ brokers: "${{KAFKA_BROKERS}}", topics: [{from}] }}
     format: {{ json: {{ columns: {{ n: int64, line: utf8 }} }} }}
     on_failure: {on_failure}
+    on_tombstone: row
 stages:
   lines: {{ from: in, use: parse-log, config: {{ column: line }}, on_failure: {on_failure} }}
   touchy: {{ from: lines, wasm: "{hostile}", config: {{ mode: "trap-on=13" }}, on_failure: {on_failure} }}

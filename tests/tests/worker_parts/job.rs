@@ -153,6 +153,7 @@ sources:
     kafka: {{ brokers: "${{KAFKA_BROKERS}}", topics: [{one}, {two}] }}
     format: raw
     metadata: [topic, partition, offset, timestamp]
+    on_tombstone: row
 sinks:
   places: {{ from: in, file: {{ path: places }}, format: json }}
 "#,

@@ -15,6 +15,7 @@ mod resets;
 mod several;
 mod strangers;
 mod tails;
+mod tombstones;
 mod traces;
 
 use std::collections::BTreeMap;

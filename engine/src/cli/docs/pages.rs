@@ -85,9 +85,17 @@ pub(super) fn kinds() -> Vec<Page> {
             (true, None) => "It needs a `format:`; a path's ending may tell it.".to_owned(),
             (false, None) => "It needs no `format:`.".to_owned(),
         };
+        // Of those that keep their positions in a group keys mean something: they come from a log.
+        let tombstones = match kind.replay {
+            Replay::Group => {
+                "- A record without a value is a tombstone: `on_tombstone:` of the source says whether it passes, is a \
+                 row of nulls, is skipped or is a dead letter ([formats](../formats.md#tombstones)).\n"
+            }
+            Replay::State => "",
+        };
         let body = format!(
             "{}\n## Options\n\nUnder `{}:`.\n\n{}\n## What holds\n\n- {format}\n- Metadata that can become columns: \
-             {metadata}.\n- Committed positions are kept by {keeps}.\n",
+             {metadata}.\n{tombstones}- Committed positions are kept by {keeps}.\n",
             block("sources", "in", kind.example),
             kind.name,
             options(kind.name, kind.options, kind.example),

@@ -10,8 +10,9 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::group::Told;
-use super::kafka::{Fate, Tp};
+use super::kafka::{Fate, Row, Tp};
 use super::setup::{Breakage, Fault};
+use super::worker::is_tombstone;
 use super::world::World;
 use crate::batch::{Origin, Payload, SourceBatch};
 use crate::error::{Code, Error, Result};
@@ -36,10 +37,10 @@ pub fn tp_of(topic: &str, partition: i32) -> Tp {
     (u8::from(topic == NAMES[1]), partition as u8)
 }
 
-/// The value of an original record.
-pub fn value(origin: &Origin) -> i64 {
-    let Payload::Values(values) = &origin.batch.payload else { return 0 };
-    values.value(origin.row).try_into().map_or(0, i64::from_le_bytes)
+/// The number of an original record: its key, as a tombstone has no value.
+pub fn number(origin: &Origin) -> i64 {
+    let Some(keys) = &origin.batch.keys else { return 0 };
+    keys.value(origin.row).try_into().map_or(0, i64::from_le_bytes)
 }
 
 /// A partition that a lane reads.
@@ -331,14 +332,17 @@ impl Reader for Records {
         });
         let Some((last, _)) = found.last() else { return Ok(Polled::Idle) };
         tap.next = last + 1;
-        let values: BinaryArray = found.iter().map(|(_, word)| Some(word.to_le_bytes())).collect();
+        let keys: BinaryArray = found.iter().map(|(_, word)| Some(word.to_le_bytes())).collect();
+        let is_row = |word: i64| !is_tombstone(Row::unpack(word));
+        let values = found.iter().map(|(_, word)| is_row(*word).then(|| word.to_le_bytes()));
+        let values: BinaryArray = values.collect();
         Ok(Polled::Batch(SourceBatch {
             source: Arc::clone(&self.source),
             topic: NAMES[tp.0 as usize].into(),
             partition: i32::from(tp.1),
             offsets: found.iter().map(|(at, _)| *at).collect(),
             timestamps: None,
-            keys: None,
+            keys: Some(keys),
             headers: None,
             payload: Payload::Values(values),
             next: tap.next,

@@ -63,6 +63,8 @@ pub enum Breakage {
     LetGoBeforeCommit,
     /// What a sink refuses is counted when it is refused, not when its epoch is prepared.
     CountAtOnce,
+    /// A sink writes the tombstones of a batch behind its rows.
+    TombstonesLast,
 }
 
 impl Breakage {
@@ -87,6 +89,7 @@ impl Breakage {
         Self::KeepTheOther,
         Self::LetGoBeforeCommit,
         Self::CountAtOnce,
+        Self::TombstonesLast,
     ];
 }
 

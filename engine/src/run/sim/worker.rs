@@ -21,7 +21,7 @@ use crate::budget::Budget;
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::codec::{BadRow, Decoded, Decoder};
-use crate::config::spec::OnFailure;
+use crate::config::spec::{OnFailure, OnTombstone};
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
 use crate::metrics::{Edge, Meter};
@@ -42,6 +42,7 @@ const EVENTS: usize = 4_096;
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// One thread of a worker.
+#[expect(clippy::large_enum_variant, reason = "few, and each is moved once a turn")]
 pub enum Body {
     Start(usize, Arc<Transaction>),
     Source(source::Lane),
@@ -153,12 +154,7 @@ impl From<Turned> for Outcome {
     }
 }
 
-fn coordinate(
-    world: &World,
-    coordinator: &mut Coordinator,
-    forger: &mut Forger,
-    stats: &Stats,
-) -> Outcome {
+fn coordinate(world: &World, coordinator: &mut Coordinator, forger: &mut Forger, stats: &Stats) -> Outcome {
     let event = forger.next(coordinator);
     if let Some(Event::Rewind { reason, .. }) = &event {
         world.note(|| format!("a coordinator is asked to go back: {reason}"));
@@ -184,7 +180,12 @@ fn coordinate(
 struct Sevens(SchemaRef);
 
 pub fn is_bad(row: Row) -> bool {
-    row.n % 7 == 3
+    row.n % 7 == 3 && !is_tombstone(row)
+}
+
+/// Records without a value.
+pub fn is_tombstone(row: Row) -> bool {
+    row.n % 11 == 4
 }
 
 impl Decoder for Sevens {
@@ -348,7 +349,12 @@ impl<'a> Wiring<'a> {
                 source,
                 lane: source * lanes + lane,
                 reader: Box::new(reader),
-                decode: Decode { decoder, metadata: Vec::new(), schema: Arc::clone(&schema) },
+                decode: Decode {
+                    decoder,
+                    metadata: Vec::new(),
+                    schema: Arc::clone(&schema),
+                    on_tombstone: OnTombstone::Pass,
+                },
                 on_failure: OnFailure::DeadLetter,
                 outputs: self.outputs.remove(&(source, lane)).unwrap_or_default(),
                 failures: self.failures(),

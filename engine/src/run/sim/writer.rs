@@ -6,11 +6,11 @@ use arrow::array::AsArray as _;
 use arrow::datatypes::Int64Type;
 
 use super::client::Transaction;
-use super::consumer::value;
+use super::consumer::number;
 use super::kafka::{LETTERS, Row};
 use super::setup::{Breakage, Fault};
 use super::world::World;
-use crate::batch::Batch;
+use crate::batch::{Batch, Item, Origin};
 use crate::error::{Code, Error, Result};
 use crate::sink::{Prepare, Refused, Sink};
 use crate::units::Epoch;
@@ -64,11 +64,21 @@ impl Writer {
         Ok(())
     }
 
-    fn row(&self, batch: &Batch, at: usize) -> Row {
-        if self.topic == LETTERS {
-            return Row::unpack(value(&batch.origins.get(at)));
+    /// The rows and tombstones of a batch, each with where it came from.
+    fn records(&self, batch: &Batch) -> Vec<(Row, Origin)> {
+        let origins = batch.all_origins();
+        let row = |item: Item, origin: &Origin| match item {
+            Item::Row(row) if self.topic != LETTERS => {
+                Row::unpack(batch.records.column(0).as_primitive::<Int64Type>().value(row))
+            }
+            _ => Row::unpack(number(origin)),
+        };
+        let items = batch.items().into_iter().enumerate().map(|(at, item)| (item, origins.get(at)));
+        let mut items: Vec<(Item, Origin)> = items.collect();
+        if self.world.is_broken(Breakage::TombstonesLast) {
+            items.sort_by_key(|(item, _)| matches!(item, Item::Tombstone(_)));
         }
-        Row::unpack(batch.records.column(0).as_primitive::<Int64Type>().value(at))
+        items.into_iter().map(|(item, origin)| (row(item, &origin), origin)).collect()
     }
 }
 
@@ -79,12 +89,12 @@ impl Sink for Writer {
         if self.world.fault(Fault::Passing) {
             return Err(Error::passing(Code::K002, "takes no more records now"));
         }
-        while self.taken < batch.len() {
-            let at = self.taken;
-            let row = self.row(batch, at);
+        let records = self.records(batch);
+        while self.taken < records.len() {
+            let (row, origin) = records[self.taken].clone();
             self.taken += 1;
             if is_refused(self.topic, row) {
-                refused.push(Refused { origin: batch.origins.get(at), reason: "five".to_owned() });
+                refused.push(Refused { origin, reason: "five".to_owned() });
                 continue;
             }
             self.rows += 1;
@@ -92,7 +102,7 @@ impl Sink for Writer {
                 let tp = (self.topic, row.from.1 % s.setup.spread);
                 s.clients[client].give(self.terminal, tp, vec![row]);
             });
-            if self.taken < batch.len() && self.world.fault(Fault::Full) {
+            if self.taken < records.len() && self.world.fault(Fault::Full) {
                 return Err(Error::passing(Code::K002, "the queue is full"));
             }
         }

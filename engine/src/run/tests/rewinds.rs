@@ -48,6 +48,27 @@ fn refused_records_of_a_rewound_epoch_are_counted_once() {
     }
 }
 
+#[test]
+fn tombstones_are_passed_in_their_place_skipped_or_dead_letters() {
+    for on_tombstone in [OnTombstone::Pass, OnTombstone::Skip, OnTombstone::DeadLetter] {
+        let run = Run::new(Script { gone_every: 5, bad_every: 9, on_tombstone, ..Script::default() });
+        let (summary, result) = run.start().wait();
+        result.unwrap();
+        let expected = run.expected();
+        assert_eq!(*lock(&run.world.written), BTreeMap::from([(0, expected.clone()), (1, expected)]));
+        let (gone, bad) = (2 * 200, 2 * (0..1_000).filter(|n| n % 9 == 0 && n % 5 != 3).count() as u64);
+        let source = &summary.sources[0];
+        let letters = match on_tombstone {
+            OnTombstone::DeadLetter => bad + gone,
+            _ => bad,
+        };
+        let skipped = if on_tombstone == OnTombstone::Skip { gone } else { 0 };
+        assert_eq!((source.dead_lettered, source.skipped), (letters, skipped));
+        assert_eq!(run.letters() as u64, letters);
+        assert_eq!(summary.sinks[0].written, source.decoded);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// Rewinds at any moment, any lanes and batch sizes, stumbling and refusing sinks: nothing is lost, order is kept,
@@ -56,12 +77,15 @@ proptest! {
     fn rewinds_lose_nothing(
         lanes in 1usize..4, rows in 1usize..60, stumble_every in prop::sample::select(vec![0usize, 3, 11]),
         refuse_every in prop::sample::select(vec![0i64, 7]), skips: bool,
+        gone_every in prop::sample::select(vec![0i64, 5]), on_tombstone in prop::sample::select(vec![
+            OnTombstone::Pass, OnTombstone::Skip, OnTombstone::DeadLetter,
+        ]),
         rewinds in prop::collection::vec(0u64..1_500, 0..5), is_tight: bool,
     ) {
         let memory = is_tight.then(tight);
         let on_failure = if skips { OnFailure::Skip } else { OnFailure::DeadLetter };
         let script = Script { records: 500, lanes, rows, bad_every: 13, refuse_every, on_failure, ..Script::default() };
-        let script = Script { stumble_every, memory, ..script };
+        let script = Script { stumble_every, memory, gone_every, on_tombstone, ..script };
         let run = Run::new(Script { pause: Duration::from_micros(100), ..script });
         let running = run.start();
         let runtime = lock(&run.world.runtime).clone().unwrap();

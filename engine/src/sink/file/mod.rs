@@ -434,7 +434,8 @@ mod tests {
     }
 
     fn opened(base: &Path, options: serde_json::Value, worker: &str, whole: bool) -> Box<dyn Sink> {
-        let open = Open { lanes: 1, worker: worker.into(), transaction: None, traced: false, whole };
+        let open =
+            Open { lanes: 1, worker: worker.into(), transaction: None, traced: false, letters: false, whole };
         ready(base, options).unwrap_or_else(|p| panic!("{p:?}")).open(&open).unwrap().remove(0)
     }
 
@@ -539,7 +540,14 @@ mod tests {
         std::fs::write(dir.path().join("file"), "").unwrap();
         let ready =
             ready(dir.path(), serde_json::json!({"path": "file/x/"})).unwrap_or_else(|p| panic!("{p:?}"));
-        let open = Open { lanes: 1, worker: "w".into(), transaction: None, traced: false, whole: false };
+        let open = Open {
+            lanes: 1,
+            worker: "w".into(),
+            transaction: None,
+            traced: false,
+            letters: false,
+            whole: false,
+        };
         let Err(e) = ready.open(&open) else { panic!("it was opened") };
         assert_eq!(e.code(), Code::K001);
     }

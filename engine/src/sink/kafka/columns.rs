@@ -6,21 +6,21 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, ListArray, RecordBatch, TimestampMillisecondArray,
 };
 use arrow::compute::{can_cast_types, cast};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::Options;
-use crate::batch::{Origins, Payload};
 use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
 use crate::sink::dead_letter::{HEADERS, headers_type};
-use crate::trace::{Outgoing, TRACEPARENT, TRACESTATE};
 
 /// The parts of a row.
 pub(super) struct Columns {
-    key: Option<usize>,
-    headers: Option<usize>,
-    timestamp: Option<usize>,
+    pub(super) key: Option<usize>,
+    pub(super) headers: Option<usize>,
+    timestamp: Option<(usize, Arc<str>)>,
     value: Vec<usize>,
     /// Columns of the value.
     pub(super) value_schema: SchemaRef,
@@ -30,7 +30,7 @@ pub(super) struct Columns {
 pub(super) struct Parts {
     key: Option<BinaryArray>,
     headers: Option<ListArray>,
-    timestamp: Option<TimestampMillisecondArray>,
+    timestamp: Option<Times>,
     /// What the format encodes.
     pub(super) value: RecordBatch,
 }
@@ -61,11 +61,12 @@ impl Columns {
         };
         let key = find("/key", &options.key, is_key, "a number, a boolean, a time, text or bytes");
         let timestamp = find("/timestamp", &options.timestamp, is_time, "a timestamp");
+        let timestamp = timestamp.map(|at| (at, schema.field(at).name().as_str().into()));
         let named = find("/headers", &options.headers, is_headers, "a list of {name: utf8, value: binary}");
         let implied = || schema.index_of(HEADERS).ok().filter(|&at| is_headers(schema.field(at).data_type()));
         let headers = named.or_else(|| options.headers.is_none().then(implied).flatten());
         let hidden_key = key.filter(|&at| schema.field(at).name().starts_with('_'));
-        let apart = [hidden_key, headers, timestamp];
+        let apart = [hidden_key, headers, timestamp.as_ref().map(|(at, _)| *at)];
         let value: Vec<usize> = (0..schema.fields().len()).filter(|&at| !apart.contains(&Some(at))).collect();
         let value_schema = Arc::new(schema.project(&value).ok()?);
         (problems.len() == before).then_some(Self { key, headers, timestamp, value, value_schema })
@@ -78,11 +79,12 @@ impl Columns {
         Ok(Parts {
             key: column(&self.key).map(key_bytes).transpose()?,
             headers: column(&self.headers).map(|c| c.as_list::<i32>().clone()),
-            timestamp: column(&self.timestamp)
-                .map(|c| cast(c, &DataType::Timestamp(TimeUnit::Millisecond, None)))
+            timestamp: self
+                .timestamp
+                .as_ref()
+                .map(|(at, name)| Times::new(records.column(*at), name))
                 .transpose()
-                .map_err(fail)?
-                .map(|c| c.as_primitive::<TimestampMillisecondType>().clone()),
+                .map_err(fail)?,
             value: records.project(&self.value).map_err(fail)?,
         })
     }
@@ -114,52 +116,92 @@ impl Parts {
         self.key.as_ref().filter(|k| k.is_valid(row)).map(|k| k.value(row))
     }
 
+    /// Whether records have a time of their own.
+    pub(super) fn has_times(&self) -> bool {
+        self.timestamp.is_some()
+    }
+
+    /// The time that the record is given; `None`: that of writing.
     pub(super) fn timestamp(&self, row: usize) -> Option<i64> {
-        // librdkafka takes 0 for "now" and nothing below it.
-        self.timestamp.as_ref().filter(|t| t.is_valid(row)).map(|t| t.value(row)).filter(|&t| t > 0)
+        self.timestamp.as_ref()?.of(row)
     }
 
-    /// The headers of a row; those of its trace take the place of the row's own of these names.
-    pub(super) fn headers(&self, row: usize, trace: Option<&Outgoing>) -> Option<OwnedHeaders> {
-        let headers = self.own_headers(row, trace.is_some());
-        let Some(trace) = trace else { return headers };
-        let headers = headers.unwrap_or_default();
-        let headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.parent()) });
-        Some(match &trace.state {
-            Some(state) => headers.insert(Header { key: TRACESTATE, value: Some(&**state) }),
-            None => headers,
-        })
+    /// Why the time of a row cannot be written.
+    pub(super) fn unfit(&self, row: usize) -> Option<String> {
+        self.timestamp.as_ref()?.unfit(row)
     }
 
-    fn own_headers(&self, row: usize, traced: bool) -> Option<OwnedHeaders> {
+    /// The row's own headers, without these names.
+    pub(super) fn headers(&self, row: usize, without: &[&str]) -> Option<OwnedHeaders> {
         let list = self.headers.as_ref().filter(|h| h.is_valid(row))?.value(row);
         let entries = list.as_struct_opt().filter(|e| !e.is_empty())?;
         let names = entries.column(0).as_string_opt::<i32>()?;
         let values = entries.column(1).as_binary_opt::<i32>()?;
         let mut headers = OwnedHeaders::new_with_capacity(entries.len());
-        for at in 0..entries.len() {
-            let name = names.value(at);
-            if traced && [TRACEPARENT, TRACESTATE].contains(&name) {
-                continue;
-            }
+        for at in (0..entries.len()).filter(|at| !without.contains(&names.value(*at))) {
             let value = values.is_valid(at).then(|| values.value(at));
-            headers = headers.insert(Header { key: name, value });
+            headers = headers.insert(Header { key: names.value(at), value });
         }
         Some(headers)
     }
+}
 
-    /// Whether the row is a tombstone: its original's value was null, and nothing was put in its place.
-    pub(super) fn is_tombstone(&self, row: usize, origins: &Origins) -> bool {
-        // Hardly ever so, and looked at first: an origin costs a counted reference.
-        if !self.value.columns().iter().all(|c| c.is_null(row)) {
-            return false;
-        }
-        let origin = origins.get(row);
-        match &origin.batch.payload {
-            Payload::Values(values) => values.is_null(origin.row),
-            Payload::Rows(_) => false,
-        }
+/// A column of times.
+struct Times {
+    name: Arc<str>,
+    /// As the column has them, without its zone.
+    given: ArrayRef,
+    zoned: bool,
+    /// The same in milliseconds; null too where these do not fit.
+    millis: TimestampMillisecondArray,
+}
+
+impl Times {
+    fn new(column: &ArrayRef, name: &Arc<str>) -> Result<Self, ArrowError> {
+        let (unit, zoned) = match column.data_type() {
+            DataType::Timestamp(unit, zone) => (*unit, zone.is_some()),
+            _ => (TimeUnit::Millisecond, false),
+        };
+        let given = cast(column, &DataType::Timestamp(unit, None))?;
+        let millis = cast(&given, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+        let millis = millis.as_primitive::<TimestampMillisecondType>().clone();
+        Ok(Self { name: Arc::clone(name), given, zoned, millis })
     }
+
+    fn of(&self, row: usize) -> Option<i64> {
+        self.millis.is_valid(row).then(|| self.millis.value(row))
+    }
+
+    fn unfit(&self, row: usize) -> Option<String> {
+        if self.given.is_null(row) || self.of(row).is_some_and(can_carry) {
+            return None;
+        }
+        Some(cannot_carry(&format!("the value {} of the column `{}`", self.shown(row), self.name)))
+    }
+
+    /// A time in words; a number where no calendar has it.
+    fn shown(&self, row: usize) -> String {
+        let options = FormatOptions::default().with_display_error(false);
+        let formatter = ArrayFormatter::try_new(&self.given, &options).ok();
+        if let Some(text) = formatter.and_then(|formatter| formatter.value(row).try_to_string().ok()) {
+            return if self.zoned { format!("{text}Z") } else { text };
+        }
+        let number = cast(&self.given.slice(row, 1), &DataType::Int64).ok();
+        number.map_or_else(String::new, |number| number.as_primitive::<Int64Type>().value(0).to_string())
+    }
+}
+
+/// Whether the client can be told this time: to it 0 is the time of writing, and to Kafka nothing lies before that.
+pub(super) fn can_carry(millis: i64) -> bool {
+    millis > 0
+}
+
+/// Why a time cannot be written.
+pub(super) fn cannot_carry(what: &str) -> String {
+    format!(
+        "{what} cannot be the timestamp of a record: Kafka's client takes times after 1970-01-01T00:00:00.000Z, in whole \
+         milliseconds of 64 bits"
+    )
 }
 
 fn is_key(kind: &DataType) -> bool {
@@ -194,7 +236,7 @@ fn key_bytes(column: &ArrayRef) -> Result<BinaryArray> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray, TimestampSecondArray};
     use arrow::datatypes::Field;
 
     use super::*;
@@ -229,6 +271,27 @@ mod tests {
         assert!(Columns::new(&wrong, &schema, &mut problems).is_none());
         let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
         assert_eq!(pointers, ["/key", "/timestamp", "/headers"]);
+    }
+
+    #[test]
+    fn a_time_that_the_client_cannot_carry_is_told_with_its_column_and_value() {
+        let unfit = |column: ArrayRef, row: usize| Times::new(&column, &"at".into()).unwrap().unfit(row);
+        let millis = |all: Vec<Option<i64>>| -> ArrayRef {
+            Arc::new(TimestampMillisecondArray::from(all).with_timezone("UTC"))
+        };
+        let times = millis(vec![Some(-1), Some(0), None, Some(1), Some(i64::MAX), Some(i64::MIN)]);
+        let told = |row| unfit(Arc::clone(&times), row);
+        assert!(told(0).unwrap().starts_with("the value 1969-12-31T23:59:59.999Z of the column `at` "));
+        assert!(told(1).unwrap().starts_with("the value 1970-01-01T00:00:00Z of the column `at` "));
+        assert_eq!([told(2), told(3), told(4)], [None, None, None], "null is the time of writing");
+        assert!(told(5).unwrap().contains("-9223372036854775808"), "{:?}", told(5));
+        let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX, i64::MAX / 1_000]));
+        let far = unfit(Arc::clone(&seconds), 0).unwrap();
+        assert!(far.contains("9223372036854775807"), "not the time of writing: {far}");
+        assert_eq!(unfit(seconds, 1), None);
+        let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![-1, 999_999, 1_000_000]));
+        assert!(unfit(Arc::clone(&nanos), 0).unwrap().contains("1969-12-31T23:59:59.999999999"));
+        assert!(unfit(Arc::clone(&nanos), 1).is_some() && unfit(nanos, 2).is_none());
     }
 
     #[test]

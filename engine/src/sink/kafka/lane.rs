@@ -41,7 +41,8 @@ pub(super) struct KafkaSink {
     pub(super) topic: Arc<str>,
     pub(super) brokers: Arc<str>,
     pub(super) columns: Arc<Columns>,
-    pub(super) tombstones: bool,
+    /// Whether dead letters are written: a null of theirs is a tombstone's.
+    pub(super) letters: bool,
     pub(super) encoder: Box<dyn Encoder>,
     pub(super) compression: &'static str,
     /// Bytes of key and value that a record may have; librdkafka sees to it where the client is the sink's own.
@@ -126,22 +127,18 @@ fn refusal(topic: &str, bytes: usize, code: RDKafkaErrorCode) -> String {
 impl KafkaSink {
     /// Encodes a batch and opens it in the ledger.
     fn begin(&mut self, batch: &Batch) -> Result<()> {
-        assert!(batch.len() <= BATCH_ROWS_MAX, "a batch of {} rows", batch.len());
+        assert!(batch.count() <= BATCH_ROWS_MAX, "a batch of {} records", batch.count());
         self.prune();
         let parts = self.columns.split(&batch.records)?;
         let values = self.encoder.encode(&parts.value)?;
         assert_eq!(values.len(), batch.len(), "an encoder gives one value a row");
         let number = self.ledger.open();
-        let origins = batch.origins.clone();
         // Ours, and the client's copies.
         let made = values.get_array_memory_size() + parts.bytes();
-        origins.charge(2 * made + batch.len() * KAFKA_RECORD_BYTES);
-        let writes = self.traced.then(|| Writes::begin(&origins, &self.name, &self.topic)).flatten();
-        let (done, apart, apart_done) = (0, Vec::new(), 0);
-        let mut sent = Sent { origins, parts, values, writes, number, done, apart, apart_done };
-        if let Writer::Shared(transaction, _) = &self.writer {
-            sent.apart = self.find_apart(&sent, transaction);
-        }
+        batch.origins.charge(2 * made + batch.count() * KAFKA_RECORD_BYTES);
+        let mut sent = Sent::new(batch, (parts, values), self.letters, number);
+        sent.writes = self.traced.then(|| Writes::begin(&sent.origins, &self.name, &self.topic)).flatten();
+        sent.apart = self.find_apart(&sent);
         self.state.sent.push_back(sent);
         self.state.partial = true;
         Ok(())
@@ -181,10 +178,10 @@ impl KafkaSink {
         let Some(at) = self.state.sent.len().checked_sub(1) else { return Ok(true) };
         loop {
             let sent = &self.state.sent[at];
-            if sent.done == sent.values.len() {
+            if sent.done == sent.len() {
                 return Ok(true);
             }
-            let apart = sent.apart.get(sent.apart_done).map_or(sent.values.len(), |(row, _)| *row);
+            let apart = sent.apart.get(sent.apart_done).map_or(sent.len(), |(row, _)| *row);
             let bare = sent.bare_until(sent.done).min(apart);
             let taken = if apart == sent.done {
                 self.give_apart(at)?
@@ -233,12 +230,12 @@ impl KafkaSink {
         let client = self.client()?;
         let sent = &self.state.sent[at];
         let (number, from) = (sent.number, sent.done);
-        let (lane, tombstones) = (self.lane, self.tombstones);
+        let lane = self.lane;
         self.ledger.expect(number, len - from);
         let mut outcomes = Vec::with_capacity(len - from);
         let records = (from..len).map(|row| ffi::Record {
-            key: sent.parts.key(row),
-            value: sent.value(row, tombstones),
+            key: sent.key(row),
+            value: sent.value(row),
             opaque: Ticket { lane, batch: number, row }.pack(),
         });
         client.batches.produce(records, |outcome| outcomes.push(outcome));
@@ -268,16 +265,13 @@ impl KafkaSink {
     /// Gives one record to the producer.
     fn give(&mut self, at: usize, row: usize) -> Result<Given> {
         let sent = &self.state.sent[at];
-        let value = sent.value(row, self.tombstones);
         let ticket = Ticket { lane: self.lane, batch: sent.number, row };
-        let key = sent.parts.key(row);
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(&self.topic, ticket.pack());
-        record.key = key;
-        record.payload = value;
-        record.timestamp = sent.parts.timestamp(row);
-        let trace = sent.writes.as_ref().and_then(|writes| writes.get(row));
-        record.headers = sent.parts.headers(row, trace);
+        record.key = sent.key(row);
+        record.payload = sent.value(row);
+        record.timestamp = sent.timestamp(row);
+        record.headers = sent.headers(row);
         let bytes = sent.bytes(row);
         let error = match self.client()?.producer.client.send(record) {
             Ok(()) => {
@@ -295,7 +289,7 @@ impl KafkaSink {
     }
 
     fn refuse(&mut self, at: usize, row: usize, code: RDKafkaErrorCode) {
-        let bytes = self.state.sent[at].values.value(row).len();
+        let bytes = self.state.sent[at].value_bytes(row);
         self.refuse_for(at, row, refusal(&self.topic, bytes, code));
     }
 

@@ -20,7 +20,7 @@ use crate::clock::SystemClock;
 use crate::codec::{Format, Problem};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{self, Cluster, Probe, Properties, create_topic};
-use crate::sink::{Delivery, Open, Prepared, Settings, Sink, SinkKind};
+use crate::sink::{Deletes, Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::units::LANES_MAX;
 use columns::Columns;
 use lane::{Client, KafkaSink, Shared, State, Writer};
@@ -57,15 +57,16 @@ struct Options {
     /// column `_headers` of that type, where there is one.
     #[serde(default)]
     headers: Option<String>,
-    /// Column of the record's timestamp; left out of the value. Default: the time of writing.
+    /// Column of the record's timestamp; left out of the value. Default: the time of writing, which a null means too. A
+    /// time that Kafka's client cannot be told (1970-01-01T00:00:00.000Z and all before it) makes a dead letter.
     #[serde(default)]
     timestamp: Option<String>,
     /// Compression of the record batches. Default: `lz4`.
     #[serde(default)]
     compression: Compression,
-    /// A row of nulls that came from a tombstone is written as a tombstone. Default: true.
-    #[serde(default = "yes")]
-    tombstones: bool,
+    /// Goes with the next release: `false` stands for `on_tombstone: row` at the sources, `true` for nothing.
+    #[serde(default)]
+    tombstones: Option<bool>,
     /// Create the topic when it does not exist. Default: false.
     #[serde(default)]
     create: bool,
@@ -80,10 +81,6 @@ struct Options {
     /// Properties of librdkafka, such as `security.protocol`, `sasl.mechanism`, `linger.ms`, `message.max.bytes`.
     #[serde(default)]
     properties: Properties,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// Compression of record batches.
@@ -189,6 +186,21 @@ impl Prepared for Target {
         Some(&self.options.topic)
     }
 
+    fn deletes(&self) -> Deletes {
+        let Columns { key, headers, .. } = *self.columns;
+        if self.options.tombstones == Some(false) { Deletes::Rows } else { Deletes::ByKey { key, headers } }
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        let given = self.options.tombstones.map(|given| match given {
+            false => "say `on_tombstone: row` at the sources that feed it",
+            true => "leave it out",
+        });
+        let message =
+            "`tombstones` goes with the next release: `on_tombstone` of a source has taken its place";
+        given.map(|help| Problem::new(Code::P010, "/tombstones", message).help(help)).into_iter().collect()
+    }
+
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         let lanes = open.lanes;
         assert!(lanes <= LANES_MAX, "{lanes} lanes");
@@ -221,7 +233,7 @@ impl Prepared for Target {
                 topic: Arc::clone(&topic),
                 brokers: Arc::clone(&brokers),
                 columns: Arc::clone(&self.columns),
-                tombstones: self.options.tombstones,
+                letters: open.letters,
                 encoder: self.format.encoder(Arc::clone(&self.columns.value_schema))?,
                 compression,
                 record_bytes: self.cluster.message_bytes(),

@@ -184,6 +184,9 @@ impl Message {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is a consumed one and alive; `kind` is written only during the call.
         let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) };
+        // Records of the oldest format have none, and librdkafka does not say so by the number.
+        let none = kind == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        let timestamp = if none { -1 } else { timestamp };
         let mut headers = ptr::null_mut();
         // SAFETY: as above. The headers, when there are any, belong to the message and live as long.
         let found = unsafe { rd::rd_kafka_message_headers(self.0.as_ptr(), &raw mut headers) };

@@ -1,13 +1,12 @@
-//! What a sink does otherwise within a transaction: one record that is not delivered makes all of it void, so those that
-//! may be to blame are set apart.
+//! Records that are set apart: those whose time cannot be written, and within a transaction those that may make all of
+//! it void, as one record that is not delivered does.
 
 use std::sync::Arc;
 
-use arrow::array::Array;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
-use super::{Client, Given, KafkaSink, Sent, Transaction, Verdict, Writer, is_about_the_record, refusal};
+use super::{Client, Given, KafkaSink, Sent, Verdict, Writer, is_about_the_record, refusal};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::units::KAFKA_BLOCK;
@@ -18,19 +17,26 @@ pub(super) fn stays(code: RDKafkaErrorCode) -> bool {
 }
 
 impl KafkaSink {
-    /// Rows that would make a transaction void, or did.
-    pub(super) fn find_apart(&self, sent: &Sent, transaction: &Transaction) -> Vec<(usize, Verdict)> {
-        let suspects = transaction.suspects();
-        let look = suspects.any();
-        let verdict = |row: usize| {
-            if sent.bytes(row) > self.record_bytes as u64 {
-                let bytes = sent.values.value(row).len();
-                let code = RDKafkaErrorCode::MessageSizeTooLarge;
-                return Some(Verdict::Refused(refusal(&self.topic, bytes, code)));
+    /// Records whose time cannot be written, and those that would make a transaction void, or did.
+    pub(super) fn find_apart(&self, sent: &Sent) -> Vec<(usize, Verdict)> {
+        let transaction = self.transaction();
+        let suspects = transaction.map(|transaction| transaction.suspects());
+        let look = suspects.as_ref().is_some_and(|suspects| suspects.any());
+        let verdict = |at: usize| {
+            if let Some(reason) = sent.unfit(at) {
+                return Some(Verdict::Refused(reason));
             }
-            if look { suspects.verdict(&self.name, &sent.origins.get(row)) } else { None }
+            let suspects = suspects.as_ref()?;
+            if sent.bytes(at) > self.record_bytes as u64 {
+                let code = RDKafkaErrorCode::MessageSizeTooLarge;
+                return Some(Verdict::Refused(refusal(&self.topic, sent.value_bytes(at), code)));
+            }
+            if look { suspects.verdict(&self.name, &sent.origins.get(at)) } else { None }
         };
-        (0..sent.values.len()).filter_map(|row| Some((row, verdict(row)?))).collect()
+        if transaction.is_none() && !sent.may_be_unfit() {
+            return Vec::new();
+        }
+        (0..sent.len()).filter_map(|at| Some((at, verdict(at)?))).collect()
     }
 
     /// The client that is to be used now.
@@ -108,7 +114,7 @@ impl KafkaSink {
         for (number, row, code) in self.ledger.failures() {
             let sent = &self.state.sent[self.find(number)];
             if is_about_the_record(code) {
-                let reason = || refusal(&self.topic, sent.values.value(row).len(), code);
+                let reason = || refusal(&self.topic, sent.value_bytes(row), code);
                 let verdict =
                     if alone == Some((number, row)) { Verdict::Refused(reason()) } else { Verdict::Alone };
                 transaction.suspects().add(&self.name, &sent.origins.get(row), verdict);
