@@ -144,6 +144,14 @@ pub fn reason(code: RDKafkaErrorCode) -> &'static str {
     line(code).map_or("a code of a later librdkafka", |(.., reason)| reason)
 }
 
+/// The code of an error. The client's own question leaves out that of the admin client.
+pub fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
 /// Our error for one of librdkafka's. The property values that it may carry are left out.
 pub fn error(code: Code, what: &str, error: &KafkaError) -> Error {
     let text = match error {
@@ -152,7 +160,7 @@ pub fn error(code: Code, what: &str, error: &KafkaError) -> Error {
         other => other.to_string(),
     };
     let message = format!("{what}: {text}");
-    let Some(theirs) = error.rdkafka_error_code() else { return Error::external(code, message) };
+    let Some(theirs) = code_of(error) else { return Error::external(code, message) };
     match meaning(theirs) {
         meaning if meaning.passes() => Error::passing(code, message),
         Meaning::Denied => Error::external(code, message)
@@ -219,7 +227,9 @@ mod tests {
             E::NotController,
         ] {
             assert!(meaning(code).passes(), "{code:?}");
-            assert!(error(Code::S002, "x", &KafkaError::Global(code)).is_passing(), "{code:?}");
+            for theirs in [KafkaError::Global(code), KafkaError::AdminOp(code)] {
+                assert!(error(Code::S002, "x", &theirs).is_passing(), "{theirs}");
+            }
         }
         for code in [E::UnknownPartition, E::UnknownTopic, E::UnknownTopicOrPartition, E::UnknownTopicId] {
             assert!(!meaning(code).passes() && meaning(code).may_pass(), "{code:?}");

@@ -26,7 +26,7 @@ use crate::codec::Problem;
 use crate::error::Code;
 use crate::secret;
 
-pub use errors::{Line, Meaning, TABLE, error, known, meaning, reason};
+pub use errors::{Line, Meaning, TABLE, code_of, error, known, meaning, reason};
 pub use headers::{Header, headers};
 pub use offsets::{Membership, Offsets, Place};
 pub use probe::{Known, Members, Probe, create_topic};

@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-use super::{Cluster, Meaning, Topics, Voice, meaning, reason};
+use super::{Cluster, Meaning, Topics, Voice, code_of, meaning, reason};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::repeats::Repeats;
@@ -271,7 +271,7 @@ pub fn create_topic(
         let made = wait(admin.create_topics([&new], &options));
         let why = match made {
             Ok(made) => made.into_iter().find_map(Result::err).map(|(_, why)| why),
-            Err(error) => Some(error.rdkafka_error_code().ok_or_else(|| fail(error))?),
+            Err(error) => Some(code_of(&error).ok_or_else(|| fail(error))?),
         };
         let Some(why) = why.filter(|why| *why != RDKafkaErrorCode::TopicAlreadyExists) else { return Ok(()) };
         if !meaning(why).may_pass() || clock.now() >= deadline {
