@@ -1,6 +1,9 @@
 //! What a format must do, seen by sources and sinks: push decoders and encoders, no IO of their own.
 //!
 //! The implementations and their table are in `format/`; sources and sinks hold them only through these traits.
+//! [`csv`] is what sources and the format of CSV share.
+
+pub mod csv;
 
 use std::io::Write;
 use std::path::Path;
@@ -8,6 +11,7 @@ use std::path::Path;
 use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
+pub use self::csv::{CsvFields, CsvSigns};
 use crate::batch::{Payload, SourceBatch};
 use crate::error::{Code, Error, Result};
 
@@ -58,131 +62,15 @@ pub enum Layout {
     Lines,
     /// Records as CSV frames them: quotes may hold line ends, the first record may be a header.
     Csv {
+        /// Lines at the start of a file that are no part of it.
+        skip_lines: u32,
         /// Whether the first record names the columns.
         header: bool,
-        /// Between fields.
-        delimiter: u8,
-        /// Around fields.
-        quote: u8,
+        /// What stands between and around fields.
+        signs: CsvSigns,
     },
     /// The file is one whole that only the format can read (Parquet, Arrow IPC).
     Container,
-}
-
-/// Where the fields and the records of CSV end (RFC 4180): a quote within a quoted field is doubled, a quoted field
-/// may hold line ends, a quote elsewhere is an ordinary sign. A record ends with CRLF, LF or CR. Sources cut records
-/// with it, the format fields.
-#[derive(Debug, Clone)]
-pub struct CsvFields {
-    delimiter: u8,
-    quote: u8,
-    state: CsvState,
-    /// Whether the last record ended with a CR, to which an LF may still belong.
-    after_cr: bool,
-    /// The unquoted text of a field.
-    text: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CsvState {
-    /// At the start of a field.
-    Start,
-    /// In a field without quotes.
-    Plain,
-    /// Between quotes.
-    Quoted,
-    /// After a quote between quotes: the end, or the first of two.
-    Closed,
-}
-
-impl CsvFields {
-    /// Fields with these signs.
-    pub fn new(delimiter: u8, quote: u8) -> Self {
-        Self { delimiter, quote, state: CsvState::Start, after_cr: false, text: Vec::new() }
-    }
-
-    fn step(&mut self, byte: u8) -> CsvState {
-        use CsvState::{Closed, Plain, Quoted, Start};
-        self.state = match self.state {
-            Start if byte == self.quote => Quoted,
-            Quoted if byte == self.quote => Closed,
-            Quoted => Quoted,
-            Closed if byte == self.quote => Quoted,
-            _ if byte == self.delimiter => Start,
-            _ => Plain,
-        };
-        self.state
-    }
-
-    /// How many bytes at the start of `bytes` still belong to the end of the last record: an LF after its CR.
-    pub fn rest_of_end(&mut self, bytes: &[u8]) -> usize {
-        usize::from(std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n'))
-    }
-
-    /// Length of the part of `bytes` that belongs to the record under way, its line end included; `None`: all of
-    /// it, and the record goes on. The state is kept for the next part.
-    pub fn end_of_record(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (i, byte) in bytes.iter().enumerate() {
-            if matches!(byte, b'\n' | b'\r') && self.state != CsvState::Quoted {
-                self.reset();
-                self.after_cr = *byte == b'\r';
-                return Some(i + 1);
-            }
-            self.step(*byte);
-        }
-        None
-    }
-
-    /// As [`CsvFields::end_of_record`], with the quotes forgotten: a record that is too large ends with its line, so
-    /// that a quote that is never closed does not take the rest of a file with it.
-    pub fn end_of_line(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.reset();
-        let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
-        self.after_cr = bytes[end] == b'\r';
-        Some(end + 1)
-    }
-
-    /// Forgets the record under way.
-    pub fn reset(&mut self) {
-        self.state = CsvState::Start;
-        self.after_cr = false;
-    }
-
-    /// Calls `field` with the text of each field of a whole record and whether it was quoted; a line end after the
-    /// record is none of its text. The error says what is wrong with the quotes or the lines.
-    pub fn split(&mut self, record: &[u8], mut field: impl FnMut(&[u8], bool)) -> Result<(), String> {
-        self.reset();
-        self.text.clear();
-        let mut quoted = false;
-        for (i, byte) in record.iter().enumerate() {
-            let before = self.state;
-            if matches!(byte, b'\n' | b'\r') && before != CsvState::Quoted {
-                if matches!(&record[i..], b"\n" | b"\r" | b"\r\n") {
-                    break;
-                }
-                return Err("a line end outside quotes: a record is one line".to_owned());
-            }
-            match self.step(*byte) {
-                CsvState::Start => {
-                    field(&self.text, quoted);
-                    self.text.clear();
-                    quoted = false;
-                }
-                CsvState::Quoted if before == CsvState::Start => quoted = true,
-                CsvState::Plain if before == CsvState::Closed => {
-                    return Err("a closing quote is followed by more text".to_owned());
-                }
-                CsvState::Closed => {}
-                CsvState::Plain | CsvState::Quoted => self.text.push(*byte),
-            }
-        }
-        if self.state == CsvState::Quoted {
-            let lines = record.iter().filter(|byte| **byte == b'\n').count() + 1;
-            return Err(format!("a quote is never closed; the record goes on for {lines} lines"));
-        }
-        field(&self.text, quoted);
-        Ok(())
-    }
 }
 
 /// What the reader of a container may give and hold.
@@ -271,10 +159,24 @@ pub struct Decoded {
     pub bad: Vec<BadRow>,
 }
 
+/// Fields of records that no guessed column took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// How many fields.
+    pub fields: u64,
+    /// Their keys, each told once, and no more than a few.
+    pub keys: Vec<String>,
+}
+
 /// Bytes in, rows out. One bad record never touches its neighbours: good + bad = rows of the batch, always.
 pub trait Decoder: Send {
     /// Decodes every record of a payload. A null value becomes a row of nulls; tombstones that pass are not given to it.
     fn decode(&mut self, payload: &Payload) -> Result<Decoded>;
+
+    /// What was left out of good records since the last call, where the columns were guessed.
+    fn unknown(&mut self) -> Unknown {
+        Unknown::default()
+    }
 }
 
 /// Rows in, one byte string a row out.

@@ -41,6 +41,10 @@ pub const CHANNEL_BYTES_MAX: usize = 8 << 20;
 /// One record of a source: as Kafka's own default for a fetch (`message.max.bytes` is 1 MiB), with room for raised ones.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
 
+/// Keys without a column that are told one by one; a writer that makes keys of values would fill the log.
+pub const UNKNOWN_KEYS_MAX: usize = 32;
+/// Words that CSV takes for nulls: each field is compared with all of them.
+pub const CSV_NULLS_MAX: usize = 32;
 /// Records from which the columns of a file are inferred.
 pub const INFER_RECORDS: usize = 1_000;
 /// Bytes that are read for it: planning a pipeline over huge lines stays quick.

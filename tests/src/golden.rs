@@ -240,7 +240,7 @@ pub fn lines_of(path: &PathBuf) -> Vec<String> {
         _ => {
             let text = fs::read_to_string(path).unwrap_or_else(|e| bad(&e));
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            if path.extension().is_some_and(|e| e == "csv")
+            if path.extension().is_some_and(|e| e == "csv" || e == "tsv")
                 && let Some(first) = lines.first_mut()
             {
                 first.insert_str(0, CSV_HEADER);

@@ -44,6 +44,8 @@ pub struct FormatKind {
     pub options: fn(&mut SchemaGenerator) -> Schema,
     /// Extensions of files it is taken for when `format:` is absent.
     pub extensions: &'static [&'static str],
+    /// What an extension says of an option that is not given: extension, key, value.
+    pub by_extension: &'static [(&'static str, &'static str, &'static str)],
     /// Resolves the options (the value under the format's key; `{}` when only its name was given).
     pub prepare: fn(&Value) -> Result<Arc<dyn Format>, Vec<Problem>>,
 }
@@ -120,12 +122,17 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// Whether a key has a value.
+    fn is_given(&self, key: &str) -> bool {
+        self.value.get(key).is_some_and(|value| !value.is_null())
+    }
+
     /// A single ASCII sign.
-    fn sign(&mut self, key: &str, default: u8) -> u8 {
+    fn sign(&mut self, key: &str) -> Option<u8> {
         match self.value.get(key) {
-            None | Some(Value::Null) => default,
+            None | Some(Value::Null) => None,
             Some(Value::String(text)) if text.len() == 1 && !matches!(text.as_str(), "\n" | "\r") => {
-                text.as_bytes()[0]
+                Some(text.as_bytes()[0])
             }
             Some(other) => {
                 self.problem(
@@ -133,9 +140,47 @@ impl<'a> Options<'a> {
                     Code::C005,
                     &format!("one ASCII sign was expected, not {other}"),
                 );
-                default
+                None
             }
         }
+    }
+
+    /// A number of things, none by default.
+    fn count(&mut self, key: &str) -> u32 {
+        match self.value.get(key) {
+            None | Some(Value::Null) => 0,
+            Some(other) => match other.as_u64().and_then(|count| u32::try_from(count).ok()) {
+                Some(count) => count,
+                None => {
+                    let message = format!("a whole number up to {} was expected, not {other}", u32::MAX);
+                    self.problem(&format!("/{key}"), Code::C005, &message);
+                    0
+                }
+            },
+        }
+    }
+
+    /// One text or several.
+    fn words(&mut self, key: &str) -> Vec<String> {
+        let (values, one) = match self.value.get(key) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(values)) => (values.as_slice(), false),
+            Some(value) => (std::slice::from_ref(value), true),
+        };
+        let mut words = Vec::new();
+        for (i, value) in values.iter().enumerate() {
+            match value {
+                Value::String(word) => words.push(word.clone()),
+                other => {
+                    let at = if one { format!("/{key}") } else { format!("/{key}/{i}") };
+                    self.problem(&at, Code::C005, &format!("a text was expected, not {other}"));
+                }
+            }
+        }
+        if values.is_empty() {
+            self.problem(&format!("/{key}"), Code::C005, "at least one text was expected");
+        }
+        words
     }
 
     fn done(self, format: impl Format + 'static) -> Result<Arc<dyn Format>, Vec<Problem>> {

@@ -34,6 +34,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["log", "txt"],
+    by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["type"]);
         let text = options.word("type", &["binary", "utf8"], "binary") == "utf8";

@@ -61,6 +61,17 @@ impl Temporal {
         }))
     }
 
+    /// The form in which a value is read, in words.
+    pub(super) fn form(self) -> &'static str {
+        match self {
+            Self::Date32 => "a date such as 2026-01-31",
+            Self::Date64 => "a date such as 2026-01-31 or 2026-01-31T12:00:00",
+            Self::Time { .. } => "a time of day such as 23:59:59",
+            Self::Timestamp { .. } => "an RFC 3339 timestamp such as 2026-01-31T12:00:00Z",
+            Self::Duration { .. } => "an ISO 8601 duration such as PT12.5S",
+        }
+    }
+
     /// Whether a bare number is one of its values.
     pub(super) fn holds(self, value: i64) -> bool {
         match self {

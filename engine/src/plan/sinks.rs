@@ -78,12 +78,14 @@ fn chosen(
     if missing.contains("format") {
         return Err(Vec::new());
     }
-    match (&spec.format, guess(tables, &spec.kind.options), kind.default_format) {
-        (Some(chosen), ..) => Ok(Some(format(tables, &step(at, "format"), chosen)?)),
+    let options = &spec.kind.options;
+    let guessed = if spec.format.is_none() { guess(tables, at, options)? } else { None };
+    match (&spec.format, guessed, kind.default_format) {
+        (Some(chosen), ..) => Ok(Some(format(tables, &step(at, "format"), chosen, options)?)),
         (None, Some(guessed), _) => Ok(Some(guessed)),
         (None, None, Some(default)) => {
             let default = KindSpec { name: default.to_owned(), options: json!({}) };
-            Ok(Some(format(tables, at, &default)?))
+            Ok(Some(format(tables, at, &default, options)?))
         }
         (None, None, None) if kind.needs_format => Err(vec![missing_format(tables, at)]),
         (None, None, None) => Ok(None),
@@ -246,7 +248,7 @@ fn kafka(
     }
     options["properties"] = properties;
     let kind = tables.sinks.iter().find(|kind| kind.name == "kafka");
-    let raw = format(tables, at, &KindSpec { name: "raw".into(), options: json!({}) });
+    let raw = format(tables, at, &KindSpec { name: "raw".into(), options: json!({}) }, &json!({}));
     let (Some(kind), Ok(raw)) = (kind, raw) else {
         let message = "the sink `kafka` or the format `raw` is not in the tables";
         return Err(vec![Problem::new(Code::X004, at, message).help("this is a defect of the engine")]);

@@ -14,6 +14,7 @@ use crate::codec::{Format, Problem};
 use crate::config::spec::{KindSpec, OnTombstone, SourceSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
+use crate::format::FormatKind;
 use crate::kafka::{Cluster, Topics};
 use crate::sink::dead_letter::headers_type;
 use crate::source::{Own, Replay, Settings, SourceKind};
@@ -80,14 +81,15 @@ fn chosen(
     if missing.contains("format") {
         return Err(Vec::new());
     }
+    let place = &unpacked(&spec.kind.options);
     if let Some(given) = &spec.format {
-        return Ok(Some(format(tables, &step(at, "format"), given)?));
+        return Ok(Some(format(tables, &step(at, "format"), given, place)?));
     }
-    match (guess(tables, &unpacked(&spec.kind.options)), kind.default_format) {
+    match (guess(tables, at, place)?, kind.default_format) {
         (Some(guessed), _) => Ok(Some(guessed)),
         (None, Some(default)) => {
             let (name, options) = default();
-            Ok(Some(format(tables, at, &KindSpec { name: name.to_owned(), options })?))
+            Ok(Some(format(tables, at, &KindSpec { name: name.to_owned(), options }, place)?))
         }
         (None, None) if kind.needs_format => Err(vec![missing_format(tables, at)]),
         (None, None) => Ok(None),
@@ -208,29 +210,82 @@ pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {
         .help(format!("add `format:` with one of {}", names.join(", ")))
 }
 
-/// A format that the file names.
-pub(super) fn format(tables: &Tables, at: &str, spec: &KindSpec) -> Result<Arc<dyn Format>, Vec<Problem>> {
+/// A format that the file names. The options of its source or sink hold the path, whose ending may say more.
+pub(super) fn format(
+    tables: &Tables,
+    at: &str,
+    spec: &KindSpec,
+    endpoint: &Value,
+) -> Result<Arc<dyn Format>, Vec<Problem>> {
     let Some(kind) = tables.formats.iter().find(|kind| kind.name == spec.name) else {
         let names = tables.formats.iter().map(|kind| kind.name);
         let problem = Problem::new(Code::C005, at, format!("there is no format `{}`", spec.name));
         return Err(vec![problem.help(suggestion(&spec.name, names, "formats"))]);
     };
-    (kind.prepare)(&spec.options).map_err(|all| below(all, &step(at, &spec.name)))
+    let at = step(at, &spec.name);
+    let options = by_extension(kind, &spec.options, endpoint).map_err(|p| below(vec![p], &at))?;
+    (kind.prepare)(&options).map_err(|all| below(all, &at))
 }
 
-/// The options with what a path's extension says of packing left out: `in.jsonl.gz` holds JSON.
+/// The options with what the extensions of paths say of packing left out: `in.jsonl.gz` holds JSON.
 fn unpacked(options: &Value) -> Value {
-    let path = options.get("path").and_then(Value::as_str).unwrap_or_default();
-    let packed = [".gz", ".zst"].iter().find_map(|packed| path.strip_suffix(packed));
-    packed.map_or_else(|| options.clone(), |path| serde_json::json!({ "path": path }))
+    let unpack = |path: &str| {
+        let packed = [".gz", ".zst"].iter().find_map(|packed| path.strip_suffix(packed));
+        Value::from(packed.unwrap_or(path))
+    };
+    let paths: Vec<Value> = paths(options).into_iter().map(unpack).collect();
+    serde_json::json!({ "path": paths })
 }
 
-/// The format that a path's extension tells; its options are all defaults.
-pub(super) fn guess(tables: &Tables, options: &Value) -> Option<Arc<dyn Format>> {
-    let path = options.get("path")?.as_str()?;
-    let extension = Path::new(path).extension()?.to_str()?.to_ascii_lowercase();
-    let kind = tables.formats.iter().find(|kind| kind.extensions.contains(&extension.as_str()))?;
-    (kind.prepare)(&Value::Object(serde_json::Map::new())).ok()
+/// The format that the ending of a path tells; its options are all defaults.
+pub(super) fn guess(
+    tables: &Tables,
+    at: &str,
+    options: &Value,
+) -> Result<Option<Arc<dyn Format>>, Vec<Problem>> {
+    let endings: Vec<String> = paths(options).into_iter().map(ending).collect();
+    let tells = |kind: &&&FormatKind| {
+        !endings.is_empty() && endings.iter().all(|ending| kind.extensions.contains(&ending.as_str()))
+    };
+    let Some(kind) = tables.formats.iter().find(tells) else { return Ok(None) };
+    let given = Value::Object(serde_json::Map::new());
+    let given = by_extension(kind, &given, options).map_err(|problem| below(vec![problem], at))?;
+    Ok((kind.prepare)(&given).ok())
+}
+
+/// The options of a format, with what the endings of the paths say of those that are not given.
+fn by_extension(kind: &FormatKind, given: &Value, endpoint: &Value) -> Result<Value, Problem> {
+    let mut options = given.clone();
+    let endings: Vec<String> = paths(endpoint).into_iter().map(ending).collect();
+    for (extension, key, value) in kind.by_extension {
+        let told = endings.iter().filter(|ending| ending == extension).count();
+        let Value::Object(map) = &mut options else { break };
+        if told == 0 || map.get(*key).is_some_and(|value| !value.is_null()) {
+            continue;
+        }
+        if told < endings.len() {
+            let message = format!("files that end in `.{extension}` have another {key} than the others");
+            return Err(Problem::new(Code::P009, "", message)
+                .help(format!("name the `{key}` of all of them, or read them by two sources")));
+        }
+        map.insert((*key).to_owned(), Value::from(*value));
+    }
+    Ok(options)
+}
+
+/// The paths among the options of a source or a sink.
+fn paths(options: &Value) -> Vec<&str> {
+    match options.get("path") {
+        Some(Value::String(path)) => vec![path],
+        Some(Value::Array(paths)) => paths.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a path ends in, without the dot.
+fn ending(path: &str) -> String {
+    let ending = Path::new(path).extension().and_then(|ending| ending.to_str());
+    ending.unwrap_or_default().to_ascii_lowercase()
 }
 
 /// The metadata column of a name.

@@ -24,6 +24,10 @@ fn csv_options() -> Vec<Value> {
     vec![
         json!({ "columns": { "a": "int64", "b": "utf8", "c": "float64" } }),
         json!({ "columns": { "a": "utf8", "t": "timestamp(ms, UTC)", "d": "boolean" }, "delimiter": ";" }),
+        json!({
+            "columns": { "a": "utf8", "n": "decimal128(10, 2)", "f": "float64" }, "delimiter": "\t", "quote": "'",
+            "escape": "\\", "nulls": ["NA", "\\N"], "decimal": ",", "comment": "#",
+        }),
     ]
 }
 

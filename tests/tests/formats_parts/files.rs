@@ -117,16 +117,115 @@ fn csv_files_end_records_as_they_like() {
 }
 
 #[test]
-fn an_unclosed_quote_is_one_rejected_record() {
+fn a_quote_that_goes_wrong_costs_its_own_line() {
     let options = json!({"csv": {"columns": {"n": "int64", "s": "utf8"}}});
     let (rows, bad) = read("csv", &options, "n,s\n1,a\n2,\"b\n3,c\n4,d\n");
-    assert_eq!(numbers(&rows), [Some(1)]);
+    assert_eq!(numbers(&rows), [1, 3, 4].map(Some));
     assert_eq!(bad.len(), 1);
-    assert!(bad[0].1.contains("a quote is never closed; the record goes on for 3 lines"), "{}", bad[0].1);
-    // A later quote closes it: one record is wrong, the next are read.
+    assert!(bad[0].1.contains("a quote is never closed"), "{}", bad[0].1);
+    // A later quote closes it: a text of two lines.
     let (rows, bad) = read("csv", &options, "n,s\n1,a\n2,\"b\n3,c\"\n4,d\n5,\"e\"\n");
     assert_eq!(numbers(&rows), [Some(1), Some(2), Some(4), Some(5)]);
     assert_eq!(bad, []);
+    // A later quote seems to close it, and text follows that.
+    let (rows, bad) = read("csv", &options, "n,s\n1,a\n2,\"5\" \"\n3,\"5\"\"\n4,d\n5,\"e\"\n");
+    assert_eq!(numbers(&rows), [1, 4, 5].map(Some));
+    assert_eq!(bad.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 2], "{bad:?}");
+}
+
+/// Texts of a tool that puts a backslash before quotes, with the option for it and without.
+#[test]
+fn quotes_behind_backslashes() {
+    let text = concat!(
+        "id,text,n\n",
+        "1,\"plain\",10\n",
+        "2,\"<b id=\\\"x\\\">\",20\n",
+        "3,\"5\\\" pipe\",30\n",
+        "4,\"quiet\",40\n",
+        "5,\"6\\\"\",50\n",
+        "6,seven,60\n",
+        "7,eight,70\n",
+        "8,\"nine\",80\n",
+    );
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
+    let columns = json!({"id": "int64", "text": "utf8", "n": "int64"});
+    let (rows, bad) = read("csv", &json!({"csv": {"columns": columns, "escape": "\\"}}), text);
+    assert_eq!((ids(&rows), bad), ((1..=8).collect(), vec![]));
+    let texts: Vec<_> = [1, 2, 4].iter().map(|at: &usize| rows[*at]["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["<b id=\"x\">", "5\" pipe", "6\""]);
+    let (rows, bad) = read("csv", &json!({"csv": {"columns": columns}}), text);
+    assert_eq!(ids(&rows), [1, 4, 6, 7, 8]);
+    assert_eq!(bad.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 2, 4]);
+    assert!(bad.iter().all(|(_, message)| message.contains("`escape: \"\\\\\"`")), "{bad:?}");
+}
+
+#[test]
+fn files_of_other_tools() {
+    // What is above the header, comments, decimal commas, two words for a null.
+    let options = json!({"csv": {
+        "columns": {"n": "int64", "f": "float64", "d": "decimal128(6, 2)", "s": "utf8"},
+        "delimiter": ";", "decimal": ",", "nulls": ["", "k. A."], "skip_lines": 2, "comment": "#",
+    }});
+    let text = "Report of \"2026\nmade by a tool\r\n# a comment;\"\nn;f;d;s\n1;1,5;-0,25;a\n#2;2\nk. A.;\"k. A.\";;\"k. A.\"\n\
+                3;1.234;0;c\n4;1.234,5;0;c\n5;1,5,5;0;c\n6;-1,5e2;1;#\n";
+    let (rows, bad) = read("csv", &options, text);
+    let expected = [
+        json!({"n": 1, "f": 1.5, "d": "-0.25", "s": "a"}),
+        json!({"n": null, "f": null, "d": null, "s": "k. A."}),
+        json!({"n": 6, "f": -150.0, "d": "1.00", "s": "#"}),
+    ];
+    assert_eq!(rows, expected);
+    assert_eq!(bad.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [2, 3, 4], "{bad:?}");
+    assert!(
+        bad[0].1.contains("column `f`: float64 with a decimal comma was expected, not `1.234`"),
+        "{bad:?}"
+    );
+    // The same is guessed where nothing is declared.
+    let mut guessed = options.clone();
+    guessed["csv"].as_object_mut().unwrap().remove("columns");
+    let text = "x\ny\nn;f;d;s\n1;1,5;-0,25;k. A.\nk. A.;2;1;b\n";
+    let (rows, bad) = read("csv", &guessed, text);
+    let expected =
+        [json!({"n": 1, "f": 1.5, "d": -0.25, "s": null}), json!({"n": null, "f": 2.0, "d": 1.0, "s": "b"})];
+    assert_eq!((rows, bad), (expected.to_vec(), vec![]));
+}
+
+#[test]
+fn an_ending_of_tabs_means_tabs() {
+    let run = |format: Option<Value>, text: &str| {
+        let mut pipeline: Value = serde_json::from_str(&pipeline("tsv", &json!("csv"))).unwrap();
+        match format {
+            Some(format) => pipeline["sources"]["in"]["format"] = format,
+            None => drop(pipeline["sources"]["in"].as_object_mut().unwrap().remove("format")),
+        }
+        let scratch = Scratch::new(&pipeline.to_string());
+        scratch.write("in.tsv", text);
+        scratch.run(&[]).says(0, &[]);
+        let lines = scratch.lines("out");
+        lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let tabs = "id\tname\n1\ta,b\n2\tc\n";
+    let expected = [json!({"id": 1, "name": "a,b"}), json!({"id": 2, "name": "c"})];
+    assert_eq!(run(None, tabs), expected);
+    assert_eq!(run(Some(json!("csv")), tabs), expected);
+    assert_eq!(run(Some(json!({"csv": {"columns": {"id": "int64", "name": "utf8"}}})), tabs), expected);
+    let semicolons = run(Some(json!({"csv": {"delimiter": ";"}})), "id;name\n1;a\tb\n");
+    assert_eq!(semicolons, [json!({"id": 1, "name": "a\tb"})]);
+}
+
+#[test]
+fn files_of_commas_and_of_tabs_are_not_read_as_one() {
+    let scratch = Scratch::new(
+        &json!({
+            "name": "p",
+            "sources": { "in": { "file": { "path": ["a.csv", "b.tsv"] }, "format": "csv" } },
+            "sinks": { "out": { "from": "in", "blackhole": {} } },
+        })
+        .to_string(),
+    );
+    scratch.write("a.csv", "x,y\n1,2\n");
+    scratch.write("b.tsv", "x\ty\n1\t2\n");
+    scratch.run(&[]).says(2, &["P009", "another delimiter than the others", "two sources"]);
 }
 
 #[test]
@@ -189,6 +288,49 @@ fn types_are_inferred_over_quotes_and_any_line_end() {
         let (rows, bad) = read("csv", &options, text);
         let first = json!({"i": 1, "t": "two\nlines", "f": 1.0, "b": true});
         assert_eq!((&rows[0], rows.len(), bad.len()), (&first, 3, 0));
+    }
+}
+
+/// Keys that first occur behind the records from which the columns were guessed.
+#[test]
+fn keys_that_the_guess_did_not_see_are_told_and_counted() {
+    let mut text = "{\"n\":1,\"g\":{\"a\":1}}\n".repeat(pipe_engine::units::INFER_RECORDS);
+    text += "{\"n\":2,\"late\":1,\"g\":{\"a\":2,\"b\":[{\"late\":1}]}}\n{\"l\\u0061te\":2,\"n\":3}\n{\"late\":3,\"n\":\"x\"}\n";
+    let run = |format: Value| {
+        let scratch = Scratch::new(&pipeline("jsonl", &format));
+        scratch.write("in.jsonl", &text);
+        let ended = scratch.run(&[]);
+        ended.says(0, &[]);
+        (ended.summary()["sources"][0]["unknown_fields"].as_u64().unwrap(), ended.stderr)
+    };
+    let (fields, log) = run(json!("json"));
+    assert_eq!(fields, 3, "the record that is rejected leaves nothing out");
+    let told = |key: &str| {
+        let key = format!("\"key\":\"{key}\"");
+        log.lines().filter(|line| line.contains("a key is left out") && line.contains(&key)).count()
+    };
+    assert_eq!(["late", "b", "n"].map(told), [1, 1, 0], "{log}");
+    // What is declared is what is wanted.
+    let (fields, log) = run(json!({"json": {"columns": {"n": "int64"}}}));
+    assert_eq!((fields, log.contains("left out")), (0, false));
+}
+
+/// An integer beyond `int64`, before and behind a smaller one.
+#[test]
+fn what_is_guessed_does_not_depend_on_the_order() {
+    for (records, expected) in [
+        (["{\"n\":5}", "{\"n\":18446744073709551615}"], [json!(5), json!(u64::MAX)]),
+        (["{\"n\":-5}", "{\"n\":18446744073709551615}"], [json!("-5"), json!("18446744073709551615")]),
+    ] {
+        for turn in [false, true] {
+            let (mut records, mut expected) = (records, expected.clone());
+            if turn {
+                records.reverse();
+                expected.reverse();
+            }
+            let (rows, bad) = read("jsonl", &json!("json"), records.join("\n"));
+            assert_eq!((rows.iter().map(|row| row["n"].clone()).collect(), bad), (expected.to_vec(), vec![]));
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub static KIND: FormatKind = FormatKind {
     example: "arrow_ipc\n",
     options: |_| schemars::json_schema!({ "type": "object", "additionalProperties": false }),
     extensions: &["arrow", "feather"],
+    by_extension: &[],
     prepare: |options| Options::new(options, &[]).done(ArrowIpc),
 };
 

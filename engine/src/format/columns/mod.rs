@@ -240,7 +240,10 @@ impl Column {
 
     /// The fault of a value of another type.
     pub(super) fn wrong(&self, found: &str) -> Fault {
-        format!("{} was expected, not {found}", types::print(&self.data_type))
+        match &self.values {
+            Values::Temporal(_, temporal) => format!("{} was expected, not {found}", temporal.form()),
+            _ => format!("{} was expected, not {found}", types::print(&self.data_type)),
+        }
     }
 
     pub(super) fn push_null(&mut self) -> Result<(), Fault> {
@@ -416,6 +419,23 @@ impl Column {
             Values::Decimal128(..) | Values::Decimal256(..) | Values::Null => self.push_str(value),
             _ => self.push_number(value, ""),
         }
+    }
+
+    /// As [`Column::push_field`], where a comma stands before fractions. A point is refused there: it may stand between
+    /// thousands.
+    pub(super) fn push_comma_field(&mut self, value: &str) -> Result<(), Fault> {
+        let fractions = self.data_type.is_floating() || self.data_type.is_decimal();
+        if !fractions || !value.contains([',', '.']) {
+            return self.push_field(value);
+        }
+        let with_comma = |column: &Self| {
+            let expected = types::print(&column.data_type);
+            Err(format!("{expected} with a decimal comma was expected, not `{}`", text::short(value)))
+        };
+        if value.contains('.') {
+            return with_comma(self);
+        }
+        self.push_field(&value.replacen(',', ".", 1)).or_else(|_| with_comma(self))
     }
 
     /// Whether any text is a value, the empty one too.

@@ -48,6 +48,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["json", "jsonl", "ndjson"],
+    by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["columns", "explicit_nulls"]);
         let json = Json { columns: options.columns(), explicit_nulls: options.flag("explicit_nulls", false) };

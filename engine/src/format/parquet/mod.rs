@@ -46,6 +46,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["parquet"],
+    by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["compression"]);
         let compression = match options.word("compression", &["none", "snappy", "zstd"], "zstd") {

@@ -17,7 +17,7 @@ use super::names::{Id, Input, Patterns};
 use super::pipe::{Pipe, Ready};
 use super::watch::{self, Signs};
 use crate::batch::{Payload, SourceBatch};
-use crate::codec::{CsvFields, Format, Layout, Limits, RowReader};
+use crate::codec::{CsvFields, CsvSigns, Format, Layout, Limits, RowReader};
 use crate::error::{Code, Error, Result};
 use crate::input::{self, Wants};
 use crate::source::{Mark, Partition, Polled, Positions, Reader, Room, Unended};
@@ -273,7 +273,7 @@ impl Lane {
     /// Reads past the header of a CSV file; false: a pipe has not given it yet.
     fn pass_header(&self, current: &mut Current) -> Result<bool> {
         let Body::Frames(frames) = &mut current.body else { return Ok(true) };
-        let Layout::Csv { header: true, delimiter, quote } = self.shared.format.layout() else {
+        let Layout::Csv { header: true, signs, .. } = self.shared.format.layout() else {
             return Ok(true);
         };
         let mut line = Vec::new();
@@ -282,7 +282,7 @@ impl Lane {
                 Frame::Blank => {}
                 Frame::Wait => return Ok(false),
                 Frame::Record => {
-                    return self.check_header(&line, (delimiter, quote), &current.partition).map(|()| true);
+                    return self.check_header(&line, signs, &current.partition).map(|()| true);
                 }
                 Frame::End => return Ok(true),
             }
@@ -291,7 +291,7 @@ impl Lane {
 
     /// The first record of a CSV file names its columns; all files must agree, because one decoder reads them. Where
     /// none had a header when the columns were learnt (a pipe, empty files), they are the declared ones in their order.
-    fn check_header(&self, line: &[u8], (delimiter, quote): (u8, u8), partition: &Partition) -> Result<()> {
+    fn check_header(&self, line: &[u8], signs: CsvSigns, partition: &Partition) -> Result<()> {
         if let Some(first) = &self.shared.header {
             if first == line {
                 return Ok(());
@@ -301,7 +301,7 @@ impl Lane {
             return Err(Error::user(Code::S002, message).help(help));
         }
         let mut names = Vec::new();
-        let split = CsvFields::new(delimiter, quote)
+        let split = CsvFields::new(signs)
             .split(line, |text, _| names.push(String::from_utf8_lossy(text).into_owned()));
         let declared: Vec<&String> = self.shared.columns.fields().iter().map(|field| field.name()).collect();
         if split.is_err() || names.iter().collect::<Vec<_>>() != declared {

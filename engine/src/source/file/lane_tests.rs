@@ -151,7 +151,7 @@ fn files_are_read_in_order_and_resumed_and_rewound() {
 fn lines_of_a_file_are_known_behind_blank_ones_and_behind_a_position() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.csv"), "x\r\n\r\n1\r\n\"2\n3\"\r\n4\r\n").unwrap();
-    let layout = Layout::Csv { header: true, delimiter: b',', quote: b'"' };
+    let layout = Layout::Csv { skip_lines: 0, header: true, signs: crate::codec::CsvSigns::default() };
     for (kept, expected) in [(0, vec![vec![3, 4], vec![6]]), (2, vec![vec![6]])] {
         let kept = vec![by_name(dir.path(), "a.csv", kept)];
         let mut opened = open(dir.path(), "a.csv", layout, 1, kept);
@@ -166,7 +166,7 @@ fn lines_of_a_file_are_known_behind_blank_ones_and_behind_a_position() {
 #[test]
 fn headers_are_no_records_and_must_agree() {
     let dir = tempfile::tempdir().unwrap();
-    let layout = Layout::Csv { header: true, delimiter: b',', quote: b'"' };
+    let layout = Layout::Csv { skip_lines: 0, header: true, signs: crate::codec::CsvSigns::default() };
     std::fs::write(dir.path().join("1.csv"), "x,y\n1,\"a\nb\"\n2,c\n").unwrap();
     std::fs::write(dir.path().join("2.csv"), "x,y\n3,d\n").unwrap();
     let records = drain(&mut open(dir.path(), "*.csv", layout, 1, Vec::new()), 0);
@@ -222,7 +222,7 @@ fn a_name_that_another_file_has_by_now_is_read_from_its_start() {
 fn a_file_that_is_written_over_is_read_from_its_start() {
     let dir = tempfile::tempdir().unwrap();
     let csv = dir.path().join("a.csv");
-    let layout = Layout::Csv { header: true, delimiter: b',', quote: b'"' };
+    let layout = Layout::Csv { skip_lines: 0, header: true, signs: crate::codec::CsvSigns::default() };
     std::fs::write(&csv, "x\n1\n2\n3\n4\n").unwrap();
     let (read, mut kept) = run_as(dir.path(), "a.csv", layout, Vec::new());
     assert_eq!(read, ["1", "2", "3", "4"]);
