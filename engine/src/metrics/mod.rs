@@ -253,6 +253,7 @@ group! {
         Counter {
             read SourceRead, bytes SourceReadBytes, decoded SourceDecoded, dead_lettered SourceDeadLettered,
             skipped SourceSkipped, retries SourceRetries, memory_wait_ns SourceMemoryWait,
+            unknown_fields SourceUnknownFields,
         }
         Gauge { event_time_ms SourceEventTime, in_flight SourceInFlight }
         Histogram { batch_rows SourceBatchRows }

@@ -157,6 +157,7 @@ names! {
         SourceBatchRows Histogram One "pipe_source_batch_rows" "Records of a batch that a source read."
         SourceEventTime Gauge Millis "pipe_source_event_time_seconds" "Latest timestamp of a record that was read, in seconds since 1970; 0 where records have none."
         SourceInFlight Gauge One "pipe_source_in_flight_bytes" "Bytes of records that a source has read and that are under way, with all that was made of them; `memory` bounds it."
+        SourceUnknownFields Counter One "pipe_source_unknown_fields_total" "Fields of good records that were left out: the columns were guessed from records without them."
         SourceMemoryWait Counter Nanos "pipe_source_memory_wait_seconds_total" "Time that the lanes of a source waited because their part of `memory` was under way."
         SourceJoined Gauge One "pipe_source_joined" "1 once the consumer group has given its first assignment; always 1 for a source without a group."
         SourceAssigned Gauge One "pipe_source_assigned_partitions" "Partitions that this worker owns."

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::batch::{Batch, Headers, Origins, Payload, Selection, SourceBatch, Tombstones};
-use crate::codec::{BadRow, Decoder};
+use crate::codec::{BadRow, Decoder, Unknown};
 use crate::config::spec::OnTombstone;
 use crate::error::{Error, Result};
 use crate::sink::dead_letter::headers_type;
@@ -46,6 +46,11 @@ const TOMBSTONE: &str = "the record is a tombstone: it has no value; `on_tombsto
                          one, and by default it passes only where every sink can write it under its own key";
 
 impl Decode {
+    /// What was left out of good records since the last call, because the columns were guessed without it.
+    pub fn unknown(&mut self) -> Unknown {
+        self.decoder.as_mut().map(|decoder| decoder.unknown()).unwrap_or_default()
+    }
+
     /// What the records of a source batch come to.
     pub fn decode(&mut self, source: &Arc<SourceBatch>) -> Result<Decoded> {
         match &source.payload {

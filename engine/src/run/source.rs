@@ -137,6 +137,7 @@ impl Lane {
         rows.origins.charge(bytes_of(&rows.records));
         self.stats.decoded.add(rows.count() as u64);
         self.stats.skipped.add(skipped as u64);
+        self.unknown(&batch);
         if !bad.is_empty() {
             self.bad_rows(&batch, bad, self.on_failure)?;
         }
@@ -149,6 +150,24 @@ impl Lane {
             }
         }
         Ok(())
+    }
+
+    /// Counts and tells what the guessed columns have no place for.
+    fn unknown(&mut self, batch: &SourceBatch) {
+        let unknown = self.decode.unknown();
+        self.stats.unknown_fields.add(unknown.fields);
+        for key in unknown.keys {
+            let (topic, partition, offset) = (&*batch.topic, batch.partition, batch.offsets[0]);
+            tracing::warn!(
+                source = &*self.name,
+                topic,
+                partition,
+                offset,
+                key,
+                "a key is left out: the records from which the columns were guessed do not have it; declare `columns:` \
+                 under the format"
+            );
+        }
     }
 
     fn bad_rows(

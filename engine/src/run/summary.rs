@@ -42,6 +42,8 @@ pub struct Source {
     pub decoded: u64,
     pub dead_lettered: u64,
     pub skipped: u64,
+    /// Fields of good records that the guessed columns have no place for; no term of the sum.
+    pub unknown_fields: u64,
 }
 
 /// A stage: rows in = reached + filtered + rejected + failed; rejected + failed = dead-lettered + skipped.
@@ -111,6 +113,7 @@ impl Summary {
             decoded: s.decoded.get(),
             dead_lettered: s.dead_lettered.get(),
             skipped: s.skipped.get(),
+            unknown_fields: s.unknown_fields.get(),
         });
         let stages = stats.stages.iter().map(|(name, s)| Stage {
             name: name.to_string(),
@@ -265,7 +268,13 @@ impl fmt::Display for Summary {
             let failed = [("dead-lettered", s.dead_lettered), ("skipped", s.skipped)];
             row(
                 &format!("source {}", s.name),
-                &[("read", s.read), ("decoded", s.decoded), failed[0], failed[1]],
+                &[
+                    ("read", s.read),
+                    ("decoded", s.decoded),
+                    failed[0],
+                    failed[1],
+                    ("fields left out, as the columns were guessed without them", s.unknown_fields),
+                ],
             );
         }
         for s in &self.stages {

@@ -16,8 +16,9 @@ use serde::de::{
 use serde_json::value::RawValue;
 
 use super::fast;
+use super::unknown::{Told, Watch};
 use crate::batch::Payload;
-use crate::codec::{BadRow, Decoded, Decoder};
+use crate::codec::{BadRow, Decoded, Decoder, Unknown};
 use crate::error::{Error, Result};
 use crate::format::columns::{Column, Columns, Values, blame, sentence};
 use crate::format::{Good, too_large};
@@ -28,11 +29,19 @@ pub(super) struct JsonDecoder {
     columns: Columns,
     /// Off in the test that compares the two ways.
     pub(super) fast: bool,
+    /// Counts what no column takes; `None`: the columns are declared.
+    watch: Option<Watch>,
 }
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, fast: true })
+        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, fast: true, watch: None })
+    }
+
+    /// Counts fields that no column takes.
+    pub(super) fn watching(mut self, told: &Told) -> Self {
+        self.watch = Some(Watch::new(told));
+        self
     }
 
     /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
@@ -44,20 +53,27 @@ impl JsonDecoder {
             None => std::str::from_utf8(record)
                 .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
         };
+        let watch = self.watch.as_ref();
         if self.fast {
-            if fast::record(text, &mut self.columns, row).is_some() {
+            watch.inspect(|watch| watch.begin());
+            if fast::record(text, &mut self.columns, row, watch).is_some() {
+                watch.inspect(|watch| watch.take_record());
                 return Ok(());
             }
             self.columns.truncate(row);
         }
-        self.slow(text, row)
+        watch.inspect(|watch| watch.begin());
+        self.slow(text, row)?;
+        self.watch.as_ref().inspect(|watch| watch.take_record());
+        Ok(())
     }
 
     /// The same record by serde_json, which decides whatever is unusual and words every fault.
     fn slow(&mut self, text: &str, row: usize) -> Result<(), String> {
-        let fields = Members { columns: &mut self.columns, row, what: "a JSON object" };
+        let watch = self.watch.as_ref();
+        let fields = Members { columns: &mut self.columns, row, what: "a JSON object", watch };
         let mut json = serde_json::Deserializer::from_str(text);
-        json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
+        json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| located(&e))?;
         self.columns.complete(row)
     }
 
@@ -93,12 +109,27 @@ impl JsonDecoder {
     }
 }
 
+/// A fault with its place within the record: the line of its file is another.
+fn located(fault: &serde_json::Error) -> String {
+    let text = fault.to_string();
+    let place = format!(" at line {} column {}", fault.line(), fault.column());
+    match text.strip_suffix(&place) {
+        Some(text) if fault.line() == 1 => format!("{text} at byte {}", fault.column()),
+        Some(text) => format!("{text} at byte {} of line {} of the record", fault.column(), fault.line()),
+        None => text,
+    }
+}
+
 impl Decoder for JsonDecoder {
     fn decode(&mut self, payload: &Payload) -> Result<Decoded> {
         match payload {
             Payload::Values(values) => self.values(values),
             Payload::Rows(_) => Err(Error::internal("the format json was given rows")),
         }
+    }
+
+    fn unknown(&mut self) -> Unknown {
+        self.watch.as_ref().map(Watch::take).unwrap_or_default()
     }
 }
 
@@ -107,6 +138,7 @@ struct Members<'a> {
     columns: &'a mut Columns,
     row: usize,
     what: &'static str,
+    watch: Option<&'a Watch>,
 }
 
 impl<'de> Visitor<'de> for Members<'_> {
@@ -118,8 +150,9 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut hint = 0;
-        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint })? {
+        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint, watch: self.watch })? {
             let Some(at) = found else {
+                self.watch.inspect(|watch| watch.add());
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -127,7 +160,7 @@ impl<'de> Visitor<'de> for Members<'_> {
             if column.len() > self.row {
                 return Err(A::Error::custom(blame(&column.name, "the key occurs twice")));
             }
-            if let Err(e) = map.next_value_seed(Cell(&mut *column)) {
+            if let Err(e) = map.next_value_seed(Cell(&mut *column, self.watch)) {
                 return Err(A::Error::custom(blame(&column.name, &e.to_string())));
             }
             hint = at + 1;
@@ -140,6 +173,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 struct Key<'a> {
     columns: &'a Columns,
     hint: usize,
+    watch: Option<&'a Watch>,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -158,12 +192,16 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.columns.find(key, self.hint))
+        let found = self.columns.find(key, self.hint);
+        if let (None, Some(watch)) = (found, self.watch) {
+            watch.meet(key);
+        }
+        Ok(found)
     }
 }
 
 /// One value of a column. It recurses as deep as the column's type is, no deeper.
-pub(super) struct Cell<'a>(pub(super) &'a mut Column);
+pub(super) struct Cell<'a>(pub(super) &'a mut Column, pub(super) Option<&'a Watch>);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();
@@ -232,7 +270,7 @@ impl<'de> Visitor<'de> for Cell<'_> {
         };
         let mut items = 0;
         loop {
-            match seq.next_element_seed(Cell(&mut *item)) {
+            match seq.next_element_seed(Cell(&mut *item, self.1)) {
                 Ok(Some(())) => items += 1,
                 Ok(None) => break,
                 Err(e) => return Err(A::Error::custom(blame(&format!("[{items}]"), &e.to_string()))),
@@ -245,12 +283,12 @@ impl<'de> Visitor<'de> for Cell<'_> {
         let row = self.0.len();
         match &mut self.0.values {
             Values::Struct(columns) => {
-                Members { columns, row, what: "an object" }.visit_map(map)?;
+                Members { columns, row, what: "an object", watch: self.1 }.visit_map(map)?;
                 self.0.close_struct().map_err(A::Error::custom)
             }
             Values::Map { key, value, .. } => {
                 while map.next_key_seed(MapKey(&mut *key))?.is_some() {
-                    if let Err(e) = map.next_value_seed(Cell(&mut *value)) {
+                    if let Err(e) = map.next_value_seed(Cell(&mut *value, self.1)) {
                         return Err(A::Error::custom(blame("value", &e.to_string())));
                     }
                 }

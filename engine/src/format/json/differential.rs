@@ -253,7 +253,7 @@ fn plain_records_need_only_the_fast_way() {
         "{}",
     ];
     for (row, record) in records.iter().enumerate() {
-        assert!(fast::record(record, &mut columns, row).is_some(), "{record}");
+        assert!(fast::record(record, &mut columns, row, None).is_some(), "{record}");
     }
-    assert!(fast::record("{\"i\":1.5}", &mut columns, records.len()).is_none());
+    assert!(fast::record("{\"i\":1.5}", &mut columns, records.len(), None).is_none());
 }

@@ -12,11 +12,12 @@ use serde::de::DeserializeSeed;
 
 use super::decode::Cell;
 use super::scan::Scan;
+use super::unknown::Watch;
 use crate::format::columns::{Column, Columns, Values};
 
 /// Appends a record as row `row`. With `None` a part of it may have been appended.
-pub(super) fn record(text: &str, columns: &mut Columns, row: usize) -> Option<()> {
-    let mut reader = Reader { text, scan: Scan { bytes: text.as_bytes(), at: 0 } };
+pub(super) fn record(text: &str, columns: &mut Columns, row: usize, watch: Option<&Watch>) -> Option<()> {
+    let mut reader = Reader { text, scan: Scan { bytes: text.as_bytes(), at: 0 }, watch };
     reader.scan.blanks()?;
     let given = reader.members(columns, row)?;
     // Blanks up to the end are all that may follow.
@@ -29,6 +30,7 @@ pub(super) fn record(text: &str, columns: &mut Columns, row: usize) -> Option<()
 struct Reader<'a> {
     text: &'a str,
     scan: Scan<'a>,
+    watch: Option<&'a Watch>,
 }
 
 impl Reader<'_> {
@@ -53,6 +55,9 @@ impl Reader<'_> {
             };
             let Some(at) = found else {
                 self.scan.skip()?;
+                if let Some(watch) = self.watch {
+                    watch.add();
+                }
                 continue;
             };
             let column = columns.columns.get_mut(at)?;
@@ -102,7 +107,11 @@ impl Reader<'_> {
         if let Some((at, column)) = columns.habit.find(place, key) {
             return Some(Some((column, at + 1)));
         }
-        let column = columns.find(self.text.get(from + 1..to - 1)?, hint);
+        let name = self.text.get(from + 1..to - 1)?;
+        let column = columns.find(name, hint);
+        if let (None, Some(watch)) = (column, self.watch) {
+            watch.meet(name);
+        }
         let learned = columns.habit.learn(place, token, (from - start, to - start), column);
         // Never 0 again: only the first key has the object's start before it.
         Some(Some((column, if learned { place + 1 } else { place.max(1) })))
@@ -183,6 +192,6 @@ impl Reader<'_> {
     /// A value that was scanned from `start`, read by serde_json: escapes, maps.
     fn again(&self, column: &mut Column, start: usize) -> Option<()> {
         let mut json = serde_json::Deserializer::from_str(self.text.get(start..self.scan.at)?);
-        Cell(column).deserialize(&mut json).ok()
+        Cell(column, self.watch).deserialize(&mut json).ok()
     }
 }

@@ -5,28 +5,27 @@ mod decode;
 mod differential;
 mod encode;
 mod fast;
+mod infer;
 mod pen;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;
 mod rows;
 mod scan;
+mod unknown;
 #[cfg(any(test, fuzzing))]
 pub mod ways;
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use serde_json::Value;
+use arrow::datatypes::SchemaRef;
 
+use self::unknown::Told;
 use super::{FormatKind, Options};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::types;
-use crate::error::{Code, Error, Result};
-use crate::input;
-use crate::units::{INFER_BYTES_MAX, INFER_RECORDS};
+use crate::error::Result;
 
 /// One JSON object a record.
 pub static KIND: FormatKind = FormatKind {
@@ -51,7 +50,11 @@ pub static KIND: FormatKind = FormatKind {
     by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["columns", "explicit_nulls"]);
-        let json = Json { columns: options.columns(), explicit_nulls: options.flag("explicit_nulls", false) };
+        let json = Json {
+            columns: options.columns(),
+            explicit_nulls: options.flag("explicit_nulls", false),
+            told: Told::default(),
+        };
         if let Some(columns) = &json.columns
             && let Err(e) = decode::JsonDecoder::new(columns)
         {
@@ -65,6 +68,8 @@ pub static KIND: FormatKind = FormatKind {
 struct Json {
     columns: Option<SchemaRef>,
     explicit_nulls: bool,
+    /// The keys without a column that were told, by any of the decoders.
+    told: Told,
 }
 
 impl Format for Json {
@@ -80,11 +85,13 @@ impl Format for Json {
         if let Some(columns) = &self.columns {
             return Ok(columns.clone());
         }
-        infer(path).map_err(|e| e.context(path.display().to_string()))
+        infer::infer(path).map_err(|e| e.context(path.display().to_string()))
     }
 
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(decode::JsonDecoder::new(&schema)?))
+        let decoder = decode::JsonDecoder::new(&schema)?;
+        // Where columns are declared the other keys are left out on purpose.
+        Ok(Box::new(if self.columns.is_none() { decoder.watching(&self.told) } else { decoder }))
     }
 
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {
@@ -104,100 +111,12 @@ impl Format for Json {
     }
 }
 
-/// The columns of the first records: the widest type that each field needs, all of them nullable, in the order of
-/// their first occurrence. Records that are no objects are left to the decoder, which rejects them one by one.
-fn infer(path: &Path) -> Result<SchemaRef> {
-    let mut lines = super::sample::Lines::new(input::text(path, true)?, INFER_BYTES_MAX);
-    let mut records = Vec::new();
-    while records.len() < INFER_RECORDS {
-        let Some(line) = lines.next().map_err(|e| input::failed(&e))? else { break };
-        if let Ok(Value::Object(record)) = serde_json::from_slice(line) {
-            records.push(record);
-        }
-    }
-    let mut shape = Fields::empty();
-    for record in &records {
-        shape = merge_fields(&shape, record, 1);
-    }
-    if shape.is_empty() {
-        let message = "holds no JSON object with a field, so its columns cannot be inferred";
-        return Err(
-            Error::user(Code::S002, message).help("declare them under `format: { json: { columns: ... } }`")
-        );
-    }
-    Ok(Arc::new(Schema::new(known(&shape))))
-}
-
-fn merge_fields(fields: &Fields, record: &serde_json::Map<String, Value>, depth: usize) -> Fields {
-    let mut merged: Vec<(String, DataType)> =
-        fields.iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
-    let positions: std::collections::HashMap<String, usize> =
-        merged.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-    for (name, value) in record {
-        match positions.get(name) {
-            Some(at) => merged[*at].1 = merge(&merged[*at].1, value, depth),
-            None if merged.len() < crate::units::SCHEMA_FIELDS_MAX / 4 => {
-                merged.push((name.clone(), merge(&DataType::Null, value, depth)));
-            }
-            None => {}
-        }
-    }
-    merged.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect()
-}
-
-/// The narrowest type that holds what `so_far` holds and the value too; text when nothing else does.
-fn merge(so_far: &DataType, value: &Value, depth: usize) -> DataType {
-    let found = match value {
-        Value::Null => return so_far.clone(),
-        Value::Bool(_) => DataType::Boolean,
-        Value::Number(n) if n.is_i64() => DataType::Int64,
-        Value::Number(n) if n.is_u64() => DataType::UInt64,
-        Value::Number(_) => DataType::Float64,
-        Value::String(_) => DataType::Utf8,
-        // Deeper than any real record; text rejects it by its place.
-        _ if depth >= crate::units::SCHEMA_DEPTH_MAX => DataType::Utf8,
-        Value::Array(items) => {
-            let before = match so_far {
-                DataType::List(item) => item.data_type().clone(),
-                _ => DataType::Null,
-            };
-            let item = items.iter().fold(before, |item, value| merge(&item, value, depth + 1));
-            DataType::List(Arc::new(Field::new("item", item, true)))
-        }
-        Value::Object(record) => {
-            let before = match so_far {
-                DataType::Struct(fields) => fields.clone(),
-                _ => Fields::empty(),
-            };
-            DataType::Struct(merge_fields(&before, record, depth + 1))
-        }
-    };
-    match (so_far, found) {
-        (DataType::Null, found) => found,
-        (DataType::Int64 | DataType::UInt64, DataType::Float64)
-        | (DataType::Float64, DataType::Int64 | DataType::UInt64) => DataType::Float64,
-        (DataType::List(_), found @ DataType::List(_))
-        | (DataType::Struct(_), found @ DataType::Struct(_)) => found,
-        (so_far, found) if *so_far == found => found,
-        // Fields of two types keep the first: the records of the other are rejected and seen, not bent.
-        (so_far, _) => so_far.clone(),
-    }
-}
-
-/// Fields of which only nulls were seen become text.
-fn known(fields: &Fields) -> Fields {
-    let known_type = |data_type: &DataType| match data_type {
-        DataType::Null => DataType::Utf8,
-        DataType::Struct(fields) => DataType::Struct(known(fields)),
-        DataType::List(item) => DataType::List(known(&[item.clone()].into_iter().collect())[0].clone()),
-        other => other.clone(),
-    };
-    fields.iter().map(|f| Field::new(f.name(), known_type(f.data_type()), true)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::DataType;
+
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn columns_are_inferred_from_the_first_records() {

@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use serde_json::json;
 
 use super::decode::JsonDecoder;
+use super::unknown::Told;
 use crate::batch::Payload;
 use crate::codec::{Decoded, Decoder};
 use crate::config::types;
@@ -27,11 +28,13 @@ fn decoded(decoder: &mut JsonDecoder, records: &[Vec<u8>]) -> Decoded {
 
 /// Decodes batches one after another in both ways; panics where they differ.
 pub fn compare(schema: &SchemaRef, batches: &[Vec<Vec<u8>>]) {
-    let mut quick = JsonDecoder::new(schema).unwrap();
-    let mut slow = JsonDecoder::new(schema).unwrap();
+    let mut quick = JsonDecoder::new(schema).unwrap().watching(&Told::default());
+    let mut slow = JsonDecoder::new(schema).unwrap().watching(&Told::default());
     slow.fast = false;
     for records in batches {
-        let (quick, slow) = (decoded(&mut quick, records), decoded(&mut slow, records));
+        let (one, other) = (decoded(&mut quick, records), decoded(&mut slow, records));
+        assert_eq!(quick.unknown(), slow.unknown());
+        let (quick, slow) = (one, other);
         let shown = || records.iter().map(|r| String::from_utf8_lossy(r)).collect::<Vec<_>>().join("\n");
         assert_eq!(quick.records, slow.records, "{}", shown());
         assert_eq!(quick.good, slow.good, "{}", shown());
