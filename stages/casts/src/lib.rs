@@ -11,7 +11,7 @@ use pipe_stage::TimeUnit;
 use serde::Deserialize;
 
 pub use number::{parse_decimal, rescale};
-pub use refused::Refused;
+pub use refused::{Built, Refused};
 pub use source::Source;
 pub use target::Target;
 pub use types::{can_cast, parse_type};
@@ -64,6 +64,29 @@ pub enum OnError {
 /// Why a value cannot be cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfit(pub &'static str);
+
+impl Misfit {
+    /// The reason in words; where a form was expected, with the text that has another one.
+    #[cold]
+    pub fn explain(self, value: Scalar<'_>) -> String {
+        const CHARS: usize = 60;
+        let Self(why) = self;
+        let text = match value {
+            Scalar::Text(text) => text,
+            Scalar::Bytes(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+            _ => return why.to_owned(),
+        };
+        if !why.ends_with("was expected") {
+            return why.to_owned();
+        }
+        match text.char_indices().nth(CHARS) {
+            Some((end, _)) => {
+                format!("{why}, not `{}...`", text.get(..end).unwrap_or_default().escape_debug())
+            }
+            None => format!("{why}, not `{}`", text.escape_debug()),
+        }
+    }
+}
 
 pub(crate) const RANGE: Misfit = Misfit("it is out of range");
 pub(crate) const FRACTION: Misfit = Misfit("it has a fraction");

@@ -2,8 +2,8 @@
 
 use crate::{FRACTION, Misfit, RANGE, Rounding};
 
-const NO_INTEGER: Misfit = Misfit("it is not an integer");
-const NO_NUMBER: Misfit = Misfit("it is not a number");
+const NO_INTEGER: Misfit = Misfit("a whole number was expected");
+const NO_NUMBER: Misfit = Misfit("a number was expected");
 
 /// An integer in decimal digits with an optional sign, and nothing else.
 pub(crate) fn parse_int(text: &str) -> Result<i128, Misfit> {

@@ -39,7 +39,10 @@ impl<'a> Source<'a> {
             Any::Date32(v) => Scalar::Date(v.get(row)?),
             Any::Timestamp(v, unit) => Scalar::Time(v.get(row)?, *unit, self.zoned),
             Any::Decimal(v, decimal) => Scalar::Decimal(v.get(row)?, decimal.scale.into()),
-            Any::Null | Any::Date64(_) | Any::Nested(_) | Any::Other(_) => return None,
+            Any::Null | Any::Date64(_) | Any::Decimal256(..) | Any::Nested(_) | Any::Dictionary(_) => {
+                return None;
+            }
+            Any::Other(_) => return None,
         })
     }
 }

@@ -9,9 +9,9 @@ use crate::number::{
 };
 use crate::{FRACTION, Misfit, RANGE, Rounding, Scalar, TYPE};
 
-const NO_BOOL: Misfit = Misfit("it is neither true nor false");
-const NO_TIME: Misfit = Misfit("it is no timestamp such as 2026-01-31T23:59:59Z");
-const NO_DATE: Misfit = Misfit("it is no date such as 2026-01-31");
+const NO_BOOL: Misfit = Misfit("true or false was expected");
+const NO_TIME: Misfit = Misfit("an RFC 3339 timestamp such as 2026-01-31T12:00:00Z was expected");
+const NO_DATE: Misfit = Misfit("a date such as 2026-01-31 was expected");
 const NO_TEXT: Misfit = Misfit("it is not UTF-8");
 
 /// A column that is being built of values of any type.
@@ -353,7 +353,10 @@ mod tests {
         assert_eq!(to_int(Scalar::Text("12.00"), Rounding::Exact), Ok(12));
         assert_eq!(to_int(Scalar::Text("12.5"), Rounding::Exact), Err(FRACTION));
         assert_eq!(to_int(Scalar::Text("12.5"), Rounding::Nearest), Ok(13));
-        assert_eq!(to_int(Scalar::Text("12x"), Rounding::Nearest), Err(Misfit("it is not an integer")));
+        assert_eq!(
+            to_int(Scalar::Text("12x"), Rounding::Nearest),
+            Err(Misfit("a whole number was expected"))
+        );
         let mut target = Target::new(&DataType::Uint8, None, Rounding::Exact);
         assert_eq!(target.push(Scalar::Int(256)), Err(RANGE));
         assert_eq!(target.push(Scalar::Int(-1)), Err(RANGE));

@@ -1,5 +1,6 @@
 //! The value of a condition, made comparable with its column when the stage is bound.
 
+use casts::{Rounding, parse_decimal, rescale};
 use pipe_stage::time::{parse_date, parse_rfc3339, parse_time};
 use pipe_stage::{ColumnField, DataType, Json, Result, TimeUnit, bail};
 
@@ -12,6 +13,8 @@ pub(crate) enum Constant {
     Int(i128),
     /// For the floats.
     Float(f64),
+    /// For decimals: the digits at the column's scale.
+    Decimal(i128),
     /// For text and bytes.
     Bytes(Vec<u8>),
 }
@@ -33,6 +36,8 @@ pub(crate) fn constant(field: &ColumnField, value: &Json) -> Result<Constant> {
         T::Utf8 | T::LargeUtf8 | T::Binary | T::LargeBinary | T::FixedSizeBinary(_) => {
             value.as_str().map(|text| Constant::Bytes(text.as_bytes().to_vec()))
         }
+        T::Decimal128(d) => decimal(value, d.scale, d.precision),
+        T::Decimal256(d) => decimal(value, d.scale, d.precision),
         T::Date32 => count(value, |text| parse_date(text).map(i64::from)),
         T::Date64 => count(value, |text| parse_date(text).map(|days| i64::from(days) * 86_400_000)),
         T::Time32(unit) | T::Time64(unit) => count(value, |text| {
@@ -58,6 +63,15 @@ fn integer(value: &Json, min: i128, max: i128) -> Option<Constant> {
     (min..=max).contains(&number).then_some(Constant::Int(number))
 }
 
+/// A number with a point, exactly as it is written; none that the column could not hold.
+fn decimal(value: &Json, scale: i8, precision: u8) -> Option<Constant> {
+    let (Json::Number(text) | Json::Text(text)) = value else { return None };
+    let (digits, behind) = parse_decimal(text).ok()?;
+    let digits = rescale(digits, behind, scale.into(), Rounding::Exact).ok()?;
+    let limit = 10i128.checked_pow(u32::from(precision).min(38))?;
+    (digits.unsigned_abs() < limit.unsigned_abs()).then_some(Constant::Decimal(digits))
+}
+
 /// A count in the column's own unit, or text that says it.
 fn count(value: &Json, parse: impl Fn(&str) -> Option<i64>) -> Option<Constant> {
     match value {
@@ -71,6 +85,9 @@ fn wanted(data_type: &DataType) -> &'static str {
     match data_type {
         T::Boolean => "true or false",
         T::Float32 | T::Float64 => "a number",
+        T::Decimal128(_) | T::Decimal256(_) => {
+            "a number of at most 38 digits that the column can hold, no finer"
+        }
         T::Date32 | T::Date64 => "a date such as \"2026-01-31\"",
         T::Time32(_) | T::Time64(_) => "a time such as \"23:59:59\", no finer than the column",
         T::Timestamp(t) if t.unit == TimeUnit::Second => "an RFC 3339 time in whole seconds",

@@ -32,12 +32,12 @@ impl TryFrom<String> for Op {
 
     fn try_from(name: String) -> Result<Self> {
         Ok(match name.as_str() {
-            "eq" => Self::Eq,
-            "ne" => Self::Ne,
-            "lt" => Self::Lt,
-            "le" => Self::Le,
-            "gt" => Self::Gt,
-            "ge" => Self::Ge,
+            "eq" | "==" => Self::Eq,
+            "ne" | "!=" => Self::Ne,
+            "lt" | "<" => Self::Lt,
+            "le" | "<=" => Self::Le,
+            "gt" | ">" => Self::Gt,
+            "ge" | ">=" => Self::Ge,
             "in" => Self::In,
             "not_in" => Self::NotIn,
             "contains" => Self::Contains,
@@ -46,8 +46,8 @@ impl TryFrom<String> for Op {
             "is_null" => Self::IsNull,
             "is_not_null" => Self::IsNotNull,
             _ => bail!(
-                "`{name}` is none of eq, ne, lt, le, gt, ge, in, not_in, contains, starts_with, ends_with, \
-                 is_null, is_not_null"
+                "`{name}` is none of eq, ne, lt, le, gt, ge (or \"==\", \"!=\", \"<\", \"<=\", \">\", \">=\", in quotes), \
+                 in, not_in, contains, starts_with, ends_with, is_null, is_not_null"
             ),
         })
     }
@@ -71,13 +71,23 @@ enum Against {
     Ints(Vec<(i64, i64)>),
     /// Closed ranges; no NaN is in any.
     Floats(Vec<(f64, f64)>),
+    /// Closed ranges of digits at the column's scale.
+    Decimals(Vec<(i128, i128)>),
     Bytes(Vec<Vec<u8>>),
+    /// The words of a dictionary.
+    Words(Box<Test>),
 }
 
 impl Test {
     /// Checks the operation and the value against the column.
     pub fn new(field: &ColumnField, op: Op, value: Option<&Json>) -> Result<Self> {
         let name = field.name();
+        if let (DataType::Dictionary(_), Some(words)) =
+            (field.data_type(), field.children().into_iter().next())
+        {
+            let words = Self::new(&words.renamed(name), op, value)?;
+            return Ok(Self { op, against: Against::Words(Box::new(words)) });
+        }
         let mut constants = Vec::new();
         match (op, value) {
             (Op::IsNull | Op::IsNotNull, None) => return Ok(Self { op, against: Against::Null }),
@@ -110,6 +120,12 @@ impl Test {
 
     /// The rows that pass. A null passes `is_null` only.
     pub fn run(&self, column: &Any<'_>, len: usize) -> Result<Mask> {
+        if let (Against::Words(test), Any::Dictionary(dictionary)) = (&self.against, column) {
+            // Each word is compared once, however many rows have it.
+            let passed = test.run(&dictionary.words.view()?, dictionary.words.len())?;
+            let null = self.op == Op::IsNull;
+            return Ok(Mask::from_fn(len, |row| dictionary.get(row).map_or(null, |word| passed.get(word))));
+        }
         let valid = column.valid(len);
         let negated = matches!(self.op, Op::Ne | Op::NotIn);
         let mut mask = match (&self.against, column) {
@@ -124,6 +140,10 @@ impl Test {
             (Against::Ints(ranges), column) => integers(column, ranges)?,
             (Against::Floats(ranges), Any::Float32(v)) => within_floats(v.values(), ranges, |x| x as f32),
             (Against::Floats(ranges), Any::Float64(v)) => within_floats(v.values(), ranges, |x| x),
+            (Against::Decimals(ranges), Any::Decimal(v, _)) => {
+                within_decimals(v.values(), ranges, |v| (v >> 127, v as u128))
+            }
+            (Against::Decimals(ranges), Any::Decimal256(v, _)) => within_decimals(v.values(), ranges, wide),
             (Against::Bytes(list), Any::Text(v)) => self.strings(&v.as_bytes(), list),
             (Against::Bytes(list), Any::Bytes(v)) => self.strings(v, list),
             _ => return Err(misfit()),
@@ -178,6 +198,21 @@ fn against(data_type: &DataType, op: Op, constants: Vec<Constant>) -> Result<Aga
                 }
             }
             Ok(Against::Ints(ranges))
+        }
+        Some(Constant::Decimal(_)) => {
+            let mut ranges = Vec::new();
+            for constant in &constants {
+                // Of at most 38 digits, so that each has neighbours.
+                let Constant::Decimal(x) = constant else { return Err(misfit()) };
+                ranges.push(match op {
+                    Op::Lt => (i128::MIN, x - 1),
+                    Op::Le => (i128::MIN, *x),
+                    Op::Gt => (x + 1, i128::MAX),
+                    Op::Ge => (*x, i128::MAX),
+                    _ => (*x, *x),
+                });
+            }
+            Ok(Against::Decimals(ranges))
         }
         Some(Constant::Float(_)) => {
             let narrow = matches!(data_type, DataType::Float32);
@@ -283,6 +318,28 @@ fn within_floats<T: Primitive>(values: &[T], ranges: &[(f64, f64)], of: fn(f64) 
         let (low, high) = (of(low), of(high));
         Mask::from_values(values, |v| (v >= low) & (v <= high))
     })
+}
+
+/// The same for decimals of either width, whose upper and lower 128 bits are given in their order.
+#[inline(never)]
+fn within_decimals<T: Primitive>(values: &[T], ranges: &[(i128, i128)], of: fn(T) -> (i128, u128)) -> Mask {
+    // What the upper half is of a number that the lower one holds.
+    let ends = |end: i128| (end >> 127, end as u128);
+    union(values.len(), ranges, |&(low, high)| {
+        // A range that goes to an end of `i128` goes to the end of every decimal.
+        let low = if low == i128::MIN { (i128::MIN, 0) } else { ends(low) };
+        let high = if high == i128::MAX { (i128::MAX, u128::MAX) } else { ends(high) };
+        Mask::from_values(values, |v| {
+            let v = of(v);
+            (v >= low) & (v <= high)
+        })
+    })
+}
+
+/// The halves of 256 bits, of which the lowest 64 come first.
+fn wide([a, b, c, d]: [u64; 4]) -> (i128, u128) {
+    let half = |low: u64, high: u64| u128::from(high) << 64 | u128::from(low);
+    (half(c, d) as i128, half(a, b))
 }
 
 /// The rows that are in the mask of any range. A list costs a pass each, which is still faster than a search a row.

@@ -4,7 +4,7 @@ mod path;
 
 use casts::{Misfit, OnError, Refused, Rounding, Scalar, Target, parse_type};
 use pipe_stage::{
-    AnyType, Batch, Binder, Column, ColumnField, Computed, Config, DataType, Json, Output, PortId, Result,
+    AnyType, Batch, Binder, ColumnField, Computed, Config, DataType, Json, Output, Place, PortId, Result,
     Stage, bail,
 };
 use serde::Deserialize;
@@ -15,7 +15,7 @@ pub use path::Path;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extract {
-    /// Name of the column that holds JSON.
+    /// Name of the column that holds JSON, or the path of a value within one.
     pub column: String,
     /// What is read out of it.
     pub fields: Vec<FieldSpec>,
@@ -58,7 +58,7 @@ impl Config for Extract {
 
 /// The bound stage.
 pub struct ExtractStage {
-    column: Column<[u8]>,
+    column: Place,
     name: String,
     fields: Vec<Field>,
     port: PortId,
@@ -85,7 +85,11 @@ impl Stage for ExtractStage {
         if config.fields.is_empty() {
             bail!("`fields` needs at least one");
         }
-        let column = binder.read::<[u8]>(&config.column)?;
+        let column = binder.read_path(&config.column)?;
+        column.must_be::<[u8]>()?;
+        if config.keep == Some(false) && !column.is_column() {
+            bail!("`keep: false` leaves a whole column out, and `{}` is within one", config.column);
+        }
         let mut port = binder.port("extracted")?;
         if config.keep == Some(false) {
             port.pass_all_but(&[config.column.as_str()])?;
@@ -128,7 +132,8 @@ impl Stage for ExtractStage {
     }
 
     fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
-        let column = batch.column(self.column)?;
+        let found = self.column.read(batch)?;
+        let column = found.read::<[u8]>()?;
         let mut refused = Refused::new(batch.len());
         let mut targets: Vec<Target> =
             self.fields.iter().map(|field| Target::new(&field.data_type, None, Rounding::Exact)).collect();
@@ -144,10 +149,17 @@ impl Stage for ExtractStage {
                 }
             };
             for (field, target) in self.fields.iter().zip(&mut targets) {
-                if let Err(Misfit(why)) = field.read(document.as_ref(), target) {
+                if let Err(misfit) = field.read(document.as_ref(), target) {
                     target.push_null();
                     if self.on_error == OnError::Reject {
-                        refused.refuse(row, || format!("column `{}` at {}: {why}", self.name, field.text));
+                        refused.refuse(row, || {
+                            let found = document.as_ref().and_then(|document| field.path.find(document));
+                            let why = match found.and_then(Json::as_str) {
+                                Some(text) => misfit.explain(Scalar::Text(text)),
+                                None => misfit.0.to_owned(),
+                            };
+                            format!("column `{}` at {}: {why}", self.name, field.text)
+                        });
                     }
                 }
             }

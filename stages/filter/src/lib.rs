@@ -1,7 +1,7 @@
 //! `filter`: keeps the rows of which any or all conditions hold. Every column is passed on, none is copied.
 
 use conditions::{Op, Test};
-use pipe_stage::{AnyType, Batch, Binder, Column, Config, Json, Mask, Output, PortId, Result, Stage, bail};
+use pipe_stage::{Batch, Binder, Config, Json, Mask, Output, Place, PortId, Result, Stage, bail};
 use serde::Deserialize;
 
 /// Exactly one of the two lists.
@@ -20,7 +20,7 @@ pub struct Filter {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
-    /// Name of the column.
+    /// Name of the column, or the path of a value within one.
     pub column: String,
     /// How they are compared.
     pub op: Op,
@@ -42,7 +42,7 @@ impl Config for Filter {
 pub struct FilterStage {
     /// Whether every test must pass, or one.
     all: bool,
-    tests: Vec<(Column<AnyType>, Test)>,
+    tests: Vec<(Place, Test)>,
     port: PortId,
 }
 
@@ -60,8 +60,9 @@ impl Stage for FilterStage {
         }
         let mut tests = Vec::new();
         for condition in conditions {
-            let (column, field) = binder.read_any(&condition.column)?;
-            tests.push((column, Test::new(field, condition.op, condition.value.as_ref())?));
+            let place = binder.read_path(&condition.column)?;
+            let test = Test::new(place.field(), condition.op, condition.value.as_ref())?;
+            tests.push((place, test));
         }
         let port = binder.port("kept")?.pass_all().id();
         Ok(Self { all, tests, port })
@@ -69,8 +70,8 @@ impl Stage for FilterStage {
 
     fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
         let mut kept: Option<Mask> = None;
-        for (column, test) in &self.tests {
-            let passed = test.run(&batch.column(*column)?, batch.len())?;
+        for (place, test) in &self.tests {
+            let passed = test.run(&place.read(batch)?.view()?, batch.len())?;
             match &mut kept {
                 None => kept = Some(passed),
                 Some(kept) if self.all => kept.and(&passed),
@@ -176,6 +177,114 @@ mod tests {
         let none = run::<FilterStage>(&Input::new().column::<i64>("n", []), &format!(r#"{{"all":[{low}]}}"#))
             .unwrap();
         assert!(none.rows("kept").is_empty());
+    }
+
+    /// Orders: a struct, a list of structs, a dictionary, decimals of both widths, headers, and a name with a point.
+    fn orders() -> Input {
+        use pipe_stage::testing::{list_array, validity_array};
+        use pipe_stage::{Array, Builder, Decimal, DecimalType, IndexType, Nested};
+        let texts = |texts: &[Option<&str>]| {
+            let mut builder = Builder::<str>::new();
+            texts.iter().for_each(|text| builder.push_option(*text));
+            builder.finish().unwrap()
+        };
+        let utf8 = |name: &str| ColumnField::new(name, DataType::Utf8, true);
+        let structure = |name: &str, fields| ColumnField::nested(name, DataType::Struct, true, fields);
+        let user = structure("user", vec![utf8("country")]);
+        let item = structure("item", vec![utf8("sku")]);
+        let items = ColumnField::nested("items", DataType::List, true, [item]);
+        let header = structure("item", vec![utf8("name"), ColumnField::new("value", DataType::Binary, true)]);
+        let headers = ColumnField::nested("_headers", DataType::List, true, [header]);
+        let (keys, ordered) = (IndexType::Int8, false);
+        let state = DataType::Dictionary(pipe_stage::DictionaryType { keys, ordered });
+        let state = ColumnField::nested("state", state, true, [utf8("words")]);
+        let key = |key: u8, valid: &[bool]| validity_array(valid, vec![vec![key, 0, 1, 0]]);
+        let price =
+            ColumnField::new("price", DataType::Decimal128(DecimalType { precision: 10, scale: 2 }), true);
+        let large = DataType::Decimal256(DecimalType { precision: 50, scale: 2 });
+        let numbers = [150i128, -150, 0, 9_999_999_999];
+        let wide = numbers.map(|n| [n.to_le_bytes(), (n >> 127).to_le_bytes()].concat()).concat();
+        let all: Vec<Array> = vec![validity_array(&[true; 4], vec![wide])];
+        let mut bytes = Builder::<[u8]>::new();
+        [b"old", b"new", b"old"].iter().for_each(|value| bytes.push(&value[..]));
+        assert!(Nested::new(user.fields(), &[]).is_empty());
+        Input::new()
+            .arrays(
+                user,
+                vec![
+                    validity_array(&[true, true, false, true], Vec::new()),
+                    texts(&[Some("de"), None, Some("de"), Some("fr")]),
+                ],
+            )
+            .arrays(
+                items,
+                vec![
+                    list_array(&[true, true, true, false], &[0, 2, 3, 3, 3]),
+                    validity_array(&[true; 3], Vec::new()),
+                    texts(&[Some("a"), Some("b"), Some("a")]),
+                ],
+            )
+            .arrays(
+                headers,
+                vec![
+                    list_array(&[true, true, false, true], &[0, 2, 3, 3, 3]),
+                    validity_array(&[true; 3], Vec::new()),
+                    texts(&[Some("ce.type"), Some("ce.type"), Some("ce.type")]),
+                    bytes.finish().unwrap(),
+                ],
+            )
+            .arrays(state, vec![key(1, &[true, true, true, false]), texts(&[Some("open"), Some("shut")])])
+            .column_as::<Decimal>(price, numbers.map(|n| Some(Decimal(n))))
+            .arrays(ColumnField::new("large", large, true), all)
+            .column::<str>("user.name", ["x", "y", "x", "z"].map(Some))
+    }
+
+    #[test]
+    fn paths_dictionaries_and_decimals_are_compared() {
+        for (condition, rows) in [
+            (r#""column":"user.country","op":"==","value":"de""#, &[0][..]),
+            (r#""column":"user.country","op":"!=","value":"de""#, &[3]),
+            (r#""column":"user.country","op":"is_null""#, &[1, 2]),
+            (r#""column":"items[0].sku","op":"eq","value":"a""#, &[0, 1]),
+            (r#""column":"items.1.sku","op":"is_not_null""#, &[0]),
+            (r#""column":"_headers.ce.type","op":"eq","value":"new""#, &[0]),
+            (r#""column":"_headers.ce.type","op":"eq","value":"old""#, &[1]),
+            (r#""column":"_headers.other","op":"is_null""#, &[0, 1, 2, 3]),
+            (r#""column":"user.name","op":"eq","value":"x""#, &[0, 2]),
+            (r#""column":"state","op":"eq","value":"shut""#, &[0, 2]),
+            (r#""column":"state","op":"<","value":"shut""#, &[1]),
+            (r#""column":"state","op":"not_in","value":["shut"]"#, &[1]),
+            (r#""column":"state","op":"is_null""#, &[3]),
+            (r#""column":"price","op":">","value":0"#, &[0, 3]),
+            (r#""column":"price","op":">=","value":1.5"#, &[0, 3]),
+            (r#""column":"price","op":"<","value":"0.01""#, &[1, 2]),
+            (r#""column":"price","op":"<=","value":-1.50"#, &[1]),
+            (r#""column":"price","op":"in","value":["1.5","99999999.99"]"#, &[0, 3]),
+            (r#""column":"large","op":">","value":0"#, &[0, 3]),
+            (r#""column":"large","op":"<","value":0"#, &[1]),
+            (r#""column":"large","op":"!=","value":1.5"#, &[1, 2, 3]),
+        ] {
+            let results = run::<FilterStage>(&orders(), &format!(r#"{{"all":[{{{condition}}}]}}"#)).unwrap();
+            assert_eq!(results.rows("kept"), rows, "{condition}");
+        }
+        for (condition, word) in [
+            (r#""column":"user.contry","op":"eq","value":"de""#, "did you mean `user.country`?"),
+            (r#""column":"usr.country","op":"eq","value":"de""#, "did you mean `user`?"),
+            (r#""column":"items.sku","op":"eq","value":"a""#, "the first is `[0]`"),
+            (
+                r#""column":"user.country","op":"eq","value":1"#,
+                "column `user.country` is utf8; 1 is not a string",
+            ),
+            (r#""column":"user","op":"eq","value":"de""#, "which cannot be compared"),
+            (r#""column":"price","op":"eq","value":1.234"#, "no finer"),
+            (r#""column":"price","op":"eq","value":100000000"#, "that the column can hold"),
+            (r#""column":"state","op":"eq","value":1"#, "is not a string"),
+            (r#""column":"price","op":"=>","value":1"#, "`=>` is none of eq"),
+        ] {
+            let error =
+                run::<FilterStage>(&orders(), &format!(r#"{{"all":[{{{condition}}}]}}"#)).unwrap_err();
+            assert!(error.to_string().contains(word), "{condition}: {error}");
+        }
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! `parse-log`: Apache's and nginx's common and combined access-log lines to typed columns. A line that is neither
-//! is rejected with the part that is wrong.
+//! `parse-log`: Apache's and nginx's common and combined access-log lines to typed columns, with a virtual host or a
+//! list of forwarded addresses where the configuration says so. Any other line is rejected with the part that is wrong.
 
 mod line;
 
 use pipe_stage::{
-    Batch, Binder, Builder, Column, Computed, Config, Output, PortId, Result, Rows, Stage, TimestampMs, bail,
+    Batch, Binder, Builder, Computed, Config, Output, Place, Port, PortId, Result, Rows, Stage, TimestampMs,
+    bail,
 };
 use serde::Deserialize;
 
-pub use line::{Line, Unescaped, parse};
+pub use line::{Line, Side, Unescaped, Variant, parse};
 
 /// The configuration.
 #[derive(Debug, Deserialize)]
@@ -17,6 +18,12 @@ pub struct ParseLog {
     /// Name of the column that holds the lines. Default: `line`, else `value`.
     #[serde(default)]
     pub column: Option<String>,
+    /// Whether a virtual host stands before each line.
+    #[serde(default)]
+    pub virtual_host: bool,
+    /// Where a list of forwarded addresses stands.
+    #[serde(default)]
+    pub forwarded_for: Option<Side>,
 }
 
 impl Config for ParseLog {
@@ -28,11 +35,27 @@ impl Config for ParseLog {
     }
 }
 
+/// The columns of text in the order of [`Line::text`].
+const PARTS: [&str; 10] = [
+    "host",
+    "ident",
+    "user",
+    "method",
+    "path",
+    "protocol",
+    "referer",
+    "user_agent",
+    "virtual_host",
+    "forwarded_for",
+];
+
 /// The bound stage.
 pub struct ParseLogStage {
-    line: Column<[u8]>,
+    line: Place,
     port: PortId,
-    text: [Computed<str>; 8],
+    variant: Variant,
+    /// Each column of text, and which part of a line it is.
+    text: Vec<(Computed<str>, usize)>,
     time: Computed<TimestampMs>,
     status: Computed<i32>,
     bytes: Computed<i64>,
@@ -49,29 +72,54 @@ impl Stage for ParseLogStage {
                 None => bail!("there is no column `line` or `value`; name one of {}", binder.input()),
             },
         };
-        let line = binder.read::<[u8]>(&name)?;
+        let line = binder.read_path(&name)?;
+        line.must_be::<[u8]>()?;
         let mut port = binder.port("lines")?;
         // The line itself is left behind: everything in it is in the columns.
-        port.pass_all_but(&[name.as_str()])?;
-        let [host, ident, user] = ["host", "ident", "user"].map(|name| port.compute::<str>(name));
+        if line.is_column() {
+            port.pass_all_but(&[name.as_str()])?;
+        } else {
+            port.pass_all();
+        }
+        let variant = Variant { virtual_host: config.virtual_host, forwarded_for: config.forwarded_for };
+        let mut text = Vec::new();
+        let mut named = |port: &mut Port<'_>, name: &str| {
+            let part = PARTS.iter().position(|part| *part == name).unwrap_or_default();
+            text.push((port.compute::<str>(name), part));
+        };
+        if variant.virtual_host {
+            named(&mut port, "virtual_host");
+        }
+        for name in ["host", "ident", "user"] {
+            named(&mut port, name);
+        }
         let time = port.compute::<TimestampMs>("time");
-        let [method, path, protocol] = ["method", "path", "protocol"].map(|name| port.compute::<str>(name));
+        for name in ["method", "path", "protocol"] {
+            named(&mut port, name);
+        }
         let (status, bytes) = (port.compute::<i32>("status"), port.compute::<i64>("bytes"));
-        let [referer, agent] = ["referer", "user_agent"].map(|name| port.compute::<str>(name));
-        let text = [host, ident, user, method, path, protocol, referer, agent];
-        Ok(Self { line, port: port.id(), text, time, status, bytes })
+        for name in ["referer", "user_agent"] {
+            named(&mut port, name);
+        }
+        if variant.forwarded_for.is_some() {
+            named(&mut port, "forwarded_for");
+        }
+        Ok(Self { line, port: port.id(), variant, text, time, status, bytes })
     }
 
     fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
-        let lines = batch.column(self.line)?;
+        let found = self.line.read(batch)?;
+        let lines = found.read::<[u8]>()?;
         let mut rows = Vec::with_capacity(batch.len());
-        let mut text: [Builder<str>; 8] = Default::default();
+        let mut text: [Builder<str>; PARTS.len()] = Default::default();
         let mut time = Builder::<TimestampMs>::new();
         let (mut status, mut bytes) = (Builder::<i32>::new(), Builder::<i64>::new());
         for row in 0..batch.len() {
             let parsed = match lines.get(row) {
                 None => Err("the line is null"),
-                Some(line) => std::str::from_utf8(line).map_err(|_| "the line is not UTF-8").and_then(parse),
+                Some(line) => std::str::from_utf8(line)
+                    .map_err(|_| "the line is not UTF-8")
+                    .and_then(|line| parse(line, self.variant)),
             };
             let line = match parsed {
                 Ok(line) => line,
@@ -90,8 +138,8 @@ impl Stage for ParseLogStage {
         }
         let rows = if rows.len() == batch.len() { Rows::Every } else { Rows::Take(rows) };
         let mut emission = output.emit(self.port, rows);
-        for (column, values) in self.text.into_iter().zip(text) {
-            emission.set(column, values)?;
+        for (column, part) in &self.text {
+            emission.set(*column, std::mem::take(&mut text[*part]))?;
         }
         emission.set(self.time, time)?.set(self.status, status)?.set(self.bytes, bytes)?;
         Ok(())
@@ -143,5 +191,28 @@ mod tests {
         assert!(error.contains("no column `line` or `value`"), "{error}");
         let error = run::<ParseLogStage>(&input, r#"{"column":"n"}"#).unwrap_err().to_string();
         assert!(error.contains("is int64; a binary or utf8 column"), "{error}");
+    }
+
+    #[test]
+    fn variants_have_columns_of_their_own() {
+        let line = GOOD.replace("::1", "www:80 192.0.2.1, 192.0.2.2");
+        let input = Input::new().column::<str>("line", [Some(line.as_str()), Some(GOOD)]);
+        let config = r#"{"virtual_host":true,"forwarded_for":"first"}"#;
+        let results = run::<ParseLogStage>(&input, config).unwrap();
+        assert_eq!(
+            results.columns("lines").join(" "),
+            "virtual_host host ident user time method path protocol status bytes referer user_agent forwarded_for"
+        );
+        let text = |column: &str| {
+            results.computed::<str, _>("lines", column, |v| v.get(0).map(str::to_owned)).unwrap()
+        };
+        assert_eq!(
+            ["virtual_host", "host", "forwarded_for"].map(text).map(Option::unwrap),
+            ["www:80", "192.0.2.1", "192.0.2.1, 192.0.2.2"]
+        );
+        assert_eq!((text("user"), text("user_agent").as_deref()), (None, Some("curl/8")));
+        assert_eq!(results.rejections.len(), 1);
+        let error = run::<ParseLogStage>(&input, r#"{"forwarded_for":"middle"}"#).unwrap_err().to_string();
+        assert!(error.contains("`middle` is none of first, last"), "{error}");
     }
 }

@@ -1,14 +1,14 @@
 //! `route`: sends each row to the port of the first route that it meets. Every column is passed on, none is copied.
 
 use conditions::{Op, Test};
-use pipe_stage::{AnyType, Batch, Binder, Column, Config, Json, Mask, Output, PortId, Result, Stage, bail};
+use pipe_stage::{Batch, Binder, Config, Json, Mask, Output, Place, PortId, Result, Stage, bail};
 use serde::Deserialize;
 
 /// The configuration.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Name of the column whose value decides.
+    /// Name of the column whose value decides, or the path of a value within one.
     pub column: String,
     /// In the order in which they are tried.
     pub routes: Vec<To>,
@@ -45,7 +45,7 @@ impl Config for Route {
 
 /// The bound stage.
 pub struct RouteStage {
-    column: Column<AnyType>,
+    place: Place,
     /// Each test, and the position of its port in `ports`.
     tests: Vec<(Test, usize)>,
     ports: Vec<PortId>,
@@ -59,7 +59,8 @@ impl Stage for RouteStage {
         if config.routes.is_empty() {
             bail!("`routes` needs at least one");
         }
-        let (column, field) = binder.read_any(&config.column)?;
+        let place = binder.read_path(&config.column)?;
+        let field = place.field();
         let mut names: Vec<String> = Vec::new();
         let mut port = |name: String| {
             names.iter().position(|known| *known == name).unwrap_or_else(|| {
@@ -83,11 +84,12 @@ impl Stage for RouteStage {
         for name in &names {
             ports.push(binder.port(name)?.pass_all().id());
         }
-        Ok(Self { column, tests, ports, default })
+        Ok(Self { place, tests, ports, default })
     }
 
     fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
-        let column = batch.column(self.column)?;
+        let found = self.place.read(batch)?;
+        let column = found.view()?;
         let mut rows = vec![Mask::none(batch.len()); self.ports.len()];
         let mut left = Mask::all(batch.len());
         for (test, port) in &self.tests {
@@ -130,6 +132,20 @@ mod tests {
         let results = run::<RouteStage>(&input, &config).unwrap();
         assert_eq!(results.rows("gone"), [1]);
         assert!(results.rejections.is_empty());
+    }
+
+    #[test]
+    fn a_path_decides() {
+        use pipe_stage::testing::validity_array;
+        use pipe_stage::{Builder, ColumnField, DataType};
+        let country = ColumnField::new("country", DataType::Utf8, true);
+        let user = ColumnField::nested("user", DataType::Struct, true, [country]);
+        let mut texts = Builder::<str>::new();
+        ["de", "fr", "de"].iter().for_each(|text| texts.push(text));
+        let arrays = vec![validity_array(&[true, true, false], Vec::new()), texts.finish().unwrap()];
+        let config = r#"{"column":"user.country","routes":[{"port":"here","values":["de"]},{"port":"rest","op":"!=","value":"de"}],"default":"none"}"#;
+        let results = run::<RouteStage>(&Input::new().arrays(user, arrays), config).unwrap();
+        assert_eq!([results.rows("here"), results.rows("rest"), results.rows("none")], [[0], [1], [2]]);
     }
 
     #[test]

@@ -51,7 +51,9 @@ pub(crate) fn column(column: &Any<'_>, len: usize, seed: u64) -> Result<Vec<u64>
             v.iter().map(|value| bytes(value.map(i128::to_le_bytes).as_ref().map(|v| &v[..]))).collect()
         }
         Any::Nested(v) => nested(v, seed)?,
-        Any::Other(_) => return Err(Error::new("a column changed its type")),
+        Any::Decimal256(..) | Any::Dictionary(_) | Any::Other(_) => {
+            return Err(Error::new("a column changed its type"));
+        }
     })
 }
 

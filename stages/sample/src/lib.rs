@@ -3,7 +3,7 @@
 
 mod hash;
 
-use pipe_stage::{AnyType, Batch, Binder, Column, Config, Mask, Output, PortId, Result, Stage, bail};
+use pipe_stage::{Batch, Binder, Config, Mask, Output, Place, PortId, Result, Stage, bail};
 use serde::Deserialize;
 
 /// The configuration.
@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct Sample {
     /// Share of the keys that are kept.
     pub share: f64,
-    /// Names of the columns that are the key; default: all.
+    /// Names of the columns, or paths of values within them, that are the key; default: all.
     #[serde(default)]
     pub by: Option<Vec<String>>,
     /// Another seed keeps another sample.
@@ -50,7 +50,7 @@ impl Config for Sample {
 
 /// The bound stage.
 pub struct SampleStage {
-    columns: Vec<Column<AnyType>>,
+    columns: Vec<Place>,
     /// A row is kept when its hash lies below; 2^64 keeps all.
     below: u128,
     seed: u64,
@@ -78,9 +78,9 @@ impl Stage for SampleStage {
         }
         let mut columns = Vec::new();
         for name in &names {
-            let (column, field) = binder.read_any(name)?;
-            if !hash::can_hash(field) {
-                let found = field.type_name();
+            let column = binder.read_path(name)?;
+            if !hash::can_hash(column.field()) {
+                let found = column.field().type_name();
                 bail!("column `{name}` is {found}, which cannot be hashed; name other columns in `by`");
             }
             columns.push(column);
@@ -100,7 +100,8 @@ impl Stage for SampleStage {
         let mut hashes = Vec::new();
         let mut valid = Mask::all(len);
         for column in &self.columns {
-            let column = batch.column(*column)?;
+            let found = column.read(batch)?;
+            let column = found.view()?;
             if self.nulls != Nulls::Key {
                 valid.and(&column.valid(len));
             }

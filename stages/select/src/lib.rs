@@ -1,13 +1,13 @@
-//! `select`: renames, casts, drops and reorders columns, and adds constants. Columns that are not cast never enter the
-//! sandbox.
+//! `select`: renames, casts, drops and reorders columns, takes values out of nested ones, and adds constants. Columns
+//! that are neither cast nor looked into never enter the sandbox.
 
 mod constant;
 
 use std::collections::BTreeMap;
 
-use casts::{Misfit, OnError, Refused, Rounding, Source, Target, can_cast, parse_type};
+use casts::{Built, OnError, Refused, Rounding, Source, Target, can_cast, parse_type};
 use pipe_stage::{
-    AnyType, Batch, Binder, Column, ColumnField, Computed, Config, DataType, Json, Output, PortId, Result,
+    AnyType, Batch, Binder, ColumnField, Computed, Config, DataType, Json, Output, Place, PortId, Result,
     Stage, bail,
 };
 use serde::Deserialize;
@@ -62,19 +62,23 @@ pub struct SelectStage {
     on_error: OnError,
 }
 
+/// A column that is computed of what is at a place.
 struct Cast {
     name: String,
-    from: DataType,
-    to: DataType,
-    source: Column<AnyType>,
+    place: Place,
+    /// The type it is cast to, where it has another one.
+    to: Option<DataType>,
     column: Computed<AnyType>,
 }
 
 impl Select {
     /// The columns that go on, by their old names and in their new order.
     fn order(&self, binder: &Binder) -> Result<Vec<String>> {
-        for name in self.drop.iter().chain(self.rename.keys()).chain(self.cast.keys()) {
+        for name in &self.drop {
             binder.find(name)?;
+        }
+        for name in self.rename.keys().chain(self.cast.keys()) {
+            binder.find_path(name)?;
         }
         for name in self.constants.keys() {
             if binder.input().column(name).is_some() && !self.drop.contains(name) {
@@ -84,7 +88,7 @@ impl Select {
             }
         }
         let known = |name: &String| {
-            if self.constants.contains_key(name) { Ok(()) } else { binder.find(name).map(|_| ()) }
+            if self.constants.contains_key(name) { Ok(()) } else { binder.find_path(name).map(|_| ()) }
         };
         let mut order: Vec<String> = match &self.columns {
             Some(_) if !self.drop.is_empty() => {
@@ -93,7 +97,15 @@ impl Select {
             Some(names) => names.clone(),
             None => {
                 let all = binder.input().columns.iter().map(|column| column.name().to_owned());
-                all.filter(|name| !self.drop.contains(name)).collect()
+                let mut all: Vec<String> = all.filter(|name| !self.drop.contains(name)).collect();
+                // What is taken out of a column is named nowhere else.
+                for path in self.rename.keys().chain(self.cast.keys()).chain(&self.first) {
+                    let new = !self.constants.contains_key(path) && binder.input().column(path).is_none();
+                    if new && !all.contains(path) {
+                        all.push(path.clone());
+                    }
+                }
+                all
             }
         };
         for (at, name) in order.iter().enumerate() {
@@ -129,20 +141,23 @@ impl Stage for SelectStage {
 
     fn bind(config: Select, binder: &mut Binder) -> Result<Self> {
         let order = config.order(binder)?;
-        let new_name = |name: &String| config.rename.get(name).unwrap_or(name).clone();
+        let new_name = |name: &String| match config.rename.get(name) {
+            Some(new) => Ok(new.clone()),
+            None if config.constants.contains_key(name) => Ok(name.clone()),
+            None => binder.find_path(name).map(|(_, last)| last),
+        };
         let mut names: Vec<String> = Vec::new();
         for name in &order {
-            let new = new_name(name);
+            let new = new_name(name)?;
             if names.contains(&new) {
-                bail!("there would be two columns `{new}`");
+                bail!("there would be two columns `{new}`; give one another name with `rename`");
             }
             names.push(new);
         }
         let mut reads = BTreeMap::new();
-        for (name, to) in &config.cast {
-            let (source, field) = binder_read(binder, name, to)?;
-            if let Some(source) = source {
-                reads.insert(name.clone(), (source, field));
+        for name in order.iter().filter(|name| !config.constants.contains_key(*name)) {
+            if let Some(read) = read(binder, name, config.cast.get(name))? {
+                reads.insert(name.clone(), read);
             }
         }
         let (mut casts, mut constants) = (Vec::new(), Vec::new());
@@ -153,11 +168,15 @@ impl Stage for SelectStage {
                 let field = ColumnField::new(new.as_str(), constant.data_type.clone(), constant.is_null());
                 let column = port.compute_field(field);
                 constants.push((constant, column));
-            } else if let Some((source, field)) = reads.remove(name) {
-                let to = parse_type(config.cast.get(name).map(String::as_str).unwrap_or_default())?;
-                let nullable = field.nullable() || config.on_error == OnError::Null;
-                let column = port.compute_field(ColumnField::new(new.as_str(), to.clone(), nullable));
-                casts.push(Cast { name: name.clone(), from: field.data_type().clone(), to, source, column });
+            } else if let Some((place, to)) = reads.remove(name) {
+                let field = match &to {
+                    Some(to) => {
+                        let nullable = place.field().nullable() || config.on_error == OnError::Null;
+                        ColumnField::new(new.as_str(), to.clone(), nullable)
+                    }
+                    None => place.field().clone().renamed(new.as_str()),
+                };
+                casts.push(Cast { name: name.clone(), place, to, column: port.compute_field(field) });
             } else if new == name {
                 port.pass(name)?;
             } else {
@@ -171,45 +190,51 @@ impl Stage for SelectStage {
         let mut refused = Refused::new(batch.len());
         let mut columns = Vec::with_capacity(self.casts.len() + self.constants.len());
         for cast in &self.casts {
-            let source = Source::new(batch.column(cast.source)?, &cast.from);
-            let mut target = Target::new(&cast.to, Some(&cast.from), self.round);
+            let (found, field) = (cast.place.read(batch)?, cast.place.field());
+            let Some(to) = &cast.to else {
+                columns.push((cast.column, Built::Arrays(field.clone(), found.into_arrays())));
+                continue;
+            };
+            let source = Source::new(found.view()?, field.data_type());
+            let mut target = Target::new(to, Some(field.data_type()), self.round);
             for row in 0..batch.len() {
                 let Some(value) = source.get(row) else {
                     target.push_null();
                     continue;
                 };
-                if let Err(Misfit(why)) = target.push(value) {
+                if let Err(misfit) = target.push(value) {
                     target.push_null();
                     if self.on_error == OnError::Reject {
-                        refused.refuse(row, || format!("column `{}` cannot be cast: {why}", cast.name));
+                        refused.refuse(row, || {
+                            format!("column `{}` cannot be cast: {}", cast.name, misfit.explain(value))
+                        });
                     }
                 }
             }
-            columns.push((cast.column, target));
+            columns.push((cast.column, Built::from(target)));
         }
         for (constant, column) in &self.constants {
-            columns.push((*column, constant.column(batch.len())?));
+            columns.push((*column, constant.column(batch.len())?.into()));
         }
         refused.emit(output, self.port, columns)
     }
 }
 
-/// What is read for a cast: nothing where the column has the type already.
-fn binder_read(binder: &mut Binder, name: &str, to: &str) -> Result<(Option<Column<AnyType>>, ColumnField)> {
-    let to = match parse_type(to) {
-        Ok(to) => to,
+/// What is read for a column, and the type that it is cast to: nothing where an input column is passed as it is.
+fn read(binder: &mut Binder, name: &str, to: Option<&String>) -> Result<Option<(Place, Option<DataType>)>> {
+    let (field, _) = binder.find_path(name)?;
+    let to = match to.map(|to| parse_type(to)).transpose() {
+        Ok(to) => to.filter(|to| field.data_type() != to),
         Err(error) => bail!("column `{name}`: {error}"),
     };
-    let field = &binder.input().columns[binder.find(name)?];
-    if *field.data_type() == to {
-        return Ok((None, field.clone()));
+    if to.is_none() && binder.input().column(name).is_some() {
+        return Ok(None);
     }
-    if !can_cast(field.data_type(), &to) {
-        let to = ColumnField::new(name, to, true);
+    if let Some(to) = to.as_ref().filter(|to| !can_cast(field.data_type(), to)) {
+        let to = ColumnField::new(name, to.clone(), true);
         bail!("column `{name}` is {}, which cannot be cast to {}", field.type_name(), to.type_name());
     }
-    let (column, field) = binder.read_any(name)?;
-    Ok((Some(column), field.clone()))
+    Ok(Some((binder.read_path(name)?, to)))
 }
 
 pipe_stage::export!(SelectStage);

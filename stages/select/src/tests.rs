@@ -52,7 +52,7 @@ fn values_are_cast_and_rows_that_do_not_fit_are_rejected() {
     assert_eq!(
         reasons,
         [
-            (1, "column `a` cannot be cast: it is not a number"),
+            (1, "column `a` cannot be cast: a number was expected, not `x`"),
             (3, "column `b` cannot be cast: it is out of range"),
         ]
     );
@@ -122,4 +122,49 @@ fn a_mistake_is_told_in_words() {
     }
     let schema: serde_json::Value = serde_json::from_str(&Select::schema()).unwrap();
     assert_eq!(schema["type"], "object");
+}
+
+#[test]
+fn values_within_columns_become_columns() {
+    use pipe_stage::testing::{list_array, validity_array};
+    use pipe_stage::{Builder, ColumnField, DataType};
+    let utf8 = |name: &str| ColumnField::new(name, DataType::Utf8, true);
+    let mut texts = Builder::<str>::new();
+    ["1", "2", "x", "4"].iter().for_each(|text| texts.push(text));
+    let item = ColumnField::nested("item", DataType::Struct, true, [utf8("n")]);
+    let items = ColumnField::nested("items", DataType::List, true, [item]);
+    let arrays = vec![
+        list_array(&[true, true, false, true], &[0, 2, 3, 3, 4]),
+        validity_array(&[true; 4], Vec::new()),
+        texts.finish().unwrap(),
+    ];
+    let input =
+        || Input::new().arrays(items.clone(), arrays.clone()).column::<i64>("id", [1, 2, 3, 4].map(Some));
+    let config = r#"{"columns":["id","items[0]","items[0].n"],"rename":{"items[0]":"first"},"cast":{"items[0].n":"int8"}}"#;
+    let results = run::<SelectStage>(&input(), config).unwrap();
+    assert_eq!(results.columns("selected").join(" "), "id first n");
+    assert_eq!(results.rows("selected"), [0, 2, 3]);
+    assert_eq!(
+        results.rejections,
+        [(1, "column `items[0].n` cannot be cast: a whole number was expected, not `x`".to_owned())]
+    );
+    let numbers = results.computed::<i8, _>("selected", "n", |v| v.iter().collect::<Vec<_>>());
+    assert_eq!(numbers.unwrap(), [Some(1), None, Some(4)]);
+    let (field, first) = results.computed_arrays("selected", "first").unwrap();
+    assert_eq!((field.type_name().as_str(), first[0].length, first[0].null_count), ("struct(utf8)", 3, 1));
+
+    let results =
+        run::<SelectStage>(&input(), r#"{"rename":{"items[1].n":"second"},"drop":["items"]}"#).unwrap();
+    assert_eq!(results.columns("selected").join(" "), "id second");
+    let texts = results.computed::<str, _>("selected", "second", |v| v.get(0).map(str::to_owned));
+    assert_eq!(texts.unwrap().as_deref(), Some("2"));
+    for (config, word) in [
+        (r#"{"columns":["items[0].m"]}"#, "did you mean `items[0].n`?"),
+        (r#"{"columns":["items[0].n","items[1].n"]}"#, "two columns `n`; give one another name"),
+        (r#"{"cast":{"items[0]":"int64"}}"#, "which cannot be cast"),
+        (r#"{"drop":["items[0].n"]}"#, "no column `items[0].n`"),
+    ] {
+        let error = run::<SelectStage>(&input(), config).unwrap_err().to_string();
+        assert!(error.contains(word), "{config}: {error}");
+    }
 }

@@ -87,6 +87,8 @@ fn view_len(any: &Any<'_>) -> Option<usize> {
         Any::Text(v) => v.len(),
         Any::Bytes(v) => v.len(),
         Any::Decimal(v, _) => v.len(),
+        Any::Decimal256(v, _) => v.len(),
         Any::Nested(v) => v.len(),
+        Any::Dictionary(v) => v.len(),
     })
 }

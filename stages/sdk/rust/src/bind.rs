@@ -291,7 +291,7 @@ impl Port<'_> {
 }
 
 /// The name that differs in the fewest bytes, if these are few: a third of its length. Case does not count.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let wanted = name.as_bytes();
     let mut best: Option<(usize, &str)> = None;
     // A name that is longer than any sensible one is not worth the time.

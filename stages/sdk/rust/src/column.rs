@@ -8,7 +8,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use crate::bindings::pipe::stage::arrow::Array;
 use crate::error::{Error, Result};
 use crate::mask::{Mask, Validity};
-use crate::nested::Nested;
+use crate::nested::{Dictionary, Nested};
 use crate::schema::{DataType, DecimalType, Field, TimeUnit};
 
 #[cfg(target_endian = "big")]
@@ -264,9 +264,13 @@ pub enum Any<'a> {
     Duration(Values<'a, i64>, TimeUnit),
     /// `decimal128`: the numbers without their point.
     Decimal(Values<'a, i128>, DecimalType),
+    /// `decimal256`: the numbers without their point, the lowest 64 bits first.
+    Decimal256(Values<'a, [u64; 4]>, DecimalType),
     /// Lists of every kind, maps and structs.
     Nested(Nested<'a>),
-    /// A type without a view (half floats, 256-bit decimals, dictionaries): only which rows are null.
+    /// Keys into words of any type.
+    Dictionary(Dictionary<'a>),
+    /// A type without a view (half floats): only which rows are null.
     Other(Validity<'a>),
 }
 
@@ -297,7 +301,9 @@ impl<'a> Any<'a> {
             Self::Text(v) => v.validity(),
             Self::Bytes(v) => v.validity(),
             Self::Decimal(v, _) => v.validity(),
+            Self::Decimal256(v, _) => v.validity(),
             Self::Nested(v) => v.validity(),
+            Self::Dictionary(v) => v.validity(),
             Self::Other(validity) => *validity,
         })
     }
@@ -334,6 +340,8 @@ pub(crate) fn view<'a>(fields: &'a [Field], arrays: &'a [Array]) -> Result<Any<'
         DataType::Timestamp(t) => Any::Timestamp(a.values()?, t.unit),
         DataType::Duration(unit) => Any::Duration(a.values()?, *unit),
         DataType::Decimal128(decimal) => Any::Decimal(a.values()?, *decimal),
+        DataType::Decimal256(decimal) => Any::Decimal256(a.values()?, *decimal),
+        DataType::Dictionary(dictionary) => Any::Dictionary(Dictionary::new(dictionary.keys, fields, arrays)),
         DataType::List
         | DataType::LargeList
         | DataType::FixedSizeList(_)

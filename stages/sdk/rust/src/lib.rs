@@ -12,6 +12,7 @@ pub mod log;
 mod mask;
 mod nested;
 mod output;
+mod place;
 mod read;
 mod row;
 mod schema;
@@ -29,11 +30,14 @@ pub use config::{Config, Setting, from_json, object_schema};
 pub use error::{Error, Result};
 pub use json::Json;
 pub use mask::{Mask, Validity};
-pub use nested::{Lists, Nested};
+pub use nested::{Dictionary, Lists, Nested};
 pub use output::{Emission, Output, Rows};
+pub use place::{Found, Place};
 pub use read::{AnyType, Date, Read, TimestampMs, TimestampNs, TimestampSec, TimestampUs, convert_unit};
 pub use row::{Emit, FieldIn, FieldOut, Ports, RowIn, RowOut, RowStage, Rowwise};
-pub use schema::{ColumnField, DataType, DecimalType, Field, IndexType, Schema, TimeUnit, TimestampType};
+pub use schema::{
+    ColumnField, DataType, DecimalType, DictionaryType, Field, IndexType, Schema, TimeUnit, TimestampType,
+};
 #[doc(hidden)]
 pub use serde;
 pub use stage::{Instance, Stage};

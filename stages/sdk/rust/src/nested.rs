@@ -26,6 +26,61 @@ pub struct Lists<'a> {
     len: usize,
 }
 
+/// A column of keys into words.
+#[derive(Debug, Clone)]
+pub struct Dictionary<'a> {
+    /// The words; a key is a row of theirs.
+    pub words: Nested<'a>,
+    keys: &'a [u8],
+    width: usize,
+    validity: Validity<'a>,
+}
+
+impl<'a> Dictionary<'a> {
+    /// The view of a column; the first of the fields and arrays is that of the keys.
+    pub(crate) fn new(keys: IndexType, fields: &'a [Field], arrays: &'a [Array]) -> Self {
+        let column = Nested::new(fields, arrays);
+        let words = Nested::new(fields.get(1..).unwrap_or_default(), arrays.get(1..).unwrap_or_default());
+        let width = match keys {
+            IndexType::Int8 | IndexType::Uint8 => 1,
+            IndexType::Int16 | IndexType::Uint16 => 2,
+            IndexType::Int32 | IndexType::Uint32 => 4,
+            IndexType::Int64 | IndexType::Uint64 => 8,
+        };
+        let buffer = arrays.first().and_then(|array| array.buffers.get(1));
+        let keys = buffer.map(Vec::as_slice).unwrap_or_default();
+        Self { words, keys, width, validity: column.validity() }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.keys.len() / self.width
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Which rows have a key; the word may still be a null.
+    pub fn validity(&self) -> Validity<'a> {
+        self.validity
+    }
+
+    /// The row's key; `None` for a null.
+    #[inline]
+    pub fn get(&self, row: usize) -> Option<usize> {
+        if !self.validity.is_valid(row) {
+            return None;
+        }
+        let bytes = self.keys.get(row * self.width..(row + 1) * self.width)?;
+        // Keys are never negative, whatever their type.
+        let mut key = [0; 8];
+        key.get_mut(..self.width)?.copy_from_slice(bytes);
+        usize::try_from(u64::from_le_bytes(key)).ok()
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Layout<'a> {
     Small(Cow<'a, [i32]>),
@@ -73,6 +128,11 @@ impl<'a> Nested<'a> {
     /// Its field; the fields of its children follow it.
     pub fn fields(&self) -> &'a [Field] {
         self.fields
+    }
+
+    /// Its arrays, in pre-order.
+    pub(crate) fn arrays(&self) -> &'a [Array] {
+        self.arrays
     }
 
     /// Number of rows.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 pub use crate::bindings::pipe::stage::arrow::{
-    DataType, DecimalType, Field, IndexType, TimeUnit, TimestampType,
+    DataType, DecimalType, DictionaryType, Field, IndexType, TimeUnit, TimestampType,
 };
 
 /// The columns of an input, in order.
