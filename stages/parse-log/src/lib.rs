@@ -4,7 +4,7 @@
 mod line;
 
 use pipe_stage::{
-    Batch, Binder, Builder, Computed, Config, Output, Place, Port, PortId, Result, Rows, Stage, TimestampMs,
+    Batch, Binder, Builder, Column, Computed, Config, Output, Port, PortId, Result, Rows, Stage, TimestampMs,
     bail,
 };
 use serde::Deserialize;
@@ -51,7 +51,7 @@ const PARTS: [&str; 10] = [
 
 /// The bound stage.
 pub struct ParseLogStage {
-    line: Place,
+    line: Column<[u8]>,
     port: PortId,
     variant: Variant,
     /// Each column of text, and which part of a line it is.
@@ -72,15 +72,10 @@ impl Stage for ParseLogStage {
                 None => bail!("there is no column `line` or `value`; name one of {}", binder.input()),
             },
         };
-        let line = binder.read_path(&name)?;
-        line.must_be::<[u8]>()?;
+        let line = binder.read::<[u8]>(&name)?;
         let mut port = binder.port("lines")?;
         // The line itself is left behind: everything in it is in the columns.
-        if line.is_column() {
-            port.pass_all_but(&[name.as_str()])?;
-        } else {
-            port.pass_all();
-        }
+        port.pass_all_but(&[name.as_str()])?;
         let variant = Variant { virtual_host: config.virtual_host, forwarded_for: config.forwarded_for };
         let mut text = Vec::new();
         let mut named = |port: &mut Port<'_>, name: &str| {
@@ -108,8 +103,7 @@ impl Stage for ParseLogStage {
     }
 
     fn process(&self, batch: &Batch<'_>, output: &mut Output<'_>) -> Result<()> {
-        let found = self.line.read(batch)?;
-        let lines = found.read::<[u8]>()?;
+        let lines = batch.column(self.line)?;
         let mut rows = Vec::with_capacity(batch.len());
         let mut text: [Builder<str>; PARTS.len()] = Default::default();
         let mut time = Builder::<TimestampMs>::new();
