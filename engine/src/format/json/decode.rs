@@ -73,7 +73,7 @@ impl JsonDecoder {
         let watch = self.watch.as_ref();
         let fields = Members { columns: &mut self.columns, row, what: "a JSON object", watch };
         let mut json = serde_json::Deserializer::from_str(text);
-        json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| located(&e))?;
+        json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
         self.columns.complete(row)
     }
 
@@ -106,17 +106,6 @@ impl JsonDecoder {
         let records = self.columns.finish(&self.schema, good.count())?;
         let good: Option<BooleanArray> = good.finish();
         Ok(Decoded { records, good, bad })
-    }
-}
-
-/// A fault with its place within the record: the line of its file is another.
-fn located(fault: &serde_json::Error) -> String {
-    let text = fault.to_string();
-    let place = format!(" at line {} column {}", fault.line(), fault.column());
-    match text.strip_suffix(&place) {
-        Some(text) if fault.line() == 1 => format!("{text} at byte {}", fault.column()),
-        Some(text) => format!("{text} at byte {} of line {} of the record", fault.column(), fault.line()),
-        None => text,
     }
 }
 
