@@ -101,7 +101,8 @@ fn cached(scratch: &Scratch, args: &[&str]) -> Ended {
 /// Lines of the log about compiles that begin.
 fn compiles(ended: &Ended) -> Vec<Value> {
     let lines = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["expected_seconds"].is_f64()).collect()
+    let begins = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with("compiling "));
+    lines.filter(|line| begins(line) && line["expected_seconds"].is_f64()).collect()
 }
 
 #[test]

@@ -40,8 +40,7 @@ impl Watch for Told {
         } else {
             tracing::debug!(bytes, expected_seconds = seconds, "{text}");
         }
-        let label = label.clone();
-        if self.bar { drawn(label, *expected) } else { logged(label, *bytes, *expected) }
+        if self.bar { drawn(label.clone(), *expected) } else { logged(compiling) }
     }
 }
 
@@ -66,7 +65,10 @@ fn about(time: Duration) -> String {
 }
 
 /// A line in the log every few seconds.
-fn logged(label: String, bytes: usize, expected: Duration) -> Box<dyn FnMut(Duration)> {
+fn logged(compiling: &Compiling) -> Box<dyn FnMut(Duration)> {
+    let Compiling { label, bytes, expected, once } = compiling.clone();
+    let expected_seconds = expected.as_secs_f64();
+    let often = if once { "once" } else { "at each start" };
     let mut next = STAGE_COMPILE_NOTICE;
     Box::new(move |waited| {
         if waited >= next {
@@ -75,8 +77,8 @@ fn logged(label: String, bytes: usize, expected: Duration) -> Box<dyn FnMut(Dura
             tracing::info!(
                 bytes,
                 seconds,
-                "{label} is being compiled: {seconds} s so far, {} expected",
-                about(expected)
+                expected_seconds,
+                "{label} is being compiled; this happens {often}"
             );
         }
     })
