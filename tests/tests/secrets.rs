@@ -45,7 +45,7 @@ sources:
         sasl.username: someone
         sasl.password: "${file:password}"
         ssl.key.password: "${SSL_KEY_PASSWORD}"
-        sasl.oauthbearer.config: "${OAUTH_CLIENT}"
+        ssl.keystore.password: "${OAUTH_CLIENT}"
         debug: all
     format: raw
 sinks:

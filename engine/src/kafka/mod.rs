@@ -6,6 +6,7 @@
 
 mod errors;
 mod headers;
+mod login;
 mod offsets;
 mod probe;
 mod topics;
@@ -167,6 +168,7 @@ impl Cluster {
                 Err(problem) => problems.push(problem),
             }
         }
+        login::check(&kept, problems);
         Self { brokers: list.join(","), properties: kept }
     }
 
@@ -248,6 +250,10 @@ fn check_property(name: &str, value: &str) -> Result<(), Problem> {
     if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         let message = format!("the property `{name}` cannot be set");
         return Err(Problem::new(Code::C005, pointer, message).help(*instead));
+    }
+    if login::is_absent(name) {
+        // Whether this build of librdkafka takes its value is beside the point.
+        return Ok(());
     }
     let mut config = ClientConfig::new();
     config.set(name, value);
