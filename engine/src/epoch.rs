@@ -85,10 +85,15 @@ impl<P: Positions> Machine<P> {
         self.last.is_some_and(|last| self.committed.0 >= last)
     }
 
+    /// Whether the next barrier may be asked for.
+    pub fn may_inject(&self) -> bool {
+        self.last.is_none() && self.in_flight.len() < EPOCHS_IN_FLIGHT_MAX
+    }
+
     /// Asks for the next barrier; `None` when too many epochs are in flight already (unless forced) or the last one
     /// has been asked for.
     pub fn inject(&mut self, forced: bool) -> Option<Epoch> {
-        if self.last.is_some() || (!forced && self.in_flight.len() >= EPOCHS_IN_FLIGHT_MAX) {
+        if self.last.is_some() || !(forced || self.may_inject()) {
             return None;
         }
         self.injected = self.injected.next();

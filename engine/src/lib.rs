@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod progress;
 pub mod repeats;
 pub mod trace;
+pub mod wake;
 // Rank 2
 pub mod channel;
 pub mod config;

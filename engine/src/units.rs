@@ -106,6 +106,13 @@ pub const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Epochs whose barrier has left the sources and that are not committed yet.
 pub const EPOCHS_IN_FLIGHT_MAX: usize = 4;
+/// Bytes of originals that a lane may read for an epoch of transactions before it is known what the sinks take: little
+/// enough for a sink of 100 kB a second and a transaction of ten seconds, and as much as is usual after six commits.
+pub const EPOCH_LANE_BYTES_START: u64 = 1 << 20;
+/// And at least: a sink of a kilobyte a second needs more time for a transaction then, not smaller ones.
+pub const EPOCH_LANE_BYTES_MIN: u64 = 16 << 10;
+/// A batch is at most this part of what a lane may still read for an epoch, so that it does not exceed it by much.
+pub const EPOCH_BATCHES_MIN: u64 = 4;
 /// Time between two commits.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// The same where a sink's files are durable only when closed: 120 files an hour a lane.
@@ -228,9 +235,26 @@ pub const KAFKA_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// One of the questions of that time: a broker that is frozen is passed over, and one under load still answers.
 pub const KAFKA_METADATA_ASK: Duration = Duration::from_millis(2_500);
 
+/// A lane of a source that can be woken looks up this often even if nobody did: often enough for the probes, which
+/// take a thread that no longer turns for stuck.
+pub const SOURCE_IDLE: Duration = Duration::from_millis(500);
+
+/// A sink that has nothing to do looks up this often.
+pub const SINK_IDLE: Duration = Duration::from_secs(1);
+
+/// The same while a file is open that ends by its age: ages are given in seconds and more.
+pub const SINK_IDLE_FILE: Duration = Duration::from_millis(100);
+
+/// The same while a Kafka sink holds batches that are on their way: about as long as a record waits for company. What
+/// they hold of `memory` is to be given back soon, as the source may wait for it.
+pub const SINK_IDLE_HOLDING: Duration = Duration::from_millis(5);
+
 /// A topic is not there when brokers have said so for this long: news of one that was just made takes a second or two to
 /// reach every broker, on a busy machine some more, and a mistyped name is still told soon.
 pub const KAFKA_ABSENT: Duration = Duration::from_secs(5);
+
+/// A source looks this often whether the topics that it names are there: one small question each.
+pub const KAFKA_TOPICS_LOOK: Duration = Duration::from_secs(5);
 
 /// A cluster that answers, but not yet as it should, is waited for at the start: a broker that boots takes half a minute
 /// on a busy machine, and until then a topic of three replicas cannot be made.
@@ -310,8 +334,14 @@ pub const KAFKA_PREFETCH_PARTITION_RECORDS_MIN: usize = 1_000;
 /// Records taken from librdkafka at once: few enough that a change of record size cannot pile up memory.
 pub const KAFKA_PULL_RECORDS: usize = 1_024;
 
-/// A reader without records looks up this often even if nothing woke it.
-pub const KAFKA_IDLE: Duration = Duration::from_millis(100);
+/// A reader without records looks up this often even if nothing woke it: twice a second a lane costs nothing.
+pub const KAFKA_IDLE: Duration = Duration::from_millis(500);
+
+/// The same under `--until-end`, where the last record may be a control record, for which nothing wakes it.
+pub const KAFKA_END_LOOK: Duration = Duration::from_millis(5);
+
+/// A batch has room for so many bytes, however little an epoch may hold.
+pub const KAFKA_BATCH_BYTES_MIN: usize = 1 << 10;
 
 /// A seek waits this long for the fetcher.
 pub const KAFKA_SEEK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -347,6 +377,10 @@ pub const KAFKA_TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 
 /// And at most this long: the usual `transaction.max.timeout.ms` of brokers.
 pub const KAFKA_TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+
+/// A time-out that was raised is lowered when so many transactions in a row have taken less than a quarter of the usual
+/// one: some seconds at least, so that it does not go up and down.
+pub const KAFKA_TRANSACTIONS_QUICK: u32 = 64;
 
 /// The longest time between two commits of transactions: three of them fit into the longest transaction.
 pub const KAFKA_TRANSACTION_INTERVAL_MAX: Duration = Duration::from_secs(300);

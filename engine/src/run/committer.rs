@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::coordinator::Positions;
 use super::gate::Gate;
+use super::portion::{Portion, Took};
 use super::state::State;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
@@ -30,6 +31,18 @@ pub(super) struct Ready<'a> {
     pub all: &'a Positions,
 }
 
+/// What is known of an epoch's size once it is final.
+pub(super) struct Size {
+    /// Bytes of its originals.
+    pub bytes: u64,
+    /// It ended because a lane had read its part.
+    pub full: bool,
+    /// From when it was to end until it was final.
+    pub drained: Duration,
+    /// When it was final.
+    pub at: Duration,
+}
+
 /// Makes epochs final. Errors: a passing one is tried again, a stale one makes the worker go back, any other ends it.
 pub(super) trait Committer: Send {
     /// Makes an epoch final: all of it, or an error and none of it (or, where the error is stale, all or none of it).
@@ -37,8 +50,19 @@ pub(super) trait Committer: Send {
     /// What is in flight is void as of this generation: no row of an older one is written any more.
     fn void(&mut self, generation: Generation);
     /// Ends what is void, whatever became of it, and makes room for this epoch. Answers where sources go on; `None`:
-    /// where the last commit left them.
-    fn revive(&mut self, generation: Generation, epoch: Epoch) -> Result<Option<Positions>>;
+    /// where the last commit left them. `lost`: bytes of the oldest epoch that is void, where they are known.
+    fn revive(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        lost: Option<u64>,
+    ) -> Result<Option<Positions>>;
+    /// The epoch that was made final last was so large, and took so long.
+    fn learn(&mut self, _: &Size) {}
+    /// Bytes of originals that an epoch may hold; `None`: as many as come in time.
+    fn portion(&self) -> Option<u64> {
+        None
+    }
     /// No epoch follows.
     fn close(&mut self) {}
 }
@@ -64,7 +88,7 @@ impl Committer for AtLeastOnce {
 
     fn void(&mut self, _: Generation) {}
 
-    fn revive(&mut self, _: Generation, _: Epoch) -> Result<Option<Positions>> {
+    fn revive(&mut self, _: Generation, _: Epoch, _: Option<u64>) -> Result<Option<Positions>> {
         Ok(None)
     }
 }
@@ -79,6 +103,10 @@ pub(super) struct ExactlyOnce {
     pub empty_wait: Duration,
     /// The epoch that was written in full last, and its commit is due.
     pub full: Option<(Generation, Epoch)>,
+    /// How much an epoch may hold.
+    pub portion: Portion,
+    /// How long the transaction of the last commit was written into; `None`: it had none.
+    pub written: Option<Duration>,
 }
 
 /// A lane that is inside writes for at most a second at a time, so that this is longer than it ever takes.
@@ -98,6 +126,7 @@ impl Committer for ExactlyOnce {
             // The next epoch is written while this one commits. It commits after it, or not at all.
             self.gate.open(ready.generation, ready.epoch.next());
         }
+        self.written = None;
         if is_empty {
             return Ok(());
         }
@@ -107,21 +136,38 @@ impl Committer for ExactlyOnce {
                 offsets.push(source.control.claim(positions).map_err(|e| place(e, source))?);
             }
         }
-        self.transaction.commit(offsets)
+        self.written = Some(self.transaction.commit(offsets)?);
+        Ok(())
     }
 
     fn void(&mut self, generation: Generation) {
         self.gate.close(generation);
     }
 
-    fn revive(&mut self, generation: Generation, epoch: Epoch) -> Result<Option<Positions>> {
+    fn revive(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        lost: Option<u64>,
+    ) -> Result<Option<Positions>> {
         if !self.gate.is_empty(self.empty_wait) {
             return Err(Error::passing(
                 Code::X012,
                 "a sink is still writing into the transaction that is over",
             ));
         }
-        self.transaction.begin()?;
+        let longer = self.transaction.is_overdue() && {
+            let before = self.portion.bytes();
+            let smaller = self.portion.overran(lost);
+            let bytes = self.portion.bytes();
+            tracing::warn!(
+                before,
+                bytes,
+                "an epoch took longer than its transaction may: the next ones are smaller"
+            );
+            !smaller
+        };
+        self.transaction.begin(longer)?;
         // Only now is certain what became of the last commit: its outcome is where the group's offsets stand.
         let mut positions = Positions(vec![source::Positions::new(); self.sources.len()]);
         for (source, positions) in self.sources.iter().zip(&mut positions.0) {
@@ -129,6 +175,17 @@ impl Committer for ExactlyOnce {
         }
         self.gate.open(generation, epoch);
         Ok(Some(positions))
+    }
+
+    fn learn(&mut self, size: &Size) {
+        let Some(written) = self.written.take() else { return };
+        let Size { bytes, full, drained, at } = *size;
+        let timeout = self.transaction.timeout();
+        self.portion.committed(&Took { bytes, full, written, drained, timeout, at });
+    }
+
+    fn portion(&self) -> Option<u64> {
+        Some(self.portion.bytes())
     }
 
     fn close(&mut self) {

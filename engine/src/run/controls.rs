@@ -28,6 +28,11 @@ pub(super) struct Controls {
 }
 
 impl Controls {
+    /// One without a control queue: it is closed with the others.
+    pub fn hold(&mut self, control: Arc<dyn Control>) {
+        self.all.push(control);
+    }
+
     /// Starts the thread that serves a source's control queue.
     pub fn serve(
         &mut self,

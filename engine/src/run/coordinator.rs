@@ -1,13 +1,13 @@
 //! The one place that decides when an epoch begins, when it commits, when everything goes back, and when it ends.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::committer::{Committer, Ready};
+use super::committer::{Committer, Ready, Size};
 use super::health::{Phase, Vitals};
 use super::{Event, Signals};
 use crate::clock::Clock;
@@ -61,6 +61,18 @@ pub(super) struct Coordinator {
     /// Times that the worker went back since the last commit.
     pub setbacks: u32,
     pub due: Due,
+    pub sizes: Sizes,
+}
+
+/// How large epochs are.
+#[derive(Default)]
+pub(super) struct Sizes {
+    /// Of those in flight, as far as lanes have told: bytes, lanes, and whether one ended because a lane had read its part.
+    epochs: BTreeMap<Epoch, (u64, usize, bool)>,
+    /// A lane has read its part, and waits for the barrier.
+    full: bool,
+    /// What the oldest epoch held that was given up.
+    lost: Option<u64>,
 }
 
 /// When something is to be done next.
@@ -87,6 +99,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(500);
 const SETBACK_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// It turns at least this often, so that one that no longer turns is noticed.
 const TURN_MAX: Duration = Duration::from_secs(1);
+/// And never more often without an event.
+const TURN_MIN: Duration = Duration::from_millis(1);
 
 impl Coordinator {
     pub fn run(mut self) -> Result<()> {
@@ -115,21 +129,40 @@ impl Coordinator {
         self.committer.close();
         let end = if is_ok { &self.signals.over } else { &self.signals.down };
         end.store(true, Ordering::Release);
+        self.signals.ring();
         self.vitals.enter(if is_ok { Phase::Ended } else { Phase::Failed });
         self.pulse.now(Doing::Ended);
     }
 
-    /// How long it may wait for an event.
-    fn wait(&self) -> Duration {
+    /// How long it may wait for an event: until something is due that no event announces.
+    pub fn wait(&self) -> Duration {
         let next = if self.void {
-            self.due.revive_after
-        } else if self.is_committable() {
-            self.due.commit_after
+            Some(self.due.revive_after)
+        } else if self.machine.front().is_some() {
+            Some(self.due.commit_after)
+        } else if self.machine.may_inject() && self.has_read() {
+            Some(self.due.injected.0 + self.interval)
         } else {
-            self.due.injected.0 + self.interval
+            // A commit makes room for another epoch, and a lane that reads says so.
+            None
         };
-        let wait = next.saturating_sub(self.clock.now());
-        wait.min(self.interval).clamp(Duration::from_millis(1), TURN_MAX)
+        let next = next.into_iter().chain(self.due.deadline).min();
+        let now = self.clock.now();
+        next.map_or(TURN_MAX, |at| at.saturating_sub(now).clamp(TURN_MIN, TURN_MAX))
+    }
+
+    /// Records that all sources have read so far.
+    fn total(&self) -> u64 {
+        self.read.iter().map(|source| source.read.get()).sum()
+    }
+
+    /// Whether something was read since the last barrier. Where nothing was, the lane that reads the next record says so.
+    fn has_read(&self) -> bool {
+        let has = || self.total() != self.due.injected.1;
+        has() || {
+            self.signals.await_record();
+            has()
+        }
     }
 
     /// Takes what was told, and does all that is due.
@@ -138,6 +171,7 @@ impl Coordinator {
             self.handle(event)?;
         }
         let now = self.clock.now();
+        self.share();
         if self.stopping {
             self.due.deadline.get_or_insert(now + self.shutdown_timeout);
         }
@@ -147,9 +181,10 @@ impl Coordinator {
         if self.void && now >= self.due.revive_after {
             self.due.revive_after = now + self.revive()?;
         }
-        let total = self.read.iter().map(|s| s.read.get()).sum();
+        let total = self.total();
         let (at, read) = self.due.injected;
-        if now >= at + self.interval && total != read && self.inject(false).is_some() {
+        let due = now >= at + self.interval || self.sizes.full;
+        if due && total != read && self.inject(false).is_some() {
             self.due.injected = (now, total);
         }
         if self.due.deadline.is_some_and(|deadline| now > deadline) {
@@ -164,13 +199,25 @@ impl Coordinator {
 
     fn handle(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Barrier { generation, lane, epoch, source, positions } => {
+            Event::Barrier { generation, lane, epoch, source, positions, bytes } => {
+                if let Some(size) = self.sizes.epochs.get_mut(&epoch)
+                    && generation == self.machine.generation()
+                {
+                    (size.0, size.1) = (size.0 + bytes, size.1 + 1);
+                }
                 let mut all = Positions(vec![source::Positions::new(); self.read.len()]);
                 all.0[source] = positions;
                 self.machine.barrier(generation, lane, epoch, &all)
             }
             Event::Prepared { generation, terminal, epoch } => {
                 self.machine.prepared(generation, terminal, epoch)
+            }
+            // The step looks at the counts.
+            Event::Read => Ok(()),
+            Event::Full { generation, barrier } => {
+                let (current, last) = (self.machine.generation(), self.machine.injected());
+                self.sizes.full |= (generation, barrier) == (current, last);
+                Ok(())
             }
             Event::AtEnd { generation, lane } => {
                 if generation == self.machine.generation() {
@@ -210,12 +257,15 @@ impl Coordinator {
         let epoch = self.machine.inject(forced)?;
         self.began(epoch);
         self.signals.target.store(epoch.0, Ordering::Release);
+        self.signals.ring();
         Some(epoch)
     }
 
     fn began(&mut self, epoch: Epoch) {
         if self.begun.back().is_none_or(|(last, _)| *last < epoch) {
             self.begun.push_back((epoch, self.clock.now()));
+            let full = std::mem::take(&mut self.sizes.full);
+            self.sizes.epochs.insert(epoch, (0, 0, full));
         }
         self.tell_epochs();
     }
@@ -234,10 +284,7 @@ impl Coordinator {
         // In this order: a lane that sees the barrier asked for must know that it is the last.
         self.signals.last.store(last.0, Ordering::Release);
         self.signals.target.store(last.0, Ordering::Release);
-    }
-
-    fn is_committable(&self) -> bool {
-        self.machine.ready().is_some()
+        self.signals.ring();
     }
 
     /// Commits what is ready; `Break` when a commit failed for a passing reason.
@@ -266,6 +313,7 @@ impl Coordinator {
                 Err(error) => return Err(error),
             }
             self.machine.commit(epoch)?;
+            self.learn(epoch);
             self.setbacks = 0;
             self.stats.commits.add(1);
             self.stats.commit_ns.record((self.clock.now() - begin).as_nanos() as u64);
@@ -283,12 +331,36 @@ impl Coordinator {
         Ok(std::ops::ControlFlow::Continue(()))
     }
 
+    /// What an epoch's size comes to, once it is final.
+    fn learn(&mut self, epoch: Epoch) {
+        let Some((bytes, _, full)) = self.sizes.epochs.remove(&epoch) else { return };
+        let closed = self.begun.iter().find(|(begun, _)| *begun == epoch).map(|(_, at)| *at);
+        let at = self.clock.now();
+        let drained = at.saturating_sub(closed.unwrap_or_default());
+        self.committer.learn(&Size { bytes, full, drained, at });
+        self.share();
+    }
+
+    /// Tells the lanes what each of them may read for an epoch.
+    fn share(&self) {
+        let lanes = self.lanes.max(1) as u64;
+        let share = self.committer.portion().map_or(0, |bytes| (bytes / lanes).max(1));
+        self.signals.share.store(share, Ordering::Relaxed);
+    }
+
     /// Everything in flight is void from here on; [`Coordinator::revive`] goes on.
     fn rewind(&mut self, reason: &str) {
         tracing::warn!(reason, "going back to what is committed");
         let generation = self.machine.rewind();
         self.committer.void(generation);
         self.stats.rewinds.add(1);
+        let Sizes { epochs, full, lost } = &mut self.sizes;
+        // Another rewind on top of one knows nothing more.
+        if let Some((bytes, lanes, _)) = epochs.values().next() {
+            *lost = (*lanes == self.lanes).then_some(*bytes);
+        }
+        epochs.clear();
+        *full = false;
         self.begun.clear();
         self.tell_epochs();
         self.at_end.clear();
@@ -301,7 +373,7 @@ impl Coordinator {
         let pause =
             Duration::from_millis(50).saturating_mul(1 << self.setbacks.min(10)).min(SETBACK_PAUSE_MAX);
         self.setbacks += 1;
-        let positions = match self.committer.revive(generation, injected.next()) {
+        let positions = match self.committer.revive(generation, injected.next(), self.sizes.lost) {
             Ok(Some(found)) => found.0,
             Ok(None) => self.machine.committed().1.0.clone(),
             Err(error) if error.is_passing() || error.is_stale() => {
@@ -316,11 +388,14 @@ impl Coordinator {
             Err(error) => return Err(error),
         };
         self.void = false;
+        self.sizes.lost = None;
+        self.share();
         self.pulse.now(Doing::Working);
         *self.signals.rewind.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             (generation, injected, positions);
         self.signals.last.store(0, Ordering::Release);
         self.signals.generation.raise(generation);
+        self.signals.ring();
         // An end that was asked for stays asked for. One that came because all was read is forgotten: what was not
         // committed is read again first.
         if self.stopping {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::gate::Entry;
 use super::scribe::Scribe;
-use super::sink::{HOLDING, Turn, VOID_WAIT};
+use super::sink::{Turn, VOID_WAIT};
 use super::{Event, Halt, Signals, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, bytes_of};
 use crate::channel::{self, Inputs};
@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::sink::dead_letter::File;
 use crate::sink::{Prepare, Sink};
-use crate::units::Epoch;
+use crate::units::{Epoch, SINK_IDLE};
 
 /// Where dead letters are written.
 pub(super) enum Writer {
@@ -43,7 +43,6 @@ pub(super) struct Node {
     pub turn: Turn,
 }
 
-const IDLE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(200);
 /// A topic that takes nothing is logged this often, in pauses: every ten seconds.
 const PAUSES_A_LOG_LINE: u64 = 50;
@@ -63,7 +62,7 @@ enum What {
 
 impl Node {
     pub fn run(mut self) -> Result<(), Halt> {
-        turn_until_end(|| self.turn(IDLE))
+        turn_until_end(|| self.turn(SINK_IDLE))
     }
 
     /// One turn of the loop: goes on with what is in hand, else takes what comes within `wait`.
@@ -72,8 +71,8 @@ impl Node {
             return self.attempt(work);
         }
         let wait = match &self.writer {
-            Writer::Kafka(sink) if sink.holds() => wait.min(HOLDING),
-            _ => wait,
+            Writer::Kafka(sink) => wait.min(sink.idles()),
+            Writer::File(_) => wait,
         };
         match self.inputs.next(wait)? {
             channel::Event::Data(_, failures) => return self.write(&failures),

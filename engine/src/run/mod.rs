@@ -4,7 +4,7 @@
 //! Read in this order: `open` (what is opened first), `wiring` (who is connected to whom), `source`, `stage`, `sink`,
 //! `dead_letter` (the nodes' loops), `gate` (whose turn it is to write into a transaction), `scribe` (failures to
 //! letters), `breaker` and `search` (what failures of a stage cost), `coordinator` (barriers, commits, rewinds, the
-//! end), `committer` (how an epoch becomes final), `state` (positions of sources without a group), `summary` (the
+//! end), `committer` (how an epoch becomes final), `portion` (how large it gets), `state` (positions of sources without a group), `summary` (the
 //! sums), `health` (who moves and who does not), `replay` and `replayed` (dead letters as a source, and which have
 //! been). Of the tests, `sim` runs all this over a simulated Kafka.
 
@@ -12,6 +12,8 @@ mod breaker;
 mod committer;
 mod controls;
 mod coordinator;
+#[cfg(test)]
+mod coordinator_tests;
 mod dead_letter;
 mod decode;
 mod gate;
@@ -20,6 +22,7 @@ pub mod health;
 mod health_tests;
 mod open;
 mod otlp;
+mod portion;
 pub mod replay;
 pub mod replayed;
 pub mod samples;
@@ -49,6 +52,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::Positions;
 use crate::units::{Epoch, Generation};
+use crate::wake::Wake;
 pub use scribe::Attempts;
 pub use summary::Summary;
 
@@ -170,10 +174,21 @@ pub struct EdgeStats {
 
 /// What nodes tell the coordinator.
 enum Event {
-    /// A lane of a source has sent a barrier.
-    Barrier { generation: Generation, lane: usize, epoch: Epoch, source: usize, positions: Positions },
+    /// A lane of a source has sent a barrier. `bytes`: of the originals that it has read for the epoch.
+    Barrier {
+        generation: Generation,
+        lane: usize,
+        epoch: Epoch,
+        source: usize,
+        positions: Positions,
+        bytes: u64,
+    },
     /// A terminal has prepared an epoch.
     Prepared { generation: Generation, terminal: usize, epoch: Epoch },
+    /// A lane of a source has read something, and the coordinator waits for that.
+    Read,
+    /// A lane of a source has read what it may for an epoch, and waits for the barrier behind this one.
+    Full { generation: Generation, barrier: Epoch },
     /// A lane of a source has nothing more to read.
     AtEnd { generation: Generation, lane: usize },
     /// Commit what has been read so far, then answer.
@@ -186,7 +201,7 @@ enum Event {
     Failed(Error),
 }
 
-/// What the coordinator tells the lanes of sources: read on every turn of their loops.
+/// What the coordinator tells the lanes of sources: read on every turn of their loops, for which it rings.
 #[derive(Default)]
 struct Signals {
     generation: Arc<CurrentGeneration>,
@@ -200,9 +215,47 @@ struct Signals {
     down: std::sync::atomic::AtomicBool,
     /// Set when the last epoch has committed: until then a rewind may still ask for its records again.
     over: AtomicBool,
+    /// Bytes of originals that a lane may read for one epoch; 0: as many as come in time.
+    share: AtomicU64,
+    /// Nothing was read since the last barrier, and the coordinator waits to be told of the first record.
+    awaited: AtomicBool,
+    /// The bells of the lanes: rung when any of this has changed.
+    lanes: std::sync::Mutex<Vec<Arc<Wake>>>,
 }
 
 impl Signals {
+    /// A lane that looks up when its bell rings.
+    fn attend(&self, wake: &Arc<Wake>) {
+        self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Arc::clone(wake));
+    }
+
+    /// Has every lane of every source look up.
+    fn ring(&self) {
+        let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lanes.iter().for_each(|wake| wake.ring());
+    }
+
+    /// The coordinator wants to be told of the first record that is counted from here on.
+    fn await_record(&self) {
+        self.awaited.store(true, Ordering::Relaxed);
+        // Before the coordinator looks at the counts, and a lane looks after it has counted: one of the two sees the other.
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Whether the coordinator waits to be told that records were counted: answered with yes once.
+    fn is_awaited(&self) -> bool {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes that a lane may read for one epoch.
+    fn share(&self) -> u64 {
+        match self.share.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            share => share,
+        }
+    }
+
     fn target(&self) -> Epoch {
         Epoch(self.target.load(Ordering::Acquire))
     }

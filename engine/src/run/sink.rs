@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::Doing;
 use crate::sink::{Prepare, Refused, Sink};
-use crate::units::{Epoch, Generation};
+use crate::units::{Epoch, Generation, SINK_IDLE};
 
 /// One lane of one sink.
 pub(super) struct Lane {
@@ -87,10 +87,6 @@ pub(super) struct Pending {
     letters: Vec<Refused>,
 }
 
-/// Serve the sink's callbacks at least this often.
-const IDLE: Duration = Duration::from_millis(100);
-/// And this often while it holds batches that are on their way: about as long as a record waits for company.
-pub(super) const HOLDING: Duration = Duration::from_millis(5);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A hiccup is not worth a line; half a second of failing is.
@@ -146,7 +142,7 @@ impl What {
 
 impl Lane {
     pub fn run(mut self) -> Result<(), Halt> {
-        turn_until_end(|| self.turn(IDLE))
+        turn_until_end(|| self.turn(SINK_IDLE))
     }
 
     /// One turn of the loop: goes on with what is in hand, else takes what comes within `wait`.
@@ -154,9 +150,7 @@ impl Lane {
         if let Some(work) = self.work.take() {
             return self.attempt(work);
         }
-        // What the sink holds until it is delivered is to be given back soon: the source may wait for it.
-        let wait = if self.sink.holds() { wait.min(HOLDING) } else { wait };
-        let what = match self.inputs.next(wait)? {
+        let what = match self.inputs.next(wait.min(self.sink.idles()))? {
             channel::Event::Data(_, batch) => {
                 self.pending.received += batch.count() as u64;
                 self.stats.pending.add(batch.count() as u64);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::{Decode, Decoded};
-use super::{Event, Halt, Signals, Turned, turn_until_end};
+use super::{Event, Halt, Signals, Turned};
 use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch, bytes_of};
 use crate::budget::Budget;
 use crate::channel::{Message, Sender};
@@ -16,7 +16,8 @@ use crate::progress::{Doing, Pulse};
 use crate::repeats::Repeats;
 use crate::source::{Partition, Polled, Positions, Reader};
 use crate::trace::Sampler;
-use crate::units::{Epoch, Generation};
+use crate::units::{EPOCH_BATCHES_MIN, Epoch, Generation, SOURCE_IDLE};
+use crate::wake::Wake;
 
 /// One lane of one source.
 pub(super) struct Lane {
@@ -27,6 +28,9 @@ pub(super) struct Lane {
     /// Number of this lane among all lanes of all sources: its identity in the epoch machine.
     pub lane: usize,
     pub reader: Box<dyn Reader>,
+    /// Rung when there is something to look at: the reader's own bell, where it has one.
+    pub wake: Arc<Wake>,
+    pub is_woken: bool,
     pub decode: Decode,
     pub on_failure: OnFailure,
     pub outputs: Vec<Sender<Batch>>,
@@ -40,6 +44,10 @@ pub(super) struct Lane {
     pub sampler: Option<Sampler>,
     /// Positions read to since the last barrier.
     pub positions: Positions,
+    /// Bytes of originals read since then.
+    pub taken: u64,
+    /// All that it may read for this epoch is read, and the coordinator was told.
+    pub full: bool,
     /// The last epoch whose barrier was sent.
     pub injected: Epoch,
     pub generation: Generation,
@@ -48,14 +56,26 @@ pub(super) struct Lane {
     pub ended: bool,
 }
 
-/// A barrier waits for at most this long behind a poll that finds nothing.
+/// A barrier waits for at most this long behind what cannot be woken.
 const POLL_WAIT: Duration = Duration::from_millis(5);
 /// Pause after a read that failed for a passing reason.
 const READ_PAUSE: Duration = Duration::from_millis(500);
 
 impl Lane {
     pub fn run(mut self) -> Result<(), Halt> {
-        turn_until_end(|| self.turn(POLL_WAIT))
+        let wait = if self.is_woken { SOURCE_IDLE } else { POLL_WAIT };
+        let mut heard = 0;
+        loop {
+            match self.turn(wait)? {
+                Turned::On | Turned::Idle => {}
+                // Nothing is read until the coordinator says so.
+                Turned::Pause(_) if self.ended || self.at_end || self.full => {
+                    self.wake.wait(&mut heard, SOURCE_IDLE);
+                }
+                Turned::Pause(pause) => std::thread::sleep(pause),
+                Turned::End => return Ok(()),
+            }
+        }
     }
 
     /// One turn of the loop; waits at most this long for records.
@@ -78,15 +98,26 @@ impl Lane {
             self.pulse.now(Doing::Waiting);
             return Ok(Turned::Pause(POLL_WAIT));
         }
+        if self.taken >= self.signals.share() {
+            if !std::mem::replace(&mut self.full, true) {
+                self.tell(Event::Full { generation: self.generation, barrier: self.injected })?;
+            }
+            self.pulse.now(Doing::Waiting);
+            return Ok(Turned::Pause(POLL_WAIT));
+        }
+        self.full = false;
         if !self.budget.has_room() {
             // Barriers go on meanwhile: what is under way may need one to come to its end.
             self.pulse.retrying(&"its part of `memory` is under way, and is given back as sinks deliver");
-            self.budget.wait(wait);
+            self.budget.wait(wait.min(POLL_WAIT));
             return Ok(Turned::Idle);
         }
+        let part = self.signals.share() / EPOCH_BATCHES_MIN;
+        self.reader.narrow(usize::try_from(part).unwrap_or(usize::MAX));
         match self.reader.poll(wait) {
             Ok(Polled::Batch(mut batch)) => {
                 self.pulse.now(Doing::Working);
+                self.taken += batch.bytes() as u64;
                 batch.trace = self.sampler.as_mut().and_then(|sampler| sampler.begin(&batch));
                 let hold = self.budget.hold();
                 hold.add(batch.taken());
@@ -128,6 +159,9 @@ impl Lane {
         }
         self.positions.insert(at, batch.next);
         self.stats.read.add(batch.len() as u64);
+        if self.signals.is_awaited() {
+            self.tell(Event::Read)?;
+        }
         self.stats.bytes.add(batch.bytes() as u64);
         self.stats.batch_rows.record(batch.len() as u64);
         if let Some(last) = batch.timestamps.as_ref().and_then(|times| times.last()) {
@@ -222,9 +256,10 @@ impl Lane {
             output.send(self.generation, Message::Barrier(epoch))?;
         }
         self.failures.send(self.generation, Message::Barrier(epoch))?;
-        let positions = std::mem::take(&mut self.positions);
+        let (positions, bytes) = (std::mem::take(&mut self.positions), std::mem::take(&mut self.taken));
         let (generation, lane, source) = (self.generation, self.lane, self.source);
-        self.tell(Event::Barrier { generation, lane, epoch, source, positions })?;
+        self.tell(Event::Barrier { generation, lane, epoch, source, positions, bytes })?;
+        self.full = false;
         self.injected = epoch;
         self.ended = self.signals.is_last(epoch);
         Ok(())
@@ -259,6 +294,7 @@ impl Lane {
         self.generation = generation;
         self.injected = epoch;
         self.positions.clear();
+        (self.taken, self.full) = (0, false);
         self.at_end = false;
         self.ended = false;
         Ok(Turned::On)

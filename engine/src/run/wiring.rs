@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver as Events, Sender as Tell};
 use super::breaker::Breaker;
 use super::committer::{AtLeastOnce, Committed, Committer, EMPTY_WAIT, ExactlyOnce};
 use super::controls::Controls;
-use super::coordinator::{Coordinator, Due};
+use super::coordinator::{Coordinator, Due, Sizes};
 use super::decode::Decode;
 use super::gate::Gate;
 use super::health::Vitals;
+use super::portion::Portion;
 use super::scribe::{Attempts, Scribe};
 use super::state::State;
 use super::{
@@ -52,7 +53,7 @@ pub(super) fn start(mut plan: Plan, options: &Options, clock: Arc<dyn Clock>) ->
     let writer = open::dead_letters(&plan, &worker, transaction.as_ref())?;
     if let Some(transaction) = &transaction {
         // Ends what an earlier worker of this name left open, before it is asked where to go on.
-        open::patiently(&*wiring.clock, || transaction.begin())?;
+        open::patiently(&*wiring.clock, || transaction.begin(false))?;
         wiring.gate = Some(Arc::new(Gate::default()));
     }
     let opened = open::sources(&plan, options, &worker, state.as_ref(), &wiring.tell)?;
@@ -293,7 +294,11 @@ impl Wiring {
                 let pulse = pulse.patient(transaction.timeout() * 2);
                 gate.open(Generation(0), Epoch(1));
                 let (sources, gate, empty_wait) = (committed, Arc::clone(gate), EMPTY_WAIT);
-                (Box::new(ExactlyOnce { sources, transaction, gate, empty_wait, full: None }), pulse)
+                let portion = Portion::new(source_lanes);
+                let (full, written) = (None, None);
+                let committer =
+                    ExactlyOnce { sources, transaction, gate, empty_wait, full, portion, written };
+                (Box::new(committer), pulse)
             }
             (Finality::State(state), _) => (Box::new(AtLeastOnce { sources: committed, state }), pulse),
             (Finality::Transaction(_), None) => return Err(Error::internal("a transaction without a gate")),
@@ -320,6 +325,7 @@ impl Wiring {
             void: false,
             setbacks: 0,
             due: Due::new(self.clock.now()),
+            sizes: Sizes::default(),
         };
         let span = span(&self.stats.pipeline, &coordinator.pulse);
         let coordinator = std::thread::Builder::new()
@@ -334,10 +340,14 @@ impl Wiring {
         Ok(Running { stats: Arc::new(stats), events: tell, coordinator, nodes: threads, controls, spans })
     }
 
-    /// One thread a source serves its control queue.
+    /// One thread serves each control queue.
     fn serve(&mut self, plan: &Plan, controls: Vec<Arc<dyn Control>>) -> Result<Controls> {
         let mut all = Controls::default();
         for (node, control) in plan.sources.iter().zip(controls) {
+            if !control.is_served() {
+                all.hold(control);
+                continue;
+            }
             // A rebalance looks up offsets, or drains, within one turn.
             let turn = KAFKA_ASSIGN_TURN + REVOKE_TIMEOUT;
             let pulse = Arc::new(self.pulse(Role::Group, &node.name, None).patient(turn));
@@ -358,11 +368,17 @@ impl Wiring {
             }
             None => None,
         };
+        let wake = reader.wake();
+        let is_woken = wake.is_some();
+        let wake = wake.unwrap_or_default();
+        self.signals.attend(&wake);
         let body = source::Lane {
             name: Arc::clone(&node.name),
             source: index,
             lane: index * lanes + lane,
             reader,
+            wake,
+            is_woken,
             decode: Decode {
                 decoder,
                 metadata: node.metadata.clone(),
@@ -383,6 +399,8 @@ impl Wiring {
             ),
             sampler: self.sampler(plan, node),
             positions: Positions::new(),
+            taken: 0,
+            full: false,
             injected: Epoch(0),
             generation: Generation(0),
             at_end: false,

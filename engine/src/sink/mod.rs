@@ -8,6 +8,7 @@ pub mod stdout;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use schemars::{Schema, SchemaGenerator};
@@ -17,7 +18,7 @@ use crate::batch::{Batch, Origin};
 use crate::codec::{Format, Problem};
 use crate::error::Result;
 use crate::kafka::{Cluster, GroupOffsets};
-use crate::units::Epoch;
+use crate::units::{Epoch, SINK_IDLE};
 
 /// Every sink, in alphabetical order.
 pub static SINKS: &[&SinkKind] = &[&blackhole::KIND, &file::KIND, &kafka::KIND, &stdout::KIND];
@@ -164,13 +165,19 @@ pub struct Prepare {
 pub trait Transaction: Send + Sync {
     /// Ends what is open, or what an earlier worker of this identity left open: it is aborted, unless its commit was
     /// under way, which is then complete. Begins the first transaction. Blocks for about the transaction's time-out.
-    fn begin(&self) -> Result<()>;
+    /// `longer`: it may take twice as long as the one before.
+    fn begin(&self, longer: bool) -> Result<()>;
+    /// Whether what the next `begin` gives up was written into for longer than a transaction may take.
+    fn is_overdue(&self) -> bool;
+    /// Longest that the transaction may take.
+    fn timeout(&self) -> Duration;
     /// What was written so far is to be committed next; what is written from here on belongs to the transaction after
     /// it. Everything that was written must be confirmed, and every turn before committed.
     fn turn(&self) -> Result<()>;
-    /// Commits what was written before the last turn, with these positions. After a stale error all or none of it is
+    /// Commits what was written before the last turn, with these positions; answers how long it took from the first
+    /// record that was written. After a stale error all or none of it is
     /// committed: the group's offsets tell which, after [`Transaction::begin`]; what was written since is void, too.
-    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()>;
+    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<Duration>;
     /// Nothing follows; what is open is aborted, so that no reader waits for it.
     fn close(&self);
 }
@@ -183,12 +190,11 @@ pub trait Transaction: Send + Sync {
 pub trait Sink: Send {
     /// Takes rows. May buffer; may block for backpressure, at most a second at a time, then answer a passing error.
     fn write(&mut self, batch: &Batch, refused: &mut Vec<Refused>) -> Result<()>;
-    /// Whether it holds batches until it is known that they were delivered. Their memory counts as under way, so it is
-    /// called often then.
-    fn holds(&self) -> bool {
-        false
+    /// How soon it is to be called when nothing comes.
+    fn idles(&self) -> Duration {
+        SINK_IDLE
     }
-    /// Called when nothing came for a while: serve callbacks, roll by time.
+    /// Called when nothing came for so long: serve callbacks, roll by time.
     fn idle(&mut self) -> Result<()> {
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::batch::SourceBatch;
 use crate::codec::{Format, Problem};
 use crate::error::{Error, Result};
 use crate::kafka::{Cluster, GroupOffsets, Topics};
+use crate::wake::Wake;
 
 /// Every source, in alphabetical order.
 pub static SOURCES: &[&SourceKind] = &[&file::KIND, &generate::KIND, &kafka::KIND];
@@ -176,8 +177,14 @@ pub struct Opened {
 
 /// Reads the partitions of one lane, on the lane's own thread.
 pub trait Reader: Send {
-    /// The next records of one partition, in order. Returns within about `wait`.
+    /// The next records of one partition, in order. Returns within about `wait`, or when its bell rings.
     fn poll(&mut self, wait: Duration) -> Result<Polled>;
+    /// The bell that ends the wait of a `poll`; `None`: nothing does, so it is never told to wait for long.
+    fn wake(&self) -> Option<Arc<Wake>> {
+        None
+    }
+    /// The next batches hold at most this many bytes, if that is less than their bound; a single larger record passes.
+    fn narrow(&mut self, _bytes: usize) {}
     /// Goes back: the next record of each partition that this lane holds is the given position (a partition that
     /// is not named goes back to where the lane found it). What was handed out since is forgotten.
     fn rewind(&mut self, to: &Positions) -> Result<()>;
@@ -204,6 +211,10 @@ pub trait Control: Send + Sync {
     /// Serves the source's control queue (for Kafka: rebalances, errors); called in a loop by a thread of its own,
     /// returns within about `wait`.
     fn poll(&self, wait: Duration) -> Result<()>;
+    /// Whether there is a control queue, so that a thread is to serve it.
+    fn is_served(&self) -> bool {
+        true
+    }
     /// Everything below these positions is durable. Called from the committer's thread, also while `poll` is inside
     /// [`Runtime::drain`]. Positions of partitions that this worker no longer owns are left out silently.
     fn commit(&self, positions: &Positions) -> Result<()>;
@@ -275,6 +286,10 @@ impl Control for Ungrouped {
     fn poll(&self, wait: Duration) -> Result<()> {
         std::thread::sleep(wait);
         Ok(())
+    }
+
+    fn is_served(&self) -> bool {
+        false
     }
 
     fn commit(&self, _: &Positions) -> Result<()> {

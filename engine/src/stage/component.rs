@@ -24,7 +24,7 @@ pub struct Component(Arc<Inner>);
 
 struct Inner {
     /// Keeps the engines and their clock alive.
-    _host: Arc<Host>,
+    host: Arc<Host>,
     pre: StagePre<State>,
     digest: Arc<str>,
     bytes: usize,
@@ -56,7 +56,7 @@ impl Component {
         imports: Vec<String>,
         pooled: bool,
     ) -> Self {
-        Self(Arc::new(Inner { _host: host, pre, digest, bytes, imports, pooled }))
+        Self(Arc::new(Inner { host, pre, digest, bytes, imports, pooled }))
     }
 
     /// SHA-256 of the component's bytes, in hexadecimal.
@@ -113,7 +113,8 @@ impl Component {
         grants: &Arc<Grants>,
     ) -> Result<(Store<State>, wit::Guest), CallFailure> {
         let engine = self.0.pre.engine();
-        let mut store = Store::new(engine, State::new(node, limits, Arc::clone(grants)));
+        let ticker = Arc::clone(self.0.host.ticker());
+        let mut store = Store::new(engine, State::new(node, limits, Arc::clone(grants), ticker));
         store.limiter(|state| &mut state.meter);
         // Each call, in either direction, may hand over this many bytes at most: lists within lists may all point at
         // one buffer, so the guest's memory does not bound them.

@@ -4,8 +4,7 @@ use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
@@ -16,10 +15,11 @@ use super::cache::{Artifact, Cache, Key, hex};
 use super::compile::{Compiling, Quiet, Watch, compile};
 use super::component::Component;
 use super::state::State;
+use super::ticker::{self, Ticker};
 use super::wasi;
 use super::wit::{PACKAGE, Stage, StagePre, TRANSFORM, VERSION};
 use crate::error::{Code, Error, Result};
-use crate::units::{self, STAGE_COMPILE_LOOK, STAGE_COMPILE_TIME_MAX, STAGE_COMPONENT_BYTES_MAX};
+use crate::units::{STAGE_COMPILE_LOOK, STAGE_COMPILE_TIME_MAX, STAGE_COMPONENT_BYTES_MAX};
 
 /// Instances that the pool holds, over all stages and lanes. Each reserves address space only (4 GiB and a guard, so
 /// that code needs no bounds checks), no memory.
@@ -42,8 +42,7 @@ pub struct Host {
     compatibility: [u8; 32],
     /// Who is told of what is compiled.
     watch: Arc<dyn Watch>,
-    /// Dropped with the host, which ends the ticker.
-    _ticker: mpsc::SyncSender<()>,
+    clock: ticker::Running,
 }
 
 /// An engine and what is linked to its components.
@@ -124,8 +123,13 @@ impl Host {
         let HostOptions { cache } = options;
         let cache = cache.and_then(|folder| Cache::open(&folder));
         let engines = pooled.iter().chain([&on_demand]).map(|e| e.engine.clone()).collect();
-        let ticker = tick(engines)?;
-        Ok(Arc::new(Self { pooled, on_demand, cache, compatibility, watch, _ticker: ticker }))
+        let clock = ticker::Running::start(engines)?;
+        Ok(Arc::new(Self { pooled, on_demand, cache, compatibility, watch, clock }))
+    }
+
+    /// What ends calls that take too long.
+    pub(super) fn ticker(&self) -> &Arc<Ticker> {
+        self.clock.ticker()
     }
 
     /// Compiles a component, or takes it from the cache.
@@ -239,20 +243,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         );
     }
     Ok(bytes)
-}
-
-/// Advances the epochs of both engines until the host is gone.
-fn tick(engines: Vec<Engine>) -> Result<mpsc::SyncSender<()>> {
-    let (alive, gone) = mpsc::sync_channel::<()>(0);
-    thread::Builder::new()
-        .name("pipe-wasm-epoch".to_owned())
-        .spawn(move || {
-            while gone.recv_timeout(units::STAGE_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
-                engines.iter().for_each(Engine::increment_epoch);
-            }
-        })
-        .map_err(|e| Error::internal(format!("the Wasm engine's clock cannot start: {e}")))?;
-    Ok(alive)
 }
 
 /// Says what a file is that is no component, before the compiler does so in its own words.

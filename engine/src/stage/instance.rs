@@ -173,7 +173,9 @@ impl Instance {
 pub(super) fn arm(store: &mut Store<State>, time: Duration) {
     // The tick that is under way counts for nothing, so one more.
     let ticks = time.as_nanos().div_ceil(units::STAGE_TICK.as_nanos()) + 1;
-    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2));
+    let ticks = u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
+    store.set_epoch_deadline(ticks);
+    store.data().ticker.need(ticks);
     store.data_mut().meter.begin();
 }
 

@@ -28,6 +28,7 @@ mod schema;
 mod select;
 mod state;
 mod text;
+mod ticker;
 mod types;
 mod warm;
 mod wasi;

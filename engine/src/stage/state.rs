@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::grants::{Asked, Grants};
 use super::limits::{Limits, Meter};
 use super::log::{Level, Log, Said};
+use super::ticker::Ticker;
 use super::wasi::Wasi;
 use super::wit::pipe::stage::{arrow, host};
 
@@ -14,13 +15,15 @@ pub(super) struct State {
     log: Arc<Mutex<Log>>,
     grants: Arc<Grants>,
     wasi: Option<Box<Wasi>>,
+    /// Ends calls that take too long.
+    pub(super) ticker: Arc<Ticker>,
 }
 
 impl State {
-    pub(super) fn new(node: &Arc<str>, limits: &Limits, grants: Arc<Grants>) -> Self {
+    pub(super) fn new(node: &Arc<str>, limits: &Limits, grants: Arc<Grants>, ticker: Arc<Ticker>) -> Self {
         let log = Log::new(Arc::clone(node), limits.log_lines_per_second);
         let meter = Meter::new(limits.memory_bytes);
-        Self { meter, log: Arc::new(Mutex::new(log)), grants, wasi: None }
+        Self { meter, log: Arc::new(Mutex::new(log)), grants, wasi: None, ticker }
     }
 
     /// What the guest writes.

@@ -1,9 +1,11 @@
 //! What the tests of the whole worker share: a child process that always ends, its log and summary, records written
 //! and read by a client that is not the engine's.
 
+mod deleted;
 mod exactly_once;
 mod failures;
 mod group;
+mod idle;
 mod job;
 mod letters;
 mod membership;
@@ -11,6 +13,7 @@ mod memory;
 mod offsets;
 mod outage;
 mod probes;
+mod quota;
 mod resets;
 mod several;
 mod strangers;

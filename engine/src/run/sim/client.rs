@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::Offset;
 
@@ -297,19 +298,26 @@ impl Transaction {
 }
 
 impl crate::sink::Transaction for Transaction {
-    fn begin(&self) -> Result<()> {
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.lock().timeout)
+    }
+
+    fn is_overdue(&self) -> bool {
+        let (now, turns) = (self.now(), self.lock());
+        let written = [turns.open, turns.full].into_iter().flatten();
+        written.filter_map(|begun| Some(now - begun.since?)).fold(turns.failed, u64::max) >= turns.timeout
+    }
+
+    fn begin(&self, longer: bool) -> Result<()> {
         self.world.pump(self.worker)?;
         if self.reuse() {
             return Ok(());
         }
-        let now = self.now();
         let keep = self.world.is_broken(Breakage::KeepTheOther);
         let (timeout, kept, before) = {
             let mut turns = self.lock();
-            let written = [turns.open, turns.full].into_iter().flatten();
-            let age = written.filter_map(|begun| Some(now - begun.since?)).fold(turns.failed, u64::max);
             turns.failed = 0;
-            if age >= turns.timeout {
+            if longer {
                 turns.timeout *= 2;
             }
             let committing = turns.full.is_none() && turns.spare.is_none();
@@ -347,7 +355,7 @@ impl crate::sink::Transaction for Transaction {
         Ok(())
     }
 
-    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
+    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<Duration> {
         let now = self.now();
         let full = {
             let mut turns = self.lock();
@@ -392,7 +400,8 @@ impl crate::sink::Transaction for Transaction {
         });
         let mut turns = self.lock();
         (turns.spare, turns.last) = (Some(Begun { client, slot, since: None }), None);
-        Ok(())
+        drop(turns);
+        Ok(Duration::from_millis(self.now() - since))
     }
 
     fn close(&self) {

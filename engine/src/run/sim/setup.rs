@@ -116,6 +116,8 @@ pub struct Setup {
     /// Milliseconds, all of them.
     pub interval: u64,
     pub transaction_timeout: u64,
+    /// Bytes that an epoch may hold at first.
+    pub portion: u64,
     pub session: u64,
     pub rebalance_wait: u64,
     pub revoke_wait: u64,
@@ -147,6 +149,7 @@ impl Setup {
             rows: rng.range(8, 24) as u16,
             interval: rng.pick(&[5, 20, 60]),
             transaction_timeout: rng.pick(&[150, 400, 2_000]),
+            portion: rng.pick(&[16, 64, 1 << 20]),
             session: rng.pick(&[60, 200]),
             rebalance_wait: rng.pick(&[100, 400]),
             revoke_wait: rng.pick(&[20, 200]),

@@ -27,9 +27,10 @@ use crate::error::{Error, Result};
 use crate::metrics::{Edge, Meter};
 use crate::progress::{Pulse, Role};
 use crate::run::committer::{Committed, ExactlyOnce};
-use crate::run::coordinator::{Coordinator, Due};
+use crate::run::coordinator::{Coordinator, Due, Sizes};
 use crate::run::decode::Decode;
 use crate::run::gate::Gate;
+use crate::run::portion::Portion;
 use crate::run::scribe::Scribe;
 use crate::run::{Event, Halt, Signals, Stats, Turned, dead_letter, sink, source};
 use crate::sink::Transaction as _;
@@ -106,7 +107,7 @@ impl Body {
             }
         };
         match self {
-            Self::Start(worker, transaction) => match transaction.begin() {
+            Self::Start(worker, transaction) => match transaction.begin(false) {
                 Ok(()) => {
                     let bodies = Wiring::new(world, *worker, transaction).bodies();
                     world.add(*worker, bodies);
@@ -349,6 +350,8 @@ impl<'a> Wiring<'a> {
                 source,
                 lane: source * lanes + lane,
                 reader: Box::new(reader),
+                wake: Arc::default(),
+                is_woken: false,
                 decode: Decode {
                     decoder,
                     metadata: Vec::new(),
@@ -364,6 +367,8 @@ impl<'a> Wiring<'a> {
                 budget: Budget::new(None, &stats, &self.clock),
                 sampler: None,
                 positions: Positions::new(),
+                taken: 0,
+                full: false,
                 injected: Epoch(0),
                 generation: Generation(0),
                 at_end: false,
@@ -411,7 +416,16 @@ impl<'a> Wiring<'a> {
             machine: Machine::new(lanes, terminals),
             signals: Arc::clone(&self.signals),
             events: self.events.clone(),
-            committer: Box::new(ExactlyOnce { sources, transaction, gate, empty_wait, full: None }),
+            committer: Box::new(ExactlyOnce {
+                sources,
+                transaction,
+                gate,
+                empty_wait,
+                full: None,
+                // A record has eight bytes.
+                portion: Portion::of(setup.portion, 8),
+                written: None,
+            }),
             read,
             interval: Duration::from_millis(setup.interval),
             shutdown_timeout: FOREVER,
@@ -427,6 +441,7 @@ impl<'a> Wiring<'a> {
             void: false,
             setbacks: 0,
             due: Due::new(self.clock.now()),
+            sizes: Sizes::default(),
         };
         let early = self.world.is_broken(Breakage::CommitEarly);
         let forger = Forger::new(early, lanes, terminals);

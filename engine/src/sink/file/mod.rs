@@ -27,7 +27,7 @@ use crate::codec::{Format, Layout, Problem};
 use crate::config::spec::{Period, Size};
 use crate::error::{Code, Error, Result};
 use crate::sink::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
-use crate::units::{Epoch, FILE_BYTES, PARQUET_GROUP_BYTES, WRITE_BUFFER_BYTES};
+use crate::units::{Epoch, FILE_BYTES, PARQUET_GROUP_BYTES, SINK_IDLE, SINK_IDLE_FILE, WRITE_BUFFER_BYTES};
 use part::Part;
 
 /// Rows in files of a folder.
@@ -296,6 +296,10 @@ impl Sink for Files {
         let Some((part, _)) = &mut self.current else { return Err(Error::internal("a file was begun")) };
         part.drain()?;
         part.write(&batch.records)
+    }
+
+    fn idles(&self) -> Duration {
+        if self.current.is_some() && self.time.is_some() { SINK_IDLE_FILE } else { SINK_IDLE }
     }
 
     fn idle(&mut self) -> Result<()> {

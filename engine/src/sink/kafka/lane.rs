@@ -6,6 +6,7 @@
 //! makes all of it void: they are sent alone when they come again.
 
 mod apart;
+mod gone;
 mod sent;
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
 
 use self::apart::stays;
+pub(super) use self::gone::Doubt;
 use self::sent::Sent;
 use super::columns::Columns;
 use super::ffi::{self, Topic};
@@ -30,7 +32,7 @@ use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::sink::{Prepare, Refused, Sink};
 use crate::trace::Writes;
-use crate::units::{Epoch, KAFKA_BLOCK, KAFKA_RECORD_BYTES, KAFKA_SEND_NOW};
+use crate::units::{Epoch, KAFKA_BLOCK, KAFKA_RECORD_BYTES, KAFKA_SEND_NOW, SINK_IDLE, SINK_IDLE_HOLDING};
 
 /// The sink of one lane.
 pub(super) struct KafkaSink {
@@ -50,6 +52,7 @@ pub(super) struct KafkaSink {
     pub(super) writer: Writer,
     pub(super) ledger: Arc<Ledger>,
     pub(super) state: State,
+    pub(super) doubt: Doubt,
     pub(super) clock: SystemClock,
 }
 
@@ -79,14 +82,14 @@ pub(super) enum Writer {
 /// Clients of the worker's transactions; made anew when a transaction was given up.
 #[derive(Default)]
 pub(super) struct Shared {
-    clients: [Option<Client>; 2],
+    clients: [Option<(Name, Client)>; 2],
     /// The one that was written by last.
     current: Option<Name>,
 }
 
 impl Shared {
     fn client(&self) -> Option<&Client> {
-        self.clients[self.current?.slot].as_ref()
+        self.clients[self.current?.slot].as_ref().map(|(_, client)| client)
     }
 }
 
@@ -305,6 +308,10 @@ impl KafkaSink {
     fn failed(&self, error: &KafkaError) -> Error {
         let what = format!("topic `{}` on {} cannot be written", self.topic, self.brokers);
         let code = error.rdkafka_error_code();
+        if code.is_some_and(|code| meaning(code) == Meaning::Missing) {
+            let message = format!("{what}: it, or a partition of it, does not exist any more: {error}");
+            return Error::external(Code::K002, message).help(gone::HELP);
+        }
         match (self.transaction(), code) {
             (Some(_), Some(code)) if !stays(code) => self.void(code),
             (Some(_), _) => crate::kafka::error(Code::K002, &what, error),
@@ -401,7 +408,7 @@ impl Sink for KafkaSink {
         let deadline = self.clock.now() + KAFKA_BLOCK;
         while !self.give_rest()? {
             if self.clock.now() >= deadline {
-                return Err(self.not_yet("takes no more records now"));
+                return Err(self.waits("takes no more records now"));
             }
             // The queue is full: its size is many batches, so a short rest does not let it run dry.
             std::thread::sleep(Duration::from_millis(2));
@@ -411,8 +418,9 @@ impl Sink for KafkaSink {
         Ok(())
     }
 
-    fn holds(&self) -> bool {
-        !self.state.sent.is_empty() || !self.state.forgotten.is_empty()
+    fn idles(&self) -> Duration {
+        let holds = !self.state.sent.is_empty() || !self.state.forgotten.is_empty();
+        if holds { SINK_IDLE_HOLDING } else { SINK_IDLE }
     }
 
     fn idle(&mut self) -> Result<()> {
@@ -427,7 +435,7 @@ impl Sink for KafkaSink {
         assert!(!self.state.partial, "a batch was taken in part and not given again");
         let deadline = self.clock.now() + KAFKA_BLOCK;
         if !self.deliver(deadline)? {
-            return Err(self.not_yet("has not confirmed every record yet"));
+            return Err(self.waits("has not confirmed every record yet"));
         }
         self.prune();
         assert!(self.state.sent.is_empty(), "everything was delivered or refused");

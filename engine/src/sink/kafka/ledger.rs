@@ -58,6 +58,8 @@ struct State {
     first: u64,
     entries: VecDeque<Entry>,
     waiting: usize,
+    /// Records that were delivered so far.
+    delivered: u64,
     /// Records of forgotten batches whose report is not in.
     forgotten: usize,
 }
@@ -99,20 +101,26 @@ impl Ledger {
 
     /// A report came. One of a batch that was forgotten is ignored.
     pub(super) fn report(&self, ticket: Ticket, failure: Option<RDKafkaErrorCode>) {
-        let mut state = self.lock();
+        let state = &mut *self.lock();
         let at = (ticket.batch.wrapping_sub(state.first) & BATCH_MASK) as usize;
         let Some(entry) = state.entries.get_mut(at) else {
             state.forgotten = state.forgotten.saturating_sub(1);
             return;
         };
         entry.waiting -= 1;
-        if let Some(code) = failure {
-            entry.failed.push((ticket.row, code));
+        match failure {
+            Some(code) => entry.failed.push((ticket.row, code)),
+            None => state.delivered += 1,
         }
         state.waiting -= 1;
         if state.waiting == 0 {
             self.settled.notify_all();
         }
+    }
+
+    /// Records that were delivered so far.
+    pub(super) fn delivered(&self) -> u64 {
+        self.lock().delivered
     }
 
     /// Waits until every report is in; returns whether that is so.

@@ -23,7 +23,7 @@ use crate::kafka::{self, Cluster, Probe, Properties, create_topic};
 use crate::sink::{Deletes, Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::units::LANES_MAX;
 use columns::Columns;
-use lane::{Client, KafkaSink, Shared, State, Writer};
+use lane::{Client, Doubt, KafkaSink, Shared, State, Writer};
 use ledger::Ledger;
 use producer::{Producer, Purpose};
 pub use transaction::Transaction;
@@ -240,6 +240,7 @@ impl Prepared for Target {
                 writer,
                 ledger,
                 state: State::default(),
+                doubt: Doubt::default(),
                 clock: SystemClock::default(),
             }));
         }

@@ -25,8 +25,10 @@ use crate::batch::Origin;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Cluster, GroupOffsets, Meaning, meaning};
+use crate::sink::Transaction as _;
 use crate::units::{
     KAFKA_ABORT_WAIT, KAFKA_OFFSETS_SLACK, KAFKA_TRANSACTION_TIMEOUT_MAX, KAFKA_TRANSACTION_TIMEOUT_MIN,
+    KAFKA_TRANSACTIONS_QUICK,
 };
 
 /// The transactions of a worker, and their clients.
@@ -39,22 +41,28 @@ pub struct Transaction {
     topic: OnceLock<String>,
     state: Mutex<State>,
     suspects: Suspects,
+    /// Longest that a transaction may take where none has taken longer.
+    usual: Duration,
     /// Held for writing while one record is on its way alone.
     alone: RwLock<()>,
     clock: SystemClock,
 }
 
-/// Names a client: how often both were made, and which of the two it is.
+/// Names a client: how often both were made, which of the two it is, and its number among all that were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) round: u64,
     pub(super) slot: usize,
+    number: u64,
 }
 
 /// A client that has begun a transaction.
 struct Begun {
     client: Arc<Producer>,
     slot: usize,
+    number: u64,
+    /// Longest that its transactions may take.
+    timeout: Duration,
     /// When the first record of this transaction was written.
     since: Option<Duration>,
 }
@@ -76,6 +84,10 @@ struct State {
     /// How often both were made.
     round: u64,
     timeout: Duration,
+    /// Clients that were made.
+    made: u64,
+    /// Transactions in a row that would have had time enough in the usual one.
+    quick: u32,
     /// How long the transaction was written into whose commit failed.
     failed: Duration,
     /// When a client was fenced last that was not too old, and in which round.
@@ -93,7 +105,8 @@ impl Transaction {
         let usual = interval.saturating_mul(3).max(KAFKA_TRANSACTION_TIMEOUT_MIN);
         let timeout = given.unwrap_or(usual.min(KAFKA_TRANSACTION_TIMEOUT_MAX));
         let (open, full, spare) = (None, None, None);
-        let state = State { open, full, spare, round: 0, timeout, failed: Duration::ZERO, fenced: None };
+        let (failed, fenced) = (Duration::ZERO, None);
+        let state = State { open, full, spare, round: 0, timeout, made: 0, quick: 0, failed, fenced };
         Self {
             cluster,
             ids,
@@ -101,14 +114,10 @@ impl Transaction {
             topic: OnceLock::new(),
             state: Mutex::new(state),
             suspects: Suspects::default(),
+            usual: timeout,
             alone: RwLock::new(()),
             clock: SystemClock::default(),
         }
-    }
-
-    /// Longest that a transaction may take.
-    pub fn timeout(&self) -> Duration {
-        self.lock().timeout
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,7 +144,7 @@ impl Transaction {
             return Err(Error::stale(Code::X012, "no transaction is open"));
         };
         open.since.get_or_insert_with(|| self.clock.now());
-        Ok((Arc::clone(&open.client), Name { round, slot: open.slot }))
+        Ok((Arc::clone(&open.client), Name { round, slot: open.slot, number: open.number }))
     }
 
     /// A broker knows a newer client of this id. Once that may be one of ours whose request was held up on its way: it
@@ -189,7 +198,22 @@ impl Transaction {
             .init_transactions(Timeout::Never)
             .map_err(|e| judge("the last transaction cannot be ended", &e))?;
         client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
-        Ok(Begun { client, slot, since: None })
+        let mut state = self.lock();
+        state.made += 1;
+        Ok(Begun { client, slot, number: state.made, timeout, since: None })
+    }
+
+    /// A transaction took so long. Answers the time that one may take from here on: the usual one, when all of a while
+    /// would have had enough of it.
+    fn took(&self, written: Duration) -> Duration {
+        let mut state = self.lock();
+        state.quick = if written < self.usual / 4 { state.quick + 1 } else { 0 };
+        if state.quick >= KAFKA_TRANSACTIONS_QUICK && state.timeout > self.usual {
+            let timeout = humantime::format_duration(self.usual).to_string();
+            tracing::info!(timeout, "transactions are quick again: their time-out is lowered");
+            state.timeout = self.usual;
+        }
+        state.timeout
     }
 
     /// Gives positions to the transaction. A thread asks that can be left behind with its client: where the group's
@@ -270,13 +294,22 @@ impl Transaction {
 }
 
 impl crate::sink::Transaction for Transaction {
-    fn begin(&self) -> Result<()> {
+    fn timeout(&self) -> Duration {
+        self.lock().timeout
+    }
+
+    fn is_overdue(&self) -> bool {
+        let (now, state) = (self.clock.now(), self.lock());
+        let written = [&state.open, &state.full].into_iter().flatten();
+        written.map(|begun| begun.age(now)).fold(state.failed, Duration::max) >= state.timeout
+    }
+
+    fn begin(&self, longer: bool) -> Result<()> {
         let now = self.clock.now();
-        let (before, age) = {
+        let before = {
             let state = self.lock();
             let written = [&state.open, &state.full].map(|begun| begun.as_ref());
-            let age = written.iter().flatten().map(|begun| begun.age(now)).fold(state.failed, Duration::max);
-            (written.map(|begun| begun.map(|begun| (Arc::clone(&begun.client), begun.age(now)))), age)
+            written.map(|begun| begun.map(|begun| (Arc::clone(&begun.client), begun.age(now))))
         };
         // Asked of those that are given up: from here on they are fenced by their successors. All that a lane saw is
         // that its records were thrown away; an open transaction is asked to begin, for the answer says why it is void.
@@ -291,9 +324,8 @@ impl crate::sink::Transaction for Transaction {
         let timeout = {
             let mut state = self.lock();
             (state.open, state.full, state.spare) = (None, None, None);
-            state.failed = Duration::ZERO;
-            if age >= state.timeout {
-                // It was given up because it took too long: the same work would take as long again.
+            (state.failed, state.quick) = (Duration::ZERO, 0);
+            if longer {
                 state.timeout = (state.timeout * 2).min(KAFKA_TRANSACTION_TIMEOUT_MAX).max(state.timeout);
                 let timeout = humantime::format_duration(state.timeout).to_string();
                 tracing::warn!(timeout, "a transaction took longer than its time-out, which is raised");
@@ -325,9 +357,9 @@ impl crate::sink::Transaction for Transaction {
         Ok(())
     }
 
-    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<()> {
+    fn commit(&self, offsets: Vec<GroupOffsets>) -> Result<Duration> {
         // While it is uncertain nobody may have it.
-        let Some(Begun { client, slot, since }) = self.lock().full.take() else {
+        let Some(Begun { client, slot, number, timeout, since }) = self.lock().full.take() else {
             return Err(Error::stale(Code::X012, "no transaction is full"));
         };
         let since = since.unwrap_or_else(|| self.clock.now());
@@ -353,9 +385,18 @@ impl crate::sink::Transaction for Transaction {
                 }
             }
         }
-        client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
-        self.lock().spare = Some(Begun { client, slot, since: None });
-        Ok(())
+        let written = self.clock.now().saturating_sub(since);
+        let longest = self.took(written);
+        let spare = if longest < timeout {
+            // It has nothing open. A client keeps its time-out for as long as it lives.
+            drop(client);
+            self.make(slot, longest)?
+        } else {
+            client.client.begin_transaction().map_err(|e| judge("a transaction cannot begin", &e))?;
+            Begun { client, slot, number, timeout, since: None }
+        };
+        self.lock().spare = Some(spare);
+        Ok(written)
     }
 
     fn close(&self) {

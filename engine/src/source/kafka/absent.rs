@@ -14,9 +14,12 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::group::Group;
 use super::lane::lock;
 use crate::error::{Code, Error, Result};
-use crate::kafka::{Meaning, meaning};
+use crate::kafka::{Meaning, Topics, meaning};
 use crate::source::Partition;
-use crate::units::{KAFKA_ABSENT, KAFKA_ASK};
+use crate::units::{KAFKA_ABSENT, KAFKA_ASK, KAFKA_TOPICS_LOOK};
+
+/// In place of a partition's number: the topic as a whole.
+const WHOLE: i32 = -1;
 
 /// What is said not to be there.
 #[derive(Default)]
@@ -30,6 +33,8 @@ struct State {
     denied: BTreeMap<Partition, Duration>,
     /// When it was asked last.
     asked: Option<Duration>,
+    /// When all topics that the source names were looked at last.
+    looked: Duration,
 }
 
 /// What the cluster says of a partition.
@@ -47,9 +52,26 @@ impl Absent {
         lock(&self.state).denied.entry(partition.clone()).or_insert(now);
     }
 
+    /// The same of all topics that a source names: one of them may not be there, and nobody says which.
+    pub(super) fn told_of_all(&self, topics: &Topics, now: Duration) {
+        for topic in topics.names() {
+            self.told(&Partition { topic: topic.into(), partition: WHOLE }, now);
+        }
+    }
+
     /// Asks the cluster about those that are said not to be there, at most once in a while. The error is that of one that
     /// is not. To be called by whoever polls the group.
-    pub(super) fn serve(&self, consumer: &BaseConsumer<Group>, now: Duration) -> Result<()> {
+    pub(super) fn serve(&self, consumer: &BaseConsumer<Group>, topics: &Topics, now: Duration) -> Result<()> {
+        // Of a topic that is deleted librdkafka tells nobody as a rule: the partitions fall silent.
+        let due = {
+            let mut state = lock(&self.state);
+            let due = now.saturating_sub(state.looked) >= KAFKA_TOPICS_LOOK;
+            state.looked = if due { now } else { state.looked };
+            due
+        };
+        if due {
+            self.told_of_all(topics, now);
+        }
         let mut suspects = {
             let mut state = lock(&self.state);
             if state.denied.is_empty() || state.asked.is_some_and(|at| now.saturating_sub(at) < KAFKA_ASK) {
@@ -58,13 +80,13 @@ impl Absent {
             state.asked = Some(now);
             state.denied.clone()
         };
-        suspects.retain(|partition, _| consumer.context().reads(partition));
+        let group = consumer.context();
+        // The group takes partitions of a topic that is gone away, and the source would read nothing without a word.
+        suspects.retain(|partition, _| group.reads(partition) || group.names(&partition.topic));
         for (partition, since) in &mut suspects {
             match (look(consumer, partition), now.saturating_sub(*since)) {
                 // The group takes one away whose topic matches a pattern no longer.
-                (Answer::Denied, time)
-                    if time >= KAFKA_ABSENT && consumer.context().names(&partition.topic) =>
-                {
+                (Answer::Denied, time) if time >= KAFKA_ABSENT && group.names(&partition.topic) => {
                     return Err(gone(partition));
                 }
                 (Answer::Denied, _) => {}
@@ -87,7 +109,9 @@ fn look(consumer: &BaseConsumer<Group>, partition: &Partition) -> Answer {
         return Answer::Denied;
     };
     match topic.error().map(|error| meaning(RDKafkaErrorCode::from(error))) {
-        None if topic.partitions().iter().any(|known| known.id() == partition.partition) => Answer::There,
+        None if topic.partitions().iter().any(|known| [known.id(), WHOLE].contains(&partition.partition)) => {
+            Answer::There
+        }
         None | Some(Meaning::Missing) => Answer::Denied,
         Some(_) => Answer::None,
     }
@@ -97,7 +121,8 @@ fn look(consumer: &BaseConsumer<Group>, partition: &Partition) -> Answer {
 pub(super) fn gone(partition: &Partition) -> Error {
     let wait = humantime::format_duration(KAFKA_ABSENT);
     let Partition { topic, partition } = partition;
-    let message = format!("{topic}/{partition} does not exist any more: brokers have said so for {wait}");
+    let what = if *partition == WHOLE { format!("topic `{topic}`") } else { format!("{topic}/{partition}") };
+    let message = format!("{what} does not exist any more: brokers have said so for {wait}");
     Error::external(Code::S003, message)
         .help("was the topic deleted? Make it again, or take it out of `topics:`, and start again")
 }

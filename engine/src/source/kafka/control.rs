@@ -59,8 +59,7 @@ impl KafkaControl {
 
 impl Control for KafkaControl {
     fn poll(&self, wait: Duration) -> Result<()> {
-        let consumer = if self.polls { self.shared.consumer() } else { None };
-        let Some(consumer) = consumer else {
+        let Some(consumer) = self.shared.consumer() else {
             std::thread::sleep(wait);
             return self.shared.check();
         };
@@ -75,6 +74,12 @@ impl Control for KafkaControl {
                 Some(code) if matches!(meaning(code), Meaning::Denied | Meaning::Setting) => {
                     let what = "the cluster refuses this consumer";
                     group.fail(&crate::kafka::error(Code::S002, what, &error));
+                }
+                // A topic that is subscribed to is not there, or one of them.
+                Some(code) if meaning(code) == Meaning::Missing => {
+                    for source in &group.sources {
+                        source.absent.told_of_all(&source.topics, source.clock.now());
+                    }
                 }
                 // All others are librdkafka's to retry; they were logged by the group's voice.
                 _ => {}
@@ -98,11 +103,16 @@ impl Control for KafkaControl {
         self.shared.check()?;
         for source in &group.sources {
             source.jumps.serve(&consumer, source)?;
-            source.absent.serve(&consumer, source.clock.now())?;
+            source.absent.serve(&consumer, &source.topics, source.clock.now())?;
         }
         self.ask(&consumer);
         self.shared.check()?;
         group.settle(&consumer)
+    }
+
+    /// One source polls the consumer for all that share it; what ends them all ends their readers.
+    fn is_served(&self) -> bool {
+        self.polls
     }
 
     fn commit(&self, positions: &Positions) -> Result<()> {
@@ -147,6 +157,16 @@ impl Control for KafkaControl {
         let commit = Commit::start(&consumer, &list).map_err(fail)?;
         match commit.wait(KAFKA_COMMIT_WAIT) {
             Some(Ok(()) | Err(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Some(Err(code)) if meaning(code) == Meaning::Missing => {
+                let topics = &self.shared.topics;
+                // Topics of a pattern may go, and their positions with them: the group takes their partitions away.
+                let elements = list.elements();
+                if elements.iter().all(|element| !topics.names().any(|name| name == element.topic())) {
+                    return Ok(());
+                }
+                self.shared.absent.told_of_all(topics, self.shared.clock.now());
+                Err(fail(code))
+            }
             Some(Err(code)) => Err(fail(code)),
             None => {
                 *unanswered = Some(commit);

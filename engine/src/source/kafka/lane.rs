@@ -5,7 +5,7 @@
 //! callback has it, nothing of that partition is handed out any more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -21,31 +21,11 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::meaning;
 use crate::source::{Partition, Polled, Positions, Reader, Room};
-use crate::units::{KAFKA_IDLE, KAFKA_PREFETCH_RECORDS, KAFKA_RETRY_PAUSE, KAFKA_SEEK_TIMEOUT};
-
-/// Counts wake-ups, so that one that comes between a look and a wait is not lost.
-#[derive(Default)]
-pub(super) struct Wake {
-    count: Mutex<u64>,
-    rung: Condvar,
-}
-
-impl Wake {
-    pub(super) fn ring(&self) {
-        *lock(&self.count) += 1;
-        self.rung.notify_all();
-    }
-
-    fn ticket(&self) -> u64 {
-        *lock(&self.count)
-    }
-
-    /// Waits until it was rung after the ticket was drawn, at most `wait`.
-    fn wait(&self, ticket: u64, wait: Duration) {
-        let count = lock(&self.count);
-        let _ = self.rung.wait_timeout_while(count, wait, |count| *count == ticket);
-    }
-}
+use crate::units::{
+    KAFKA_BATCH_BYTES_MIN, KAFKA_END_LOOK, KAFKA_IDLE, KAFKA_PREFETCH_RECORDS, KAFKA_RETRY_PAUSE,
+    KAFKA_SEEK_TIMEOUT,
+};
+use crate::wake::Wake;
 
 /// A lock whose holder may have panicked: the data are still whole, as nothing below panics half way.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -211,6 +191,10 @@ pub(super) struct KafkaReader {
     pub(super) shared: Arc<Shared>,
     pub(super) room: Room,
     pub(super) pace: Pace,
+    /// Bytes of a batch, where nobody narrows them.
+    pub(super) bytes: usize,
+    /// Rings of the lane's bell that were heard.
+    pub(super) heard: u64,
 }
 
 /// What one look at all partitions found.
@@ -275,8 +259,10 @@ impl Reader for KafkaReader {
         let asked = self.shared.clock.now();
         self.pace.asked(asked);
         let deadline = asked + wait;
+        // The end may be a control record, for which nothing rings.
+        let look = if self.shared.until_end { KAFKA_END_LOOK } else { KAFKA_IDLE };
+        let mut rung = false;
         loop {
-            let ticket = self.lane.wake.ticket();
             self.shared.check()?;
             let due = match self.sweep()? {
                 Sweep::Batch(batch) => {
@@ -289,12 +275,21 @@ impl Reader for KafkaReader {
                 return Ok(Polled::End);
             }
             let now = self.shared.clock.now();
-            if now >= deadline {
+            // A ring without a record is for the thread that polls.
+            if rung || now >= deadline {
                 return Ok(Polled::Idle);
             }
-            let until = due.map_or(deadline, |d| d.min(deadline)).min(now + KAFKA_IDLE);
-            self.lane.wake.wait(ticket, until.saturating_sub(now));
+            let until = due.map_or(deadline, |d| d.min(deadline)).min(now + look);
+            rung = self.lane.wake.wait(&mut self.heard, until.saturating_sub(now));
         }
+    }
+
+    fn narrow(&mut self, bytes: usize) {
+        self.room.bytes = self.bytes.min(bytes.max(KAFKA_BATCH_BYTES_MIN));
+    }
+
+    fn wake(&self) -> Option<Arc<Wake>> {
+        Some(Arc::clone(&self.lane.wake))
     }
 
     fn rewind(&mut self, to: &Positions) -> Result<()> {

@@ -148,7 +148,8 @@ impl Prepared for Source {
         let polls = client.join(&shared, &open.runtime)?;
         let reader = |lane| {
             let (lane, shared) = (Arc::clone(lane), Arc::clone(&shared));
-            Box::new(KafkaReader { lane, shared, room: open.room, pace: lane::Pace::default() })
+            let pace = lane::Pace::default();
+            Box::new(KafkaReader { lane, shared, room: open.room, pace, bytes: open.room.bytes, heard: 0 })
                 as Box<dyn Reader>
         };
         Ok(Opened {

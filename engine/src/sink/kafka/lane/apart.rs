@@ -9,6 +9,7 @@ use rdkafka::producer::Producer as _;
 use super::{Client, Given, KafkaSink, Sent, Verdict, Writer, is_about_the_record, refusal};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
+use crate::sink::Transaction as _;
 use crate::units::KAFKA_BLOCK;
 
 /// Whether a failure would come again, whatever is done anew.
@@ -54,8 +55,9 @@ impl KafkaSink {
         }
         ours.current = None;
         let client = &mut ours.clients[name.slot];
-        if client.is_none() {
-            *client = Some(Client::new(producer, &self.topic, self.compression)?);
+        if client.as_ref().is_none_or(|(known, _)| *known != name) {
+            *client = None;
+            *client = Some((name, Client::new(producer, &self.topic, self.compression)?));
         }
         ours.current = Some(name);
         Ok(())
