@@ -55,7 +55,7 @@ fn files_that_differ_are_read_by_name_and_widened() {
         let scratch = scratch(format, &[("1", &first), ("2", &second)]);
         scratch.pipe(&["check"]).says(0, &[]);
         let ended = scratch.run(&[]);
-        ended.says(0, &["every record is accounted for"]);
+        ended.says(0, &[]);
         let lines: Vec<&str> = ended.stdout.lines().collect();
         let expected =
             ["{\"id\":1,\"s\":\"a\",\"new\":null}", "{\"id\":1099511627776,\"s\":\"b\",\"new\":\"x\"}"];
@@ -110,7 +110,7 @@ fn a_run_that_a_damaged_file_ends_tells_what_it_gave() {
 
 #[test]
 fn a_long_run_without_bytes_stops_in_order() {
-    let rows = batch(vec![("z", Arc::new(NullArray::new(50_000_000)) as ArrayRef)]);
+    let rows = batch(vec![("z", Arc::new(NullArray::new(5_000_000)) as ArrayRef)]);
     let scratch = Scratch::new(
         "name: p\nmemory: 128MiB\nsources: { in: { file: { path: in.arrow } } }\n\
          sinks: { out: { from: in, blackhole: {} } }\n",
@@ -118,5 +118,5 @@ fn a_long_run_without_bytes_stops_in_order() {
     scratch.write("in.arrow", file("arrow_ipc", &rows));
     let ended = scratch.run(&[]);
     ended.says(0, &[]);
-    assert_eq!(ended.summary()["sources"][0]["read"], json!(50_000_000));
+    assert_eq!(ended.summary()["sources"][0]["read"], json!(5_000_000));
 }
