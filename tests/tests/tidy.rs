@@ -372,12 +372,9 @@ fn decisions_are_numbered_and_complete() {
     let mut offences = Vec::new();
     let records: Vec<String> = files().into_iter().filter(|f| f.starts_with("docs/adr/")).collect();
     assert!(!records.is_empty(), "docs/adr is empty");
-    let mut numbers = BTreeSet::new();
-    for file in &records {
-        // Those that are written side by side land in any order, so a number may come later; none comes twice.
-        let number = file.strip_prefix("docs/adr/").and_then(|name| name.split_once('-')).map(|(n, _)| n);
-        if !number.is_some_and(|n| n.len() == 4 && n.parse::<u32>().is_ok() && numbers.insert(n)) {
-            offences.push(format!("{file}: it has no number of its own"));
+    for (index, file) in records.iter().enumerate() {
+        if !file.starts_with(&format!("docs/adr/{:04}-", index + 1)) {
+            offences.push(format!("{file}: number {:04} was expected", index + 1));
         }
         let text = read(file);
         for part in ["Context", "Decision", "Alternatives refused", "How we would notice we were wrong"] {
