@@ -61,12 +61,14 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
 /// A folder with what the examples read.
 fn scratch() -> Scratch {
     let scratch = Scratch::new("");
-    for folder in ["requests", "data", "geo-data"] {
+    for folder in ["requests", "data", "geo-data", "secrets"] {
         fs::create_dir(scratch.path(folder)).unwrap();
     }
     scratch.write("requests/1.jsonl", "{}\n");
     scratch.write("data/flights.jsonl", "{}\n");
     scratch.write("redact-key", "sixteen bytes or more");
+    scratch.write("secrets/username", "name");
+    scratch.write("secrets/password", "word");
     let guest = root().join("tests/guests/prebuilt/wasi.wasm");
     fs::copy(guest, scratch.path("geo.wasm")).unwrap();
     scratch
