@@ -10,9 +10,9 @@
 
 mod finish;
 mod quick;
+mod unique;
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use arrow::array::{
@@ -24,6 +24,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 pub(super) use self::quick::{Habit, Scanned};
+use self::unique::repeated;
 use super::text;
 use super::time::Temporal;
 use crate::config::types;
@@ -588,15 +589,6 @@ impl Values {
 
 fn unsupported(data_type: &DataType) -> Error {
     Error::user(Code::C009, format!("a record of text cannot be decoded to {}", types::print(data_type)))
-}
-
-/// Whether something is there twice.
-fn repeated<T: Eq + Hash>(items: Vec<T>) -> bool {
-    if items.len() <= FEW {
-        return items.iter().enumerate().any(|(i, item)| items[..i].contains(item));
-    }
-    let mut seen = HashSet::with_capacity(items.len());
-    !items.into_iter().all(|item| seen.insert(item))
 }
 
 /// An end of variable-length values; Arrow's offsets have 32 bits.

@@ -1,3 +1,5 @@
+//! What a Parquet file may hold, and what a damaged one comes to.
+
 use std::sync::Arc;
 
 use arrow::array::{
