@@ -15,6 +15,9 @@ use super::world::World;
 use crate::error::{Code, Error, Result};
 use crate::kafka::GroupOffsets;
 
+/// How often a commit waits for records that are not confirmed, where it waits at all.
+const FLUSH_WAITS: usize = 1_000;
+
 /// A producer of transactions.
 pub struct Client {
     pub worker: usize,
@@ -287,13 +290,17 @@ impl Transaction {
         Ok(Begun { client, slot, since: None })
     }
 
-    /// What is broken by `AheadOfReports`: the commit waits for records, as librdkafka would, and nobody else has.
+    /// What is broken by `AheadOfReports`: the commit waits for records, as librdkafka would, and nobody else has. As
+    /// there, the wait has an end: sinks may write on meanwhile.
     fn flush(&self, client: usize) -> Result<()> {
         let waits = |s: &mut State| !s.clients[client].failed && !s.clients[client].queue.is_empty();
-        while self.world.is_broken(Breakage::AheadOfReports) && self.world.with(waits) {
+        for _ in 0..FLUSH_WAITS {
+            if !self.world.is_broken(Breakage::AheadOfReports) || !self.world.with(waits) {
+                return Ok(());
+            }
             self.world.wait(self.worker)?;
         }
-        Ok(())
+        Err(Error::passing(Code::X001, "records are not confirmed in time"))
     }
 }
 
