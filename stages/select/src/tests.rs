@@ -159,9 +159,10 @@ fn values_within_columns_become_columns() {
     let texts = results.computed::<str, _>("selected", "second", |v| v.get(0).map(str::to_owned));
     assert_eq!(texts.unwrap().as_deref(), Some("2"));
     for (config, word) in [
-        (r#"{"columns":["items[0].m"]}"#, "did you mean `items[0].n`?"),
+        (r#"{"columns":["items[0].m"]}"#, "there is no field `m` in it, but n"),
         (r#"{"columns":["items[0].n","items[1].n"]}"#, "two columns `n`; give one another name"),
-        (r#"{"cast":{"items[0]":"int64"}}"#, "which cannot be cast"),
+        (r#"{"cast":{"items[0]":"int64"}}"#, "two columns `items`; give one another name"),
+        (r#"{"drop":["items"],"cast":{"items[0]":"int64"}}"#, "cannot be cast"),
         (r#"{"drop":["items[0].n"]}"#, "no column `items[0].n`"),
     ] {
         let error = run::<SelectStage>(&input(), config).unwrap_err().to_string();
