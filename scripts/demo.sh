@@ -9,8 +9,9 @@ export PIPE_STAGES=$root/stages/target/components
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 scripts/setup.sh demo
-say "Building the engine (the first time takes some minutes) and the stages"
-cargo build --locked --workspace --bins
+say "1/5 Building pipe (the first time compiles some 400 crates, which takes minutes; cargo counts them) and two stages"
+# `--workspace` resolves the same features as every other build, so that `make test` compiles none of it again.
+cargo build --locked --workspace --bin pipe
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 pipe=$target/debug/pipe
 PIPE_BIN=$pipe scripts/guests.sh filter route
@@ -20,17 +21,17 @@ export OUT=$target/demo
 rm -rf "$OUT"
 mkdir -p "$OUT"
 
-say "pipe check pipelines/flights.yaml"
+say "2/5 pipe check pipelines/flights.yaml"
 "$pipe" check pipelines/flights.yaml
 
-say "pipe run --until-end pipelines/flights.yaml ($(wc -l <pipelines/data/flights.jsonl) records)"
+say "3/5 pipe run --until-end pipelines/flights.yaml ($(wc -l <pipelines/data/flights.jsonl) records)"
 # In the output folder, because dead letters go to the working folder.
 (cd "$OUT" && "$pipe" run --until-end --fresh --log-format text --state "$OUT/state" "$root/pipelines/flights.yaml" >"$OUT/board.jsonl")
 
-say "The first of $(wc -l <"$OUT/board.jsonl") late departures from the hubs, as the sink \`board\` printed them"
+say "4/5 The first of $(wc -l <"$OUT/board.jsonl") late departures from the hubs, as the sink \`board\` printed them"
 head -n 8 "$OUT/board.jsonl"
 
-say "The Parquet files, read back by pipe itself"
+say "5/5 The Parquet files, read back by pipe itself"
 # count <name>: rows of the Parquet files of a sink, and one of them.
 count() {
   cat >"$OUT/read-$1.yaml" <<YAML
