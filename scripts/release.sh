@@ -30,9 +30,9 @@ export PIPE_COMMIT
 if [ -n "${PIPE_BIN:-}" ]; then
   bin=$PIPE_BIN
 else
-  scripts/setup.sh demo
+  scripts/setup.sh release
   started=$SECONDS
-  cargo build --locked --release -p pipe-engine --bin pipe
+  cargo build --locked --release -p pipe-engine --features static-tls --bin pipe
   bin=${CARGO_TARGET_DIR:-target}/release/pipe
   say "the program was built in $(((SECONDS - started) / 60)) minutes"
 fi

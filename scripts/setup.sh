@@ -4,13 +4,14 @@
 #   scripts/setup.sh test    that, and Java and Maven for the Kafka broker, Python and npm for the foreign guests
 #   scripts/setup.sh kafka   that of `demo`, and Java and Maven (make kafka-demo)
 #   scripts/setup.sh profile that of `kafka`, and perf (make profile)
+#   scripts/setup.sh release that of `demo`, and perl: a release builds OpenSSL itself (make release)
 # It changes nothing when nothing is missing, so that every make target may call it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 group=${1:-demo}
 case $group in
-  demo | test | kafka | profile) ;;
-  *) echo "usage: scripts/setup.sh demo|test|kafka|profile" >&2; exit 2 ;;
+  demo | test | kafka | profile | release) ;;
+  *) echo "usage: scripts/setup.sh demo|test|kafka|profile|release" >&2; exit 2 ;;
 esac
 
 # Rust below this cannot build wasmtime 48; rustup reads rust-toolchain.toml and fetches the right one by itself.
@@ -50,9 +51,12 @@ collect() {
   need "a C++ compiler (c++; librdkafka's build)" "g++" cxx_ok
   need "make" "make" make --version
   need "pkg-config" "pkg-config" pkg-config --version
-  need "perl with its core modules (OpenSSL's build)" "perl" perl_ok
+  need "OpenSSL 3 and its headers (TLS to Kafka)" "libssl-dev" pkg-config --atleast-version=3 openssl
   need "git" "git" git --version
-  if [ "$group" != demo ]; then
+  if [ "$group" = release ]; then
+    need "perl with its core modules (OpenSSL's build)" "perl" perl_ok
+  fi
+  if [ "$group" != demo ] && [ "$group" != release ]; then
     need "Java 17 or later (the Kafka broker of the tests)" "default-jdk-headless" java_ok
     need "Maven (fetches the Kafka broker)" "maven" mvn --version
   fi
