@@ -260,6 +260,28 @@ fn headers_that_do_not_fit_are_refused_before_a_row() {
 }
 
 #[test]
+fn files_whose_headers_differ_are_refused_before_a_row_and_listed() {
+    for options in [json!({"csv": {}}), json!({"csv": {"columns": {"n": "int64", "s": "utf8"}}})] {
+        let scratch = Scratch::new(&pipeline("csv", &options));
+        for (name, text) in [
+            ("a.csv", "n,s\n1,x\n"),
+            ("b.csv", "s,n\nx,1\n"),
+            ("c.csv", ""),
+            ("d.csv", "n,s,t\n1,x,y\n"),
+            ("e.csv", "\"n\",s\n2,y\n"),
+        ] {
+            scratch.write(name, text);
+        }
+        let listed =
+            ["S013", "a.csv, which is n,s", "b.csv: has another order, s, n", "d.csv: adds `t`", "sources of their own"];
+        let end = scratch.run(&["--set", "sources.in.file.path=./*.csv"]);
+        end.says(2, &listed);
+        assert!(!end.stderr.contains("e.csv"), "quotes are not part of a name: {}", end.stderr);
+        assert!(!scratch.path("out").exists(), "nothing was read");
+    }
+}
+
+#[test]
 fn an_empty_file_has_no_rows_where_its_columns_are_declared() {
     let declared = json!({"csv": {"columns": {"n": "int64"}}});
     for text in ["", "\n", "n\n"] {

@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::begin::{self, Behind, Past, print};
 use super::frames::{Frame, Frames};
+use super::headers;
 use super::known::Known;
 use super::names::{Id, Input, Patterns};
 use super::pipe::{Pipe, Ready};
@@ -293,12 +294,9 @@ impl Lane {
     /// none had a header when the columns were learnt (a pipe, empty files), they are the declared ones in their order.
     fn check_header(&self, line: &[u8], signs: CsvSigns, partition: &Partition) -> Result<()> {
         if let Some(first) = &self.shared.header {
-            if first == line {
-                return Ok(());
-            }
-            let message = "has another header than the files before it";
-            let help = "read files of different columns by sources of their own";
-            return Err(Error::user(Code::S002, message).help(help));
+            let Some(how) = headers::difference(first, line, signs) else { return Ok(()) };
+            let message = format!("it does not fit the files before it: {how}");
+            return Err(Error::user(Code::S013, message).help(headers::HELP));
         }
         let mut names = Vec::new();
         let split = CsvFields::new(signs)

@@ -175,16 +175,16 @@ fn headers_are_no_records_and_must_agree() {
     std::fs::write(dir.path().join("3.csv"), "y,x\nd,3\n").unwrap();
     let mut opened = open(dir.path(), "*.csv", layout, 1, Vec::new());
     let e = (0..9).find_map(|_| opened.readers[0].poll(Duration::ZERO).err()).unwrap();
-    assert_eq!(e.code(), Code::S002);
+    assert_eq!(e.code(), Code::S013);
     assert!(e.to_string().contains("3.csv"), "{e}");
     let mut lanes = open(dir.path(), "*.csv", layout, 2, Vec::new());
     let e = (0..9).find_map(|_| lanes.readers[0].poll(Duration::ZERO).err()).unwrap();
-    assert_eq!(e.code(), Code::S002, "not the first of its lane");
+    assert_eq!(e.code(), Code::S013, "not the first of its lane");
     std::fs::remove_file(dir.path().join("2.csv")).unwrap();
     let mut lanes = open(dir.path(), "*.csv", layout, 2, Vec::new());
     assert_eq!(
         lanes.readers[1].poll(Duration::ZERO).unwrap_err().code(),
-        Code::S002,
+        Code::S013,
         "the first of its lane"
     );
 }

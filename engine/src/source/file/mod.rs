@@ -13,6 +13,7 @@
 
 mod begin;
 mod frames;
+mod headers;
 mod known;
 mod lane;
 mod names;
@@ -125,7 +126,7 @@ fn paths(settings: &Settings<'_>, problems: &mut Vec<Problem>) -> Patterns {
 /// The columns: declared, or learnt from the first file.
 fn learn(patterns: &Patterns, format: &dyn Format) -> Result<SchemaRef, Problem> {
     let found = patterns.expand().map_err(|e| problem(&e))?;
-    let first = match first_header(&found, format.layout()).map_err(|e| problem(&e))? {
+    let first = match headers::first(&found, format.layout()).map_err(|e| problem(&e))? {
         Some((path, _)) => Some(path),
         None => match found.first() {
             Some(Input::File(first, _)) => Some(first.as_path()),
@@ -140,7 +141,9 @@ fn learn(patterns: &Patterns, format: &dyn Format) -> Result<SchemaRef, Problem>
         }
         Some(first) => {
             expect(first, format).map_err(|e| problem(&e))?;
-            format.infer(first).map_err(|e| problem(&e))
+            let columns = format.infer(first).map_err(|e| problem(&e))?;
+            headers::agree(&found, format.layout()).map_err(|e| problem(&e))?;
+            Ok(columns)
         }
         _ if format.layout() == Layout::Container => {
             Err(Problem::new(Code::P009, "", "whole files of columns cannot be read from a pipe")
@@ -162,18 +165,6 @@ fn expect(path: &Path, format: &dyn Format) -> Result<()> {
         (Layout::Container, _) => Ok(()),
         _ => input::text(path, format.is_json()).map(|_| ()).map_err(place),
     }
-}
-
-/// The first file with a header, and that header: an empty file says nothing about columns.
-fn first_header(inputs: &[Input], layout: Layout) -> Result<Option<(&Path, Vec<u8>)>> {
-    for input in inputs {
-        if let Input::File(path, _) = input
-            && let Some(header) = begin::header(path, layout)?
-        {
-            return Ok(Some((path, header)));
-        }
-    }
-    Ok(None)
 }
 
 fn problem(e: &Error) -> Problem {
@@ -248,7 +239,7 @@ impl Prepared for File {
             patterns: self.patterns.clone(),
             known: Arc::clone(&known),
             // The decoder's columns are those of the first file, whichever lane another one falls to.
-            header: first_header(&inputs, layout)?.map(|(_, header)| header),
+            header: headers::first(&inputs, layout)?.map(|(_, header)| header),
         });
         let mut lanes: Vec<Vec<Input>> = vec![Vec::new(); open.lanes.max(1)];
         for (i, input) in inputs.into_iter().enumerate() {
