@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::{Filter, Letters, Progress, Where, wrong};
 use crate::cli::text::{Out, cut, json, line, moment};
 use crate::error::{Error, Result};
-use crate::run::summary::grouped;
+use crate::run::summary::{counted, grouped};
 use crate::sink::dead_letter::{Found, Letter};
 
 /// List dead letters: when, where and why each record failed, and sums by stage and kind.
@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     progress.clear();
     let text =
-        format!("{} dead letters in {}\n{}", grouped(sums.all()), line(&letters.describe()), sums.text());
+        format!("{} in {}\n{}", counted(sums.all(), "dead letter"), line(&letters.describe()), sums.text());
     if args.json {
         eprint!("{text}");
     } else {

@@ -20,7 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, schema};
 use crate::run::replay::{Round, size};
 use crate::run::replayed::{Identity, Replayed};
-use crate::run::summary::grouped;
+use crate::run::summary::{counted, grouped};
 use crate::run::{self, Options};
 use crate::sink::dead_letter::{File, Letter};
 use crate::stage::HostOptions;
@@ -121,7 +121,7 @@ pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
     command.stop.listen()?;
     let mut done = Tally::default();
     let ended = ways.iter().try_for_each(|way| command.execute(way, &names, &mut done));
-    let mut text = format!("replayed {} dead letters\n", grouped(done.chosen.all()));
+    let mut text = format!("replayed {}\n", counted(done.chosen.all(), "dead letter"));
     if done.failed_again > 0 {
         let _ = writeln!(text, "{} rows failed again and are dead letters again", grouped(done.failed_again));
     }
@@ -208,8 +208,8 @@ impl Command<'_> {
     fn intention(&self, survey: &Tally, ways: &[Way], plan: Plan) -> Result<String> {
         let mut out = String::new();
         let verb = if self.args.execute { "replaying" } else { "would replay" };
-        let (all, place) = (grouped(survey.chosen.all()), line(&self.letters.describe()));
-        let _ = writeln!(out, "{verb} {all} dead letters of {place}");
+        let (all, place) = (counted(survey.chosen.all(), "dead letter"), line(&self.letters.describe()));
+        let _ = writeln!(out, "{verb} {all} of {place}");
         out.push_str(&survey.chosen.text());
         let mut plan = Some(plan);
         for way in ways {

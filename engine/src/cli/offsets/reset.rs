@@ -8,7 +8,7 @@ use crate::cli::dead_letters::time;
 use crate::cli::text::{Out, line, moment, table};
 use crate::error::{Code, Error, Result};
 use crate::kafka::Place;
-use crate::run::summary::grouped;
+use crate::run::summary::{counted, grouped};
 
 /// Set the committed offsets of a pipeline that does not run.
 ///
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let live = all.iter().find_map(|(group, _)| refuse_live(group).err());
     out.print(&match (count, args.execute, live) {
         (0, ..) => "nothing to do\n".to_owned(),
-        (n, true, _) => format!("{} offsets set\n", grouped(n as u64)),
+        (n, true, _) => format!("{} set\n", counted(n as u64, "offset")),
         (_, false, None) => "nothing was done: add `--execute` to do it\n".to_owned(),
         (_, false, Some(why)) => format!("nothing was done, and `--execute` would be refused: {why}\n"),
     })?;
