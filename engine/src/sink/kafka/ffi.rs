@@ -35,11 +35,13 @@ pub(super) struct Record<'a> {
 }
 
 /// Has a client send what it holds without waiting for company (`linger.ms`); returns when all of it is reported, or
-/// after `wait`. rdkafka's own `flush` asks for it for no time at all, which brokers' threads may not notice.
-pub(super) fn send_now<C: ProducerContext + 'static>(producer: &BaseProducer<C>, wait: Duration) {
+/// after `wait`, and whether all of it is. rdkafka's own `flush` asks for it for no time at all, which brokers' threads
+/// may not notice, and then polls for reports that the client's own thread takes: it returns 100 ms late.
+pub(super) fn send_now<C: ProducerContext + 'static>(producer: &BaseProducer<C>, wait: Duration) -> bool {
     let wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the client is alive as `producer` is. Reports are events here, so this call takes none.
-    let _ = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), wait) };
+    let outcome = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), wait) };
+    outcome == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> Topic<C> {

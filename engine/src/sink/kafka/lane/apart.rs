@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::Producer as _;
 
-use super::{Client, Given, KafkaSink, Sent, Verdict, Writer, is_about_the_record, refusal};
+use super::{Client, Given, KafkaSink, Sent, Verdict, Writer, ffi, is_about_the_record, refusal};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::sink::Transaction as _;
@@ -84,7 +83,7 @@ impl KafkaSink {
         };
         let _alone = transaction.alone();
         let producer = Arc::clone(&self.client()?.producer);
-        if producer.client.flush(KAFKA_BLOCK).is_err() {
+        if !ffi::send_now(&producer.client, KAFKA_BLOCK) {
             return Ok(false);
         }
         self.check_reports(None)?;
@@ -102,10 +101,13 @@ impl KafkaSink {
                 return Ok(true);
             }
         }
-        let delivered = producer.client.flush(transaction.timeout());
+        let timeout = transaction.timeout();
+        let delivered = ffi::send_now(&producer.client, timeout);
         self.check_reports(Some((number, row)))?;
-        delivered.map_err(|e| Error::stale(Code::K002, format!("a record was not confirmed: {e}")))?;
-        Ok(true)
+        match delivered {
+            true => Ok(true),
+            false => Err(Error::stale(Code::K002, format!("a record was not confirmed within {timeout:?}"))),
+        }
     }
 
     /// Within a transaction a report of a failure makes all of it void. What it says is kept: the cluster refused a
