@@ -9,7 +9,7 @@
 #
 # BENCH_PROFILE   `release` (the default; half an hour of building the first time), or `dev`: what `make test` builds,
 #                 with the project's own crates as a release has them but without link-time optimisation, so that a
-#                 look takes minutes of building
+#                 look takes minutes of building. Dependencies are at level 0 or 1: compare its figures with its own only
 # RIVALS    what scripts/rivals.sh builds; default: "streams flink". What is not built is left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
