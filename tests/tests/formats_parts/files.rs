@@ -272,8 +272,13 @@ fn files_whose_headers_differ_are_refused_before_a_row_and_listed() {
         ] {
             scratch.write(name, text);
         }
-        let listed =
-            ["S013", "a.csv, which is n,s", "b.csv: has another order, s, n", "d.csv: adds `t`", "sources of their own"];
+        let listed = [
+            "S013",
+            "a.csv, which is n,s",
+            "b.csv: has another order, s, n",
+            "d.csv: adds `t`",
+            "sources of their own",
+        ];
         let end = scratch.run(&["--set", "sources.in.file.path=./*.csv"]);
         end.says(2, &listed);
         assert!(!end.stderr.contains("e.csv"), "quotes are not part of a name: {}", end.stderr);

@@ -10,7 +10,8 @@ use crate::error::{Code, Error, Result};
 
 /// Files that an error lists.
 const LISTED: usize = 20;
-pub(super) const HELP: &str = "write them with the same columns in the same order, or read them by sources of their own";
+pub(super) const HELP: &str =
+    "write them with the same columns in the same order, or read them by sources of their own";
 
 /// The first file with a header, and that header: an empty file says nothing about columns.
 pub(super) fn first(inputs: &[Input], layout: Layout) -> Result<Option<(&Path, Vec<u8>)>> {
