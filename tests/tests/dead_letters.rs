@@ -186,7 +186,7 @@ fn a_replay_is_dry_first_then_goes_through_everything_and_is_remembered() {
     // Mended by another configuration; the filter's letter alone goes, through both sinks.
     let mended = "stages.picky.config.mode=none";
     let done = replay(&scratch, &["--kind", "trap", "--set", mended, "--execute"]);
-    assert!(done.contains("replayed 1 dead letters"), "{done}");
+    assert!(done.contains("replayed 1 dead letter\n"), "{done}");
     let out: Vec<i64> = (0..20).filter(|n| ![7, 9].contains(n)).collect();
     assert_eq!(numbers(&scratch.lines("out")), out);
     let mut all: Vec<i64> = (0..20).collect();

@@ -96,7 +96,7 @@ fn a_reset_says_what_it_would_do_and_does_it_when_told() {
     }
     assert_eq!(held(), [100; 3], "a dry run changes nothing");
     let said = reset(&pipeline, &["--to", "latest", "--partition", "1", "--execute"]);
-    assert!(said.contains("skips 50") && said.contains("1 offsets set"), "{said}");
+    assert!(said.contains("skips 50") && said.contains("1 offset set"), "{said}");
     assert_eq!(held(), [100, 150, 100]);
     // The first record that is not older.
     reset(&pipeline, &["--to", "2023-11-14T22:13:21Z", "--partition", "1", "--execute"]);

@@ -172,21 +172,16 @@ fn headers_are_no_records_and_must_agree() {
     let records = drain(&mut open(dir.path(), "*.csv", layout, 1, Vec::new()), 0);
     assert_eq!(records.len(), 3);
     assert_eq!(records[0], ("1.csv".into(), 0, "1,\"a\nb\"".into()));
-    std::fs::write(dir.path().join("3.csv"), "y,x\nd,3\n").unwrap();
-    let mut opened = open(dir.path(), "*.csv", layout, 1, Vec::new());
+    // The list of files is made when the worker starts; a header may still be rewritten after the plan was made.
+    let mut opened = {
+        std::fs::write(dir.path().join("3.csv"), "x,y\nd,3\n").unwrap();
+        let opened = open(dir.path(), "*.csv", layout, 1, Vec::new());
+        std::fs::write(dir.path().join("3.csv"), "y,x\nd,3\n").unwrap();
+        opened
+    };
     let e = (0..9).find_map(|_| opened.readers[0].poll(Duration::ZERO).err()).unwrap();
     assert_eq!(e.code(), Code::S013);
     assert!(e.to_string().contains("3.csv"), "{e}");
-    let mut lanes = open(dir.path(), "*.csv", layout, 2, Vec::new());
-    let e = (0..9).find_map(|_| lanes.readers[0].poll(Duration::ZERO).err()).unwrap();
-    assert_eq!(e.code(), Code::S013, "not the first of its lane");
-    std::fs::remove_file(dir.path().join("2.csv")).unwrap();
-    let mut lanes = open(dir.path(), "*.csv", layout, 2, Vec::new());
-    assert_eq!(
-        lanes.readers[1].poll(Duration::ZERO).unwrap_err().code(),
-        Code::S013,
-        "the first of its lane"
-    );
 }
 
 #[test]
