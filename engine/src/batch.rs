@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 
 use crate::budget::Hold;
 use crate::trace::Passages;
@@ -57,6 +57,18 @@ pub struct Headers {
     pub names: BinaryArray,
     /// Values; null is a null.
     pub values: BinaryArray,
+}
+
+/// Name and value of a header; a null value is `None`.
+pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Type of a header column: a list of `{name: utf8, value: binary}`.
+pub fn headers_type() -> DataType {
+    let entry = Fields::from(vec![
+        Field::new("name", DataType::Utf8, false),
+        Field::new("value", DataType::Binary, true),
+    ]);
+    DataType::List(Arc::new(Field::new("item", DataType::Struct(entry), false)))
 }
 
 /// Bytes of the part of its buffers that an array shows: of several that share a block (a batch of Arrow IPC, slices)

@@ -4,13 +4,17 @@
 
 // Rank 0
 pub mod error;
+pub mod problem;
+pub mod quantity;
 pub mod secret;
+pub mod sync;
 pub mod units;
 // Rank 1
 pub mod batch;
 pub mod budget;
 pub mod clock;
 pub mod codec;
+pub mod datatype;
 pub mod input;
 pub mod metrics;
 pub mod progress;

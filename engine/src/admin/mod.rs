@@ -8,7 +8,7 @@ mod gate;
 mod text;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,6 +25,7 @@ use crate::run::Stats;
 use crate::run::health::{Health, Monitor};
 use crate::run::samples::process;
 use crate::secret;
+use crate::sync::lock;
 use crate::units::{ADMIN_ADDRESS, ADMIN_RENDER_AGE, HEALTH_LOOK};
 
 /// Where the server listens.
@@ -66,10 +67,6 @@ struct Shared {
     health: Mutex<Arc<Health>>,
     /// The last rendering of the metrics, and when it was made.
     rendered: Mutex<Option<(Duration, Bytes)>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use arrow::datatypes::Schema;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
-use crate::config::spec::{Guarantee, OnTombstone, Size};
-use crate::config::types::print_field;
+use crate::config::spec::{Guarantee, OnTombstone};
+use crate::datatype::print_field;
 use crate::error::Result;
 use crate::plan::cost::{Memory, Threads};
 use crate::plan::{DeadLetters, Output, Plan, Ports, StageNode};
+use crate::quantity::Size;
 use crate::source::Replay;
 use crate::stage::HostOptions;
 

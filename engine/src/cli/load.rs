@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Diagnostic, Loaded, Severity, load};
 use crate::error::{Error, Result};
 use crate::plan::cost::Machine;
 use crate::plan::stages::Stages;
 use crate::plan::{Folders, Plan, Tables, plan, schema, warnings};
+use crate::problem::Problem;
 use crate::stage::HostOptions;
 
 /// Exit code of a pipeline or a command line that is wrong.

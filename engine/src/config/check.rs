@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::document::step;
 use super::suggest;
-use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
+use crate::problem::Problem;
 
 /// Of an unknown key, the key that was probably meant.
 pub fn meant(problem: &Problem) -> Option<&str> {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::expand::{Failed, Variables, expand};
 use super::yaml::{Fault, Kind, Node, resolve_plain};
-use crate::codec::Problem;
 use crate::error::Code;
+use crate::problem::Problem;
 use crate::secret;
 
 /// A place in the text. Offsets and columns count characters, not bytes.

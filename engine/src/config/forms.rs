@@ -65,8 +65,8 @@ pub const FORMS: &[Form] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{NAMES, parse};
     use super::*;
+    use crate::datatype::{NAMES, parse};
 
     #[test]
     fn every_type_is_told_and_every_example_is_one() {

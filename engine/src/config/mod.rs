@@ -13,7 +13,6 @@ pub mod check;
 pub mod forms;
 pub mod report;
 pub mod spec;
-pub mod types;
 
 pub use document::{At, Diagnostic, Document, Severity, is_within, step};
 pub use expand::Variables;
@@ -27,10 +26,11 @@ use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::codec::Problem;
 use crate::error::{Code, Result};
+use crate::problem::Problem;
+use crate::quantity::Size;
 use crate::units::CONFIG_BYTES_MAX;
-use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, Size, SourceSpec, StageSpec, TracingSpec};
+use spec::{BatchSpec, DeliverySpec, KindSpec, SinkSpec, SourceSpec, StageSpec, TracingSpec};
 
 /// A pipeline as far as it could be read: what had a mistake is `None`, and the names are all there.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::document::{Document, step};
 use super::expand::Variables;
 use super::yaml::{Kind, Node, parse};
-use crate::codec::Problem;
 use crate::error::Code;
+use crate::problem::Problem;
 
 /// Applies overrides in order; a later one wins. Values are YAML (`--set lanes=2`, `--set 'topics=[a, b]'`).
 pub(super) fn apply(

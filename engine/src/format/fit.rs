@@ -18,7 +18,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::codec::RowReader;
-use crate::config::types::print;
+use crate::datatype::print;
 use crate::error::{Code, Error, Result};
 use wider::common;
 
@@ -149,7 +149,7 @@ impl<R: RowReader> Fitted<R> {
                     let null = if field.is_nullable() { "" } else { "!" };
                     format!("is {}{null}", print(field.data_type()))
                 });
-                let expected = crate::config::types::print_field(column);
+                let expected = crate::datatype::print_field(column);
                 return misfit(format!("column `{}` {what}, and the source has {expected}", column.name()));
             }
             sources.push(found.map(|(at, _)| at));

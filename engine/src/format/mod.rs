@@ -24,9 +24,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::batch::Payload;
-use crate::codec::{Decoded, Decoder, Format, Problem};
-use crate::config::types;
+use crate::codec::{Decoded, Decoder, Format};
+use crate::datatype;
 use crate::error::{Code, Error, Result};
+use crate::problem::Problem;
 use crate::units::RECORD_BYTES_MAX;
 
 /// Every format, in alphabetical order.
@@ -85,7 +86,7 @@ impl<'a> Options<'a> {
 
     fn columns(&mut self) -> Option<SchemaRef> {
         let value = self.value.get("columns").filter(|value| !value.is_null())?;
-        match types::columns(value) {
+        match datatype::columns(value) {
             Ok(schema) => Some(schema),
             Err(problems) => {
                 self.problems.extend(problems.into_iter().map(|problem| problem.below("/columns")));

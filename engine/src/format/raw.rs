@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use super::{Count, FormatKind, Good, Options, too_large, written};
 use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
-use crate::config::types;
+use crate::datatype;
 use crate::error::{Code, Error, Result};
 
 /// The record's bytes as one column.
@@ -85,7 +85,7 @@ fn one_column(schema: &SchemaRef) -> Result<()> {
         [field] if field.data_type().is_binary() || field.data_type().is_string() => Ok(()),
         fields => {
             let found: Vec<String> =
-                fields.iter().map(|f| format!("{}: {}", f.name(), types::print(f.data_type()))).collect();
+                fields.iter().map(|f| format!("{}: {}", f.name(), datatype::print(f.data_type()))).collect();
             let message =
                 format!("raw writes exactly one column of binary or utf8, not {}", found.join(", "));
             Err(Error::user(Code::P009, message))

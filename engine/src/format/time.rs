@@ -6,7 +6,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::config::types;
+use crate::datatype;
 use crate::error::{Code, Error, Result};
 
 /// Seconds of a day.
@@ -51,7 +51,8 @@ impl Temporal {
             DataType::Timestamp(unit, Some(zone)) => match fixed(zone) {
                 Some(offset) => Self::Timestamp { per_second: per_second(unit), offset, zoned: true },
                 None => {
-                    let message = format!("the time zone of {} is not known here", types::print(data_type));
+                    let message =
+                        format!("the time zone of {} is not known here", datatype::print(data_type));
                     return Some(Err(
                         Error::user(Code::C009, message).help("use UTC or an offset such as +01:00")
                     ));

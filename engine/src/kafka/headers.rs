@@ -9,8 +9,7 @@ use std::ptr;
 use rdkafka::bindings as rd;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
-/// Name and value of a header; a null value is `None`.
-pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+use crate::batch::Header;
 
 /// Name and value of each header, in order.
 pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<Header<'a>> {

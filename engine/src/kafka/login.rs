@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::Problem;
 use crate::error::Code;
+use crate::problem::Problem;
 
 const PROTOCOL: &str = "security.protocol";
 /// librdkafka's two names for it.

@@ -23,12 +23,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::codec::Problem;
 use crate::error::Code;
+use crate::problem::Problem;
 use crate::secret;
 
 pub use errors::{Line, Meaning, TABLE, code_of, error, known, meaning, reason};
-pub use headers::{Header, headers};
+pub use headers::headers;
 pub use offsets::{Membership, Offsets, Place};
 pub use probe::{Known, Members, Probe, create_topic};
 pub use topics::Topics;

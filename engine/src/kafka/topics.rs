@@ -7,8 +7,8 @@
 use regex::Regex;
 
 use super::is_topic_name;
-use crate::codec::Problem;
 use crate::error::Code;
+use crate::problem::Problem;
 
 /// Characters of a pattern: a topic's name has 249 at most.
 const PATTERN_CHARS_MAX: usize = 1_000;

@@ -13,14 +13,15 @@ use super::{
     Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
     tombstones, traces, warnings,
 };
-use crate::codec::Problem;
-use crate::config::spec::{Period, Size, StageSpec};
-use crate::config::{Draft, is_within, nearest, step, suggestion, types};
+use crate::config::spec::StageSpec;
+use crate::config::{Draft, is_within, nearest, step, suggestion};
 use crate::error::Code;
 use crate::format::{FORMATS, FormatKind};
+use crate::problem::Problem;
+use crate::quantity::{Period, Size};
 use crate::sink::{SINKS, SinkKind};
 use crate::source::{Own, Room, SOURCES, SourceKind};
-use crate::units;
+use crate::{datatype, units};
 
 /// The tables of kinds.
 #[derive(Clone, Copy)]
@@ -184,7 +185,7 @@ impl<'a> Builder<'a> {
             let bound = binder(&StageRequest { name, spec, input, missing, base: self.base });
             let (inputs, bound) = match (inputs, bound) {
                 (_, Err(all)) => {
-                    self.problems.extend(sources::below(all, &at));
+                    self.problems.extend(crate::problem::below(all, &at));
                     continue;
                 }
                 (Some(inputs), Ok(bound)) => (inputs, bound),
@@ -333,5 +334,5 @@ fn difference(first: &SchemaRef, second: &SchemaRef, first_name: &str, second_na
 }
 
 fn shown(field: &arrow::datatypes::Field) -> String {
-    types::print_field(field)
+    datatype::print_field(field)
 }

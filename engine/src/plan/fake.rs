@@ -7,10 +7,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::Value;
 
 use super::{Folders, Plan, Ports, StageRequest, Tables, plan, schema};
-use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Variables, load_text};
 use crate::error::{Code, Error, Result};
+use crate::problem::Problem;
 use crate::sink::{self, Deletes, SinkKind};
 use crate::source::{self, SourceKind};
 use crate::stage::Port;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::codec::Problem;
 use crate::config::spec::GrantsSpec;
 use crate::config::step;
 use crate::error::Code;
+use crate::problem::Problem;
 use crate::secret;
 use crate::stage::{Bound, Grants};
 

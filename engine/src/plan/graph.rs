@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::codec::Problem;
 use crate::config::{Draft, nearest, step, suggestion};
 use crate::error::Code;
+use crate::problem::Problem;
 
 /// The pointer of a node.
 pub(super) fn pointer(section: &str, name: &str) -> String {

@@ -2,10 +2,10 @@
 
 use super::graph::pointer;
 use super::{DeadLetters, Plan};
-use crate::codec::Problem;
 use crate::config::spec::Guarantee;
 use crate::config::step;
 use crate::error::Code;
+use crate::problem::Problem;
 use crate::sink::Delivery;
 use crate::source::Replay;
 use crate::units::KAFKA_TRANSACTION_INTERVAL_MAX;

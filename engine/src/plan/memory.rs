@@ -4,9 +4,10 @@ use std::fmt;
 
 use super::cost::stage_memory;
 use super::{DeadLetters, Plan, Ports};
-use crate::codec::Problem;
-use crate::config::spec::{Guarantee, Size};
+use crate::config::spec::Guarantee;
 use crate::error::Code;
+use crate::problem::Problem;
+use crate::quantity::Size;
 use crate::source::Room;
 use crate::units::{KAFKA_RECORD_BYTES, MEMORY_LANE_MIN, MEMORY_PRODUCER, MEMORY_PROGRAM};
 

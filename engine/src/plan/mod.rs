@@ -30,9 +30,10 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::codec::{Format, Problem};
+use crate::codec::Format;
 use crate::config::spec::{Guarantee, OnFailure, OnTombstone, StageSpec};
 use crate::kafka::Cluster;
+use crate::problem::Problem;
 use crate::sink::SinkKind;
 use crate::source::{Room, SourceKind};
 use crate::stage::{Bound, Limits, Port};

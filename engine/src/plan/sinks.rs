@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 
 use super::build::Tables;
 use super::graph::pointer;
-use super::sources::{any_format, below, format, guess, in_each, missing_format};
+use super::sources::{any_format, format, guess, in_each, missing_format};
 use super::{DeadLetters, Output, SinkNode};
-use crate::codec::{Format, Problem};
+use crate::codec::Format;
 use crate::config::spec::{KindSpec, SinkSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
 use crate::kafka::{Cluster, Properties};
+use crate::problem::{Problem, below};
 use crate::sink::file;
 use crate::sink::{Settings, SinkKind, dead_letter};
 use crate::source::Own;
@@ -106,7 +107,7 @@ fn any_columns(options: &Value) -> Vec<SchemaRef> {
     let mut names = BTreeSet::from(["value".to_owned()]);
     texts(options, &mut names);
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    let types = [DataType::Utf8, DataType::Binary, DataType::Int64, time, dead_letter::headers_type()];
+    let types = [DataType::Utf8, DataType::Binary, DataType::Int64, time, crate::batch::headers_type()];
     let named = types.iter().map(|ty| {
         let fields = names.iter().map(|name| Field::new(name, ty.clone(), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))

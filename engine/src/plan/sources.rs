@@ -10,13 +10,14 @@ use serde_json::Value;
 use super::SourceNode;
 use super::build::Tables;
 use super::graph::pointer;
-use crate::codec::{Format, Problem};
+use crate::batch::headers_type;
+use crate::codec::Format;
 use crate::config::spec::{KindSpec, OnTombstone, SourceSpec};
 use crate::config::{Draft, step, suggestion};
 use crate::error::Code;
 use crate::format::FormatKind;
 use crate::kafka::{Cluster, Topics};
-use crate::sink::dead_letter::headers_type;
+use crate::problem::Problem;
 use crate::source::{Own, Replay, Settings, SourceKind};
 
 /// Resolves a source; pointers of the mistakes are into the file. One with `missing` keys, which had a mistake that was
@@ -198,10 +199,6 @@ pub(super) fn together(sources: &[SourceNode]) -> Vec<Problem> {
         }
     }
     problems
-}
-
-pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {
-    problems.into_iter().map(|problem| problem.below(prefix)).collect()
 }
 
 pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{StageRequest, grants};
-use crate::codec::Problem;
 use crate::config::spec::{LimitsSpec, StageSpec};
 use crate::config::{check, suggestion};
 use crate::error::{Code, Error};
+use crate::problem::Problem;
 use crate::stage::{Bound, Component, Host, Limits};
 
 /// Keys without which a stage's outputs cannot be known.
@@ -136,7 +136,7 @@ pub fn problem(error: &Error, at: &str, code: Code) -> Problem {
 
 /// The limits of a stage: the defaults for its component, changed by what the file says.
 pub fn limits(spec: &LimitsSpec, defaults: Limits) -> Limits {
-    let bytes = |size: Option<crate::config::spec::Size>, usual| {
+    let bytes = |size: Option<crate::quantity::Size>, usual| {
         size.map_or(usual, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
     };
     Limits {

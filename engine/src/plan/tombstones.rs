@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::pointer;
 use super::{Output, Plan, Ports, SinkNode, SourceNode};
-use crate::codec::Problem;
 use crate::config::spec::OnTombstone;
 use crate::config::{Draft, step};
 use crate::error::Code;
+use crate::problem::Problem;
 use crate::sink::Deletes;
 
 /// The parts of the original record among the columns of an edge.

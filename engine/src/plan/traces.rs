@@ -3,9 +3,9 @@
 use axum::http::Uri;
 
 use super::Tracing;
-use crate::codec::Problem;
 use crate::config::Draft;
 use crate::error::Code;
+use crate::problem::Problem;
 
 /// Path of the spans below a collector's address.
 const PATH: &str = "v1/traces";

@@ -9,10 +9,12 @@ use super::cost::Machine;
 use super::graph::pointer;
 use super::memory::Division;
 use super::{DeadLetters, Plan, Ports};
-use crate::codec::{Layout, Problem};
-use crate::config::spec::{OnFailure, Size, StageSpec};
+use crate::codec::Layout;
+use crate::config::spec::{OnFailure, StageSpec};
 use crate::config::{Document, Draft, step};
 use crate::error::Code;
+use crate::problem::Problem;
+use crate::quantity::Size;
 use crate::sink::Prepared;
 use crate::units;
 

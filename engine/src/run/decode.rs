@@ -11,11 +11,10 @@ use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
-use crate::batch::{Batch, Headers, Origins, Payload, Selection, SourceBatch, Tombstones};
+use crate::batch::{Batch, Headers, Origins, Payload, Selection, SourceBatch, Tombstones, headers_type};
 use crate::codec::{BadRow, Decoder, Unknown};
 use crate::config::spec::OnTombstone;
 use crate::error::{Error, Result};
-use crate::sink::dead_letter::headers_type;
 
 /// Makes rows of the batches of one source, on the lane's thread.
 pub(super) struct Decode {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +15,7 @@ use super::Stats;
 use crate::clock::Clock;
 use crate::progress::{Doing, Pulse, Role};
 use crate::source::{Control, Partition, Progress};
+use crate::sync::lock;
 use crate::units::{HEALTH_PARTITIONS_MAX, HOPELESS_FACTOR, RETRYING_UNREADY};
 
 /// Where a worker is in its life.
@@ -43,10 +44,6 @@ pub struct Vitals {
     oldest: AtomicU64,
     pulses: Mutex<Vec<Arc<Pulse>>>,
     controls: Mutex<Vec<(Arc<str>, Arc<dyn Control>)>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Vitals {

@@ -9,12 +9,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Fields};
 
-use crate::batch::{Batch, Failure, Origin, Origins, Payload, Selection};
+use crate::batch::{Batch, Failure, Header, Origin, Origins, Payload, Selection, headers_type};
 use crate::error::{Error, Result};
 use crate::format::json;
-use crate::kafka;
 use crate::secret;
-use crate::sink::dead_letter::{Bytes, Line, cause, headers_type, schema, split, told};
+use crate::sink::dead_letter::{Bytes, Line, cause, schema, split, told};
 use crate::units::DEAD_LETTER_MESSAGE_BYTES_MAX;
 
 /// How often records have failed before, by source, topic, partition and offset: what a replay knows of its records.
@@ -173,12 +172,12 @@ fn key(origin: &Origin) -> Option<&[u8]> {
 }
 
 /// The record's own headers, without those of an earlier failure where it is a letter: they are replaced.
-fn headers(origin: &Origin) -> Vec<kafka::Header<'_>> {
-    let all: Vec<kafka::Header<'_>> = all_headers(origin).collect();
+fn headers(origin: &Origin) -> Vec<Header<'_>> {
+    let all: Vec<Header<'_>> = all_headers(origin).collect();
     split(&all).map_or(all, |(originals, _)| originals)
 }
 
-fn all_headers(origin: &Origin) -> impl Iterator<Item = kafka::Header<'_>> {
+fn all_headers(origin: &Origin) -> impl Iterator<Item = Header<'_>> {
     origin.batch.headers.iter().flat_map(|headers| {
         let range = headers.offsets[origin.row] as usize..headers.offsets[origin.row + 1] as usize;
         range.map(|i| (headers.names.value(i), headers.values.is_valid(i).then(|| headers.values.value(i))))
@@ -186,14 +185,14 @@ fn all_headers(origin: &Origin) -> impl Iterator<Item = kafka::Header<'_>> {
 }
 
 /// Bytes of the headers' names that are not UTF-8, by number: the client that writes them takes text only.
-fn raw_names<'a>(headers: &'a [kafka::Header<'_>]) -> impl Iterator<Item = (String, &'a [u8])> {
+fn raw_names<'a>(headers: &'a [Header<'_>]) -> impl Iterator<Item = (String, &'a [u8])> {
     let raw = headers.iter().enumerate().filter(|(_, (name, _))| std::str::from_utf8(name).is_err());
     raw.map(|(at, (name, _))| (format!("{}{at}", cause::NAME), *name))
 }
 
 /// How often a record has failed before, as the headers of a dead letter say that is read as a record.
 fn told_attempts(origin: &Origin) -> u32 {
-    let all: Vec<kafka::Header<'_>> = all_headers(origin).collect();
+    let all: Vec<Header<'_>> = all_headers(origin).collect();
     let attempts = split(&all).and_then(|(_, causes)| told(&causes, cause::ATTEMPT)?.parse().ok());
     attempts.unwrap_or(0)
 }
@@ -267,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_letter_is_its_record_and_comes_back_from_topic_and_line() {
-        let own: [kafka::Header<'_>; 4] = [
+        let own: [Header<'_>; 4] = [
             (b"h", None),
             (&[0xff, b'x'], Some(b"")),
             (b"h", Some(&[0xfe])),
@@ -280,7 +279,7 @@ mod tests {
             2,
             "its own and the letter's"
         );
-        let borrowed: Vec<kafka::Header<'_>> =
+        let borrowed: Vec<Header<'_>> =
             headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
         let read = Line::of_record(Some(b""), None, &borrowed, 9).unwrap();
         let scribe = scribe();
@@ -322,7 +321,7 @@ mod tests {
             let mut letter = written(scribe, &failure(&[(b"own", None)]));
             letter.retain(|(name, _)| name != cause::ATTEMPT);
             letter.push((cause::ATTEMPT.to_owned(), Some(value.to_vec())));
-            let letter: Vec<kafka::Header<'_>> =
+            let letter: Vec<Header<'_>> =
                 letter.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
             let again = failure(&letter);
             let headers = written(scribe, &again);
@@ -331,7 +330,7 @@ mod tests {
             scribe.line(&again, 9).attempt
         };
         // A record that only has such a header is no letter.
-        let alone: [kafka::Header<'_>; 1] = [(b"pipe.error.attempt", Some(b"41"))];
+        let alone: [Header<'_>; 1] = [(b"pipe.error.attempt", Some(b"41"))];
         assert_eq!(scribe.line(&failure(&alone), 9).attempt, 1);
         assert_eq!(attempt(&scribe, b"4"), 5);
         for odd in [b"".as_slice(), b"x", &[0xff], b"-1", b"99999999999"] {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -21,11 +21,9 @@ use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
 use crate::sink::{self, Delivery, Prepare, Refused, SinkKind};
 use crate::source::{self, Control, Opened, Partition, Polled, Reader, Replay, Room, SourceKind};
 
-mod rewinds;
+use crate::sync::lock;
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+mod rewinds;
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]))

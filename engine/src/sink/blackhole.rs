@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use super::{Deletes, Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::batch::Batch;
-use crate::codec::{self, Problem};
+use crate::codec;
 use crate::error::Result;
+use crate::problem::Problem;
 use crate::units::Epoch;
 
 /// The kind.

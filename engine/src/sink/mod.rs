@@ -15,9 +15,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::batch::{Batch, Origin};
-use crate::codec::{Format, Problem};
+use crate::codec::Format;
 use crate::error::Result;
 use crate::kafka::{Cluster, GroupOffsets};
+use crate::problem::Problem;
 use crate::units::{Epoch, SINK_IDLE};
 
 /// Every sink, in alphabetical order.

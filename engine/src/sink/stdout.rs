@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use super::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::batch::Batch;
-use crate::codec::{self, Encoder, Format, Problem};
+use crate::codec::{self, Encoder, Format};
 use crate::error::{Code, Error, Result};
+use crate::problem::Problem;
 use crate::units::Epoch;
 
 /// The kind.

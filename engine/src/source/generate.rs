@@ -17,8 +17,9 @@ use super::{
 };
 use crate::batch::{Payload, SourceBatch};
 use crate::clock::{Clock, SystemClock};
-use crate::codec::{self, Problem};
+use crate::codec;
 use crate::error::{Code, Error, Result};
+use crate::problem::Problem;
 
 /// The kind.
 pub static KIND: SourceKind = SourceKind {

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::batch::SourceBatch;
-use crate::codec::{Format, Problem};
+use crate::codec::Format;
 use crate::error::{Error, Result};
 use crate::kafka::{Cluster, GroupOffsets, Topics};
+use crate::problem::Problem;
 use crate::wake::Wake;
 
 /// Every source, in alphabetical order.

@@ -382,7 +382,7 @@ fn files_of_csv_hold_what_was_written() {
         let types = schema
             .fields()
             .iter()
-            .map(|field| (field.name().clone(), json!(pipe_engine::config::types::print_field(field))));
+            .map(|field| (field.name().clone(), json!(pipe_engine::datatype::print_field(field))));
         let types: Value = types.collect::<serde_json::Map<_, _>>().into();
         assert_eq!(columns(&types).fields(), schema.fields());
         let (read, bad) = read("csv", &json!({"csv": {"columns": types}}), bytes);

@@ -14,7 +14,7 @@ use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use pipe_engine::batch::Payload;
 use pipe_engine::codec::{Decoded, Format};
-use pipe_engine::config::types;
+use pipe_engine::datatype;
 use pipe_engine::format::{FORMATS, FormatKind};
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn format(name: &str, options: &Value) -> Arc<dyn Format> {
 
 /// Columns by the names of their types.
 fn columns(types: &Value) -> SchemaRef {
-    types::columns(types).unwrap_or_else(|problems| panic!("{types}: {problems:?}"))
+    datatype::columns(types).unwrap_or_else(|problems| panic!("{types}: {problems:?}"))
 }
 
 /// Decodes records, and checks that good and bad ones are as many as the records.

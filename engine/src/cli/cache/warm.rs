@@ -14,11 +14,11 @@ use crate::cli::logs::{self, LogFormat};
 use crate::cli::say;
 use crate::cli::text::{Out, table};
 use crate::clock::{Clock, SystemClock};
-use crate::codec::Problem;
 use crate::config::{Loaded, load, step};
 use crate::error::{Code, Domain, Error, Result};
 use crate::plan::schema;
 use crate::plan::stages::{Stages, problem};
+use crate::problem::Problem;
 use crate::stage::{HostOptions, Warmed, usable};
 
 /// Compile the stages of pipelines into the cache, so that a worker starts without compiling.

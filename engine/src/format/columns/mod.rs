@@ -27,7 +27,7 @@ pub(super) use self::quick::{Habit, Scanned};
 use self::unique::repeated;
 use super::text;
 use super::time::Temporal;
-use crate::config::types;
+use crate::datatype;
 use crate::error::{Code, Error, Result};
 
 /// A half-precision float; Arrow does not name the type elsewhere.
@@ -243,7 +243,7 @@ impl Column {
     pub(super) fn wrong(&self, found: &str) -> Fault {
         match &self.values {
             Values::Temporal(_, temporal) => format!("{} was expected, not {found}", temporal.form()),
-            _ => format!("{} was expected, not {found}", types::print(&self.data_type)),
+            _ => format!("{} was expected, not {found}", datatype::print(&self.data_type)),
         }
     }
 
@@ -317,14 +317,14 @@ impl Column {
             }
             Err(Miss::Kind) => Err(self.wrong(&format!("{what}`{}`", text::short(text)))),
             Err(Miss::Range) => {
-                Err(format!("{} is out of range for {}", text::short(text), types::print(&self.data_type)))
+                Err(format!("{} is out of range for {}", text::short(text), datatype::print(&self.data_type)))
             }
         }
     }
 
     fn push_decimal(&mut self, value: &str) -> Result<(), Fault> {
         let outside = |data_type: &DataType| {
-            Err(format!("`{}` does not fit {}", text::short(value), types::print(data_type)))
+            Err(format!("`{}` does not fit {}", text::short(value), datatype::print(data_type)))
         };
         match &mut self.values {
             Values::Decimal128(v, precision, scale) => {
@@ -376,7 +376,7 @@ impl Column {
                     None if index.len() as i64 > *max => {
                         return Err(format!(
                             "more distinct words in a batch than {} holds",
-                            types::print(&self.data_type)
+                            datatype::print(&self.data_type)
                         ));
                     }
                     None => {
@@ -430,7 +430,7 @@ impl Column {
             return self.push_field(value);
         }
         let with_comma = |column: &Self| {
-            let expected = types::print(&column.data_type);
+            let expected = datatype::print(&column.data_type);
             Err(format!("{expected} with a decimal comma was expected, not `{}`", text::short(value)))
         };
         if value.contains('.') {
@@ -588,7 +588,7 @@ impl Values {
 }
 
 fn unsupported(data_type: &DataType) -> Error {
-    Error::user(Code::C009, format!("a record of text cannot be decoded to {}", types::print(data_type)))
+    Error::user(Code::C009, format!("a record of text cannot be decoded to {}", datatype::print(data_type)))
 }
 
 /// An end of variable-length values; Arrow's offsets have 32 bits.

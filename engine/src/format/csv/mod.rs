@@ -19,11 +19,11 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::{FormatKind, Options};
-use crate::codec::{CsvFields, CsvSigns, Decoder, Encoder, Format, Layout, Problem, RowWriter};
-use crate::config::types;
+use crate::codec::{CsvFields, CsvSigns, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::error::{Code, Error, Result};
-use crate::input;
+use crate::problem::Problem;
 use crate::units::{CSV_NULLS_MAX, INFER_BYTES_MAX, INFER_RECORDS};
+use crate::{datatype, input};
 
 const KEYS: &[&str] =
     &["columns", "header", "delimiter", "quote", "escape", "nulls", "decimal", "skip_lines", "comment"];
@@ -38,7 +38,7 @@ pub static KIND: FormatKind = FormatKind {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "columns": types::json_schema(generator),
+                "columns": datatype::json_schema(generator),
                 "header": {
                     "description": "Whether the first record of a file names its columns.",
                     "type": "boolean",
@@ -121,7 +121,7 @@ fn prepare(options: &Value) -> Result<Arc<dyn Format>, Vec<Problem>> {
     let skip_lines = options.count("skip_lines");
     for field in columns.iter().flat_map(|columns| columns.fields()) {
         if field.data_type().is_nested() {
-            let message = format!("a field of CSV cannot hold {}", types::print(field.data_type()));
+            let message = format!("a field of CSV cannot hold {}", datatype::print(field.data_type()));
             options.problem(&format!("/columns/{}", field.name()), Code::C009, &message);
         }
     }
@@ -406,11 +406,11 @@ mod tests {
         assert_eq!(decoded.records.column(0).as_ref(), &arrow::array::Float64Array::from(vec![2.5]));
 
         let free = (KIND.prepare)(&serde_json::json!({})).unwrap().infer(&path).unwrap();
-        let printed: Vec<String> = free.fields().iter().map(|f| types::print_field(f)).collect();
+        let printed: Vec<String> = free.fields().iter().map(|f| datatype::print_field(f)).collect();
         assert_eq!(printed, ["int64", "utf8", "float64"]);
         std::fs::write(&path, "zip,code,id,f,g\n08123,+49,18446744073709551615,-0.5e3,.5\n").unwrap();
         let codes = (KIND.prepare)(&serde_json::json!({})).unwrap().infer(&path).unwrap();
-        let printed: Vec<String> = codes.fields().iter().map(|f| types::print_field(f)).collect();
+        let printed: Vec<String> = codes.fields().iter().map(|f| datatype::print_field(f)).collect();
         assert_eq!(printed, ["utf8", "utf8", "utf8", "float64", "utf8"], "no digit is lost by a guess");
 
         let wrong = (KIND.prepare)(&serde_json::json!({"columns": {"z": "int32"}})).unwrap().infer(&path);

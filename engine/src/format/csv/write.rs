@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 
 use super::Style;
 use crate::codec::{CsvSigns, Encoder, RowWriter};
-use crate::config::types;
+use crate::datatype;
 use crate::error::{Code, Error, Result};
 use crate::format::write::Text;
 use crate::format::{Count, write_failed};
@@ -21,7 +21,7 @@ fn flat(schema: &SchemaRef) -> Result<()> {
         let refused = |why: &str| {
             let name = field.name();
             let message =
-                format!("column `{name}`: CSV cannot hold {}{why}", types::print(field.data_type()));
+                format!("column `{name}`: CSV cannot hold {}{why}", datatype::print(field.data_type()));
             Error::user(Code::P009, message)
         };
         if field.data_type().is_nested() {

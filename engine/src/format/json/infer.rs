@@ -128,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::types;
+    use crate::datatype;
 
     /// The columns of these records, sorted by name.
     fn guess(records: &[Value]) -> Vec<(String, String)> {
@@ -146,7 +146,7 @@ mod tests {
         for field in fields {
             let text = match field.data_type() {
                 DataType::Struct(inner) => format!("{:?}", sorted(inner)),
-                _ => types::print_field(field),
+                _ => datatype::print_field(field),
             };
             found.push((field.name().clone(), text));
         }

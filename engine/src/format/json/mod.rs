@@ -24,7 +24,7 @@ use arrow::datatypes::SchemaRef;
 use self::unknown::Told;
 use super::{FormatKind, Options};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
-use crate::config::types;
+use crate::datatype;
 use crate::error::Result;
 
 /// One JSON object a record.
@@ -37,7 +37,7 @@ pub static KIND: FormatKind = FormatKind {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "columns": types::json_schema(generator),
+                "columns": datatype::json_schema(generator),
                 "explicit_nulls": {
                     "description": "Write `null` for nulls; by default the key is left out.",
                     "type": "boolean",
@@ -127,7 +127,7 @@ mod tests {
         let format = (KIND.prepare)(&serde_json::json!({})).unwrap();
         let schema = format.infer(&path).unwrap();
         let printed: Vec<String> =
-            schema.fields().iter().map(|f| format!("{}: {}", f.name(), types::print_field(f))).collect();
+            schema.fields().iter().map(|f| format!("{}: {}", f.name(), datatype::print_field(f))).collect();
         assert_eq!(printed, ["a: float64", "b: struct(x: boolean)", "t: list(utf8)", "n: utf8"]);
         std::fs::write(&path, "{\"u\":18446744073709551615}\n{\"u\":5}\n").unwrap();
         assert_eq!(*format.infer(&path).unwrap().field(0).data_type(), DataType::UInt64);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::batch::Payload;
 use crate::codec::Decoded;
-use crate::config::types;
+use crate::datatype;
 use crate::units::RECORD_BYTES_MAX;
 
 fn decode_all(columns: &Value, records: Vec<Option<&[u8]>>) -> Decoded {
@@ -305,7 +305,7 @@ fn seeds(rows: usize) -> impl Strategy<Value = Vec<Vec<u64>>> {
 }
 
 fn schema() -> SchemaRef {
-    types::columns(&columns()).unwrap()
+    datatype::columns(&columns()).unwrap()
 }
 
 fn decode(records: &[Vec<u8>]) -> Decoded {

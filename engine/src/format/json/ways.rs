@@ -10,7 +10,7 @@ use super::decode::JsonDecoder;
 use super::unknown::Told;
 use crate::batch::Payload;
 use crate::codec::{Decoded, Decoder};
-use crate::config::types;
+use crate::datatype;
 
 /// A column of each kind that the fast way tells apart.
 pub fn schema() -> SchemaRef {
@@ -19,7 +19,7 @@ pub fn schema() -> SchemaRef {
         "t": "timestamp(ms, UTC)", "g": "struct(x: float64, y: list(struct(z: utf8)))", "l": "list(int64)",
         "o": "fixed_size_list(int64, 2)", "m": "map(utf8, int64)", "d": "decimal128(20, 2)", "w": "dictionary(int8, utf8)",
     });
-    types::columns(&columns).unwrap()
+    datatype::columns(&columns).unwrap()
 }
 
 fn decoded(decoder: &mut JsonDecoder, records: &[Vec<u8>]) -> Decoded {

@@ -2,7 +2,7 @@
 //! `source/kafka/group.rs` and `source/kafka/lane.rs`; what is owned is the real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::BinaryArray;
@@ -20,6 +20,7 @@ use crate::kafka::GroupOffsets;
 use crate::run::Event;
 use crate::source::kafka::owned::Owned;
 use crate::source::{Control, Partition, Polled, Positions, Reader};
+use crate::sync::lock;
 
 /// What a transaction is told of the member.
 pub struct MemberName {
@@ -51,10 +52,6 @@ pub struct Tap {
 
 /// The partitions of one lane.
 pub type Taps = Arc<Mutex<BTreeMap<Tp, Tap>>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[derive(Default)]
 enum Phase {

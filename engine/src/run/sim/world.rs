@@ -4,7 +4,7 @@
 //! is then the set of threads that are blocked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::rng::Rng;
 use super::setup::{Breakage, Fault, Setup};
@@ -12,6 +12,7 @@ use super::state::{Life, Next, State, Ticks};
 use super::worker::{Body, Outcome};
 use crate::error::{Code, Error, Result};
 use crate::run::Event;
+use crate::sync::lock;
 
 /// A thread of a worker.
 struct Slot {
@@ -35,10 +36,6 @@ pub struct World {
 const DEPTH_MAX: usize = 4;
 /// The longest that a thread pauses between tries: a schedule is short.
 const PAUSE_MAX: u64 = 20;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl World {
     pub fn new(setup: Setup, rng: Rng, tracing: bool) -> Arc<Self> {

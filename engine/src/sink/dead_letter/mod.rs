@@ -12,7 +12,9 @@ mod topic;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use crate::batch::headers_type;
 
 pub use file::File;
 pub use letter::{Bytes, Letter, Line, Place, split, told};
@@ -28,15 +30,6 @@ pub const KEY: &str = "_key";
 pub const VALUE: &str = "_value";
 /// Name of the timestamp column.
 pub const TIMESTAMP: &str = "_timestamp";
-
-/// Type of a header column.
-pub fn headers_type() -> DataType {
-    let entry = Fields::from(vec![
-        Field::new("name", DataType::Utf8, false),
-        Field::new("value", DataType::Binary, true),
-    ]);
-    DataType::List(Arc::new(Field::new("item", DataType::Struct(entry), false)))
-}
 
 /// `_key`, `_value`, `_headers` as they were plus `pipe.error.*` headers, `_timestamp` of the failure.
 pub fn schema() -> SchemaRef {

@@ -23,9 +23,10 @@ use serde::Deserialize;
 
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemClock};
-use crate::codec::{Format, Layout, Problem};
-use crate::config::spec::{Period, Size};
+use crate::codec::{Format, Layout};
 use crate::error::{Code, Error, Result};
+use crate::problem::Problem;
+use crate::quantity::{Period, Size};
 use crate::sink::{Delivery, Open, Prepare, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::units::{Epoch, FILE_BYTES, PARQUET_GROUP_BYTES, SINK_IDLE, SINK_IDLE_FILE, WRITE_BUFFER_BYTES};
 use part::Part;

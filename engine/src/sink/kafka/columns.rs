@@ -12,9 +12,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::Options;
-use crate::codec::Problem;
+use crate::batch::headers_type;
 use crate::error::{Code, Error, Result};
-use crate::sink::dead_letter::{HEADERS, headers_type};
+use crate::problem::Problem;
+use crate::sink::dead_letter::HEADERS;
 
 /// The parts of a row.
 pub(super) struct Columns {

@@ -17,9 +17,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::clock::SystemClock;
-use crate::codec::{Format, Problem};
+use crate::codec::Format;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{self, Cluster, Probe, Properties, create_topic};
+use crate::problem::Problem;
 use crate::sink::{Deletes, Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::units::LANES_MAX;
 use columns::Columns;

@@ -28,9 +28,10 @@ use serde_json::Value;
 
 use self::known::Known;
 use self::names::{Input, Patterns};
-use crate::codec::{Format, Layout, Problem};
+use crate::codec::{Format, Layout};
 use crate::error::{Code, Error, Result};
 use crate::input::{self, Kind, Wants};
+use crate::problem::Problem;
 use crate::source::{Kept, Mark, Open, Opened, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 
 /// Local files.

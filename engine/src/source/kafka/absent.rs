@@ -12,10 +12,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::group::Group;
-use super::lane::lock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, Topics, meaning};
 use crate::source::Partition;
+use crate::sync::lock;
 use crate::units::{KAFKA_ABSENT, KAFKA_ASK, KAFKA_TOPICS_LOOK};
 
 /// In place of a partition's number: the topic as a whole.

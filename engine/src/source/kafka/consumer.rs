@@ -10,14 +10,14 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::group::Group;
-use super::lane::lock;
 use super::protocol::Protocol;
 use super::shared::Shared;
 use crate::clock::{Clock, SystemClock};
-use crate::config::spec::Size;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{self, Cluster, Voice};
+use crate::quantity::Size;
 use crate::source::Runtime;
+use crate::sync::lock;
 use crate::units::{
     KAFKA_FETCH_PARTITION_BYTES, KAFKA_FETCH_PARTITION_BYTES_MIN, KAFKA_PATTERN_PARTITIONS,
     KAFKA_PATTERN_REFRESH_MS, KAFKA_POLL_INTERVAL, KAFKA_PREFETCH_BYTES, KAFKA_PREFETCH_PARTITION_BYTES_MIN,

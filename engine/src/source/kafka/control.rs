@@ -11,13 +11,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::consumer::Client;
 use super::ffi::Commit;
 use super::group::{Group, given_up, is_over};
-use super::lane::lock;
 use super::protocol::taken;
 use super::shared::Shared;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{GroupOffsets, Meaning, meaning};
 use crate::source::{Control, Partition, PartitionProgress, Positions, Progress};
+use crate::sync::lock;
 use crate::units::{KAFKA_ASK, KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT};
 
 fn no_answer() -> Error {

@@ -21,7 +21,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::ffi::membership;
-use super::lane::lock;
 use super::protocol;
 use super::settle::Unsettled;
 use super::shared::Shared;
@@ -29,6 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
 use crate::kafka::Voice;
 use crate::source::{Partition, Runtime};
+use crate::sync::lock;
 use crate::units::REVOKE_TIMEOUT;
 
 /// The consumer's context.

@@ -5,7 +5,7 @@
 //! callback has it, nothing of that partition is handed out any more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -26,11 +26,6 @@ use crate::units::{
     KAFKA_SEEK_TIMEOUT,
 };
 use crate::wake::Wake;
-
-/// A lock whose holder may have panicked: the data are still whole, as nothing below panics half way.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// One partition that this lane reads.
 pub(super) struct Tap {

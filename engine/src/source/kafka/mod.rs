@@ -26,9 +26,9 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 
-use crate::codec::Problem;
 use crate::error::{Code, Result};
 use crate::kafka::{self, CLIENT, Cluster, Known, Probe, Topics};
+use crate::problem::Problem;
 use crate::source::{Open, Opened, Partition, Positions, Prepared, Reader, Replay, Settings, SourceKind};
 use crate::units::REVOKE_TIMEOUT;
 pub use consumer::Consumers;

@@ -5,9 +5,9 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::codec::Problem;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Cluster, Meaning, Members, Topics, meaning};
+use crate::problem::Problem;
 
 const PROPERTY: &str = "group.protocol";
 

@@ -14,12 +14,13 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::ffi::Commit;
 use super::group::Group;
-use super::lane::{Tap, Taps, lock};
+use super::lane::{Tap, Taps};
 use super::options::OutOfRange;
 use super::shared::Shared;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::source::Partition;
+use crate::sync::lock;
 use crate::units::{KAFKA_COMMIT_WAIT, KAFKA_OPEN_TIMEOUT, REVOKE_TIMEOUT};
 
 /// Whether an error of a partition says that the log does not hold the next offset.

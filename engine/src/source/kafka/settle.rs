@@ -15,7 +15,7 @@ use super::faults::Trouble;
 use super::ffi::Queue;
 use super::gather::Gather;
 use super::group::{Group, partitions};
-use super::lane::{Tap, lock};
+use super::lane::Tap;
 use super::options::Start;
 use super::range;
 use super::shared::Shared;
@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::kafka::{Meaning, meaning};
 use crate::source::Partition;
+use crate::sync::lock;
 use crate::units::{
     KAFKA_ASSIGN_ASK, KAFKA_ASSIGN_ASK_ONE, KAFKA_ASSIGN_LOOK, KAFKA_ASSIGN_TIMEOUT, KAFKA_RETRY_PAUSE,
 };

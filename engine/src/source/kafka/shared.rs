@@ -7,7 +7,7 @@ use rdkafka::consumer::BaseConsumer;
 
 use super::absent::Absent;
 use super::group::Group;
-use super::lane::{Lane, lock};
+use super::lane::Lane;
 use super::options::{OutOfRange, Start};
 use super::owned::Owned;
 use super::range::Jumps;
@@ -15,6 +15,7 @@ use crate::clock::SystemClock;
 use crate::error::{Error, Result};
 use crate::kafka::{Known, Topics};
 use crate::source::{Partition, Positions};
+use crate::sync::lock;
 
 /// One source of those that a consumer reads for.
 pub(super) struct Shared {

@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, Tim
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::codec::Problem;
 use crate::error::Code;
+use crate::problem::Problem;
 use crate::units::{SCHEMA_DEPTH_MAX, SCHEMA_FIELDS_MAX};
 
 /// Every type name, for suggestions and the manual.
