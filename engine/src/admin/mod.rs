@@ -21,9 +21,9 @@ use serde_json::json;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Code, Error, Result};
-use crate::run::Stats;
-use crate::run::health::{Health, Monitor};
-use crate::run::samples::process;
+use crate::run::observe::health::{Health, Monitor};
+use crate::run::observe::samples::process;
+use crate::run::observe::stats::Stats;
 use crate::secret;
 use crate::sync::lock;
 use crate::units::{ADMIN_ADDRESS, ADMIN_RENDER_AGE, HEALTH_LOOK};

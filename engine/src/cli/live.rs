@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::run::Stats;
-use crate::run::summary::grouped;
+use crate::run::observe::stats::Stats;
+use crate::run::observe::summary::grouped;
 
 /// The lines at the bottom of the terminal; log lines are printed above them.
 static LINES: OnceLock<MultiProgress> = OnceLock::new();

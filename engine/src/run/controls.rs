@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender as Tell;
 
-use super::Event;
+use super::signals::Event;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::progress::{Doing, Pulse};

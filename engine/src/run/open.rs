@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender as Tell;
 
-use super::state::State;
-use super::{Event, Options, dead_letter};
+use super::Options;
+use super::commit::position_file::State;
+use super::node::dead_letters;
+use super::signals::Event;
 use crate::clock::Clock;
 use crate::config::spec::Guarantee;
 use crate::error::{Code, Error, Result};
@@ -109,9 +111,11 @@ pub(super) fn dead_letters(
     plan: &Plan,
     worker: &str,
     transaction: Option<&Arc<Transaction>>,
-) -> Result<dead_letter::Writer> {
+) -> Result<dead_letters::Writer> {
     match &plan.dead_letters {
-        DeadLetters::File(path) => Ok(dead_letter::Writer::File(crate::sink::dead_letter::File::open(path)?)),
+        DeadLetters::File(path) => {
+            Ok(dead_letters::Writer::File(crate::sink::dead_letter::File::open(path)?))
+        }
         DeadLetters::Kafka(prepared, _) => {
             let (worker, transaction) = (worker.to_owned(), transaction.cloned());
             let open = crate::sink::Open {
@@ -124,7 +128,7 @@ pub(super) fn dead_letters(
             };
             let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
-            Ok(dead_letter::Writer::Kafka(only))
+            Ok(dead_letters::Writer::Kafka(only))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arrow::array::{Array, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -20,8 +20,8 @@ use crate::plan::memory::Division;
 use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
 use crate::sink::{self, Delivery, Prepare, Refused, SinkKind};
 use crate::source::{self, Control, Opened, Partition, Polled, Reader, Replay, Room, SourceKind};
-
 use crate::sync::lock;
+use crate::units::Epoch;
 
 mod rewinds;
 

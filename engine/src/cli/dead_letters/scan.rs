@@ -9,7 +9,7 @@ use crate::cli::text::{cut, line};
 use crate::error::Result;
 use crate::plan::{Plan, SourceNode};
 use crate::run::replay::fits;
-use crate::run::replayed::Identity;
+use crate::run::replay::journal::Identity;
 use crate::sink::dead_letter::{Found, Letter, Reader};
 
 /// What letters would be, or were, replayed.

@@ -8,7 +8,7 @@ use crate::cli::dead_letters::time;
 use crate::cli::text::{Out, line, moment, table};
 use crate::error::{Code, Error, Result};
 use crate::kafka::Place;
-use crate::run::summary::{counted, grouped};
+use crate::run::observe::summary::{counted, grouped};
 
 /// Set the committed offsets of a pipeline that does not run.
 ///

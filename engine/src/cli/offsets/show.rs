@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Found, Group, Row, Where, wrong};
 use crate::cli::text::{Out, line, table};
 use crate::error::Result;
-use crate::run::summary::grouped;
+use crate::run::observe::summary::grouped;
 
 /// Show, for each partition, the committed offset beside where the log starts and ends.
 ///

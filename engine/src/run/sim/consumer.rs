@@ -17,7 +17,7 @@ use super::world::World;
 use crate::batch::{Origin, Payload, SourceBatch};
 use crate::error::{Code, Error, Result};
 use crate::kafka::GroupOffsets;
-use crate::run::Event;
+use crate::run::signals::Event;
 use crate::source::kafka::owned::Owned;
 use crate::source::{Control, Partition, Polled, Positions, Reader};
 use crate::sync::lock;

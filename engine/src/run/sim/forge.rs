@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::run::Event;
-use crate::run::coordinator::Coordinator;
+use crate::run::commit::coordinator::Coordinator;
+use crate::run::signals::Event;
 
 pub struct Forger {
     early: bool,

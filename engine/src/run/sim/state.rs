@@ -9,7 +9,7 @@ use super::kafka::Kafka;
 use super::rng::Rng;
 use super::setup::{Breakage, Fault, Setup};
 use crate::clock::Clock;
-use crate::run::Event;
+use crate::run::signals::Event;
 
 /// Milliseconds that pass as the simulation says.
 #[derive(Default)]

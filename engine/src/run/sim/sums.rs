@@ -6,8 +6,9 @@ use super::worker::{Parts, name_of};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::metrics::{Edge, Meter};
-use crate::run::health::Vitals;
-use crate::run::{EdgeStats, Stats, Summary};
+use crate::run::Summary;
+use crate::run::observe::stats::{EdgeStats, Stats};
+use crate::run::observe::vitals::Vitals;
 
 /// The counters of a worker with these sources and sinks; each source feeds each sink.
 pub fn stats(meter: &Meter, clock: &Arc<dyn Clock>, sources: usize, sinks: usize) -> Stats {

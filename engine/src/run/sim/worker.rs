@@ -26,13 +26,15 @@ use crate::epoch::Machine;
 use crate::error::{Error, Result};
 use crate::metrics::{Edge, Meter};
 use crate::progress::{Pulse, Role};
-use crate::run::committer::{Committed, ExactlyOnce};
-use crate::run::coordinator::{Coordinator, Due, Sizes};
-use crate::run::decode::Decode;
-use crate::run::gate::Gate;
-use crate::run::portion::Portion;
+use crate::run::commit::committer::{Committed, ExactlyOnce};
+use crate::run::commit::coordinator::{Coordinator, Due, Sizes};
+use crate::run::commit::portion::Portion;
+use crate::run::commit::write_gate::Gate;
+use crate::run::node::decode::Decode;
+use crate::run::node::{Halt, Turned, dead_letters, sink, source};
+use crate::run::observe::stats::Stats;
 use crate::run::scribe::Scribe;
-use crate::run::{Event, Halt, Signals, Stats, Turned, dead_letter, sink, source};
+use crate::run::signals::{Event, Signals};
 use crate::sink::Transaction as _;
 use crate::source::{Control as _, Positions, Replay};
 use crate::units::{Epoch, Generation};
@@ -48,7 +50,7 @@ pub enum Body {
     Start(usize, Arc<Transaction>),
     Source(source::Lane),
     Sink(sink::Lane),
-    Letters(dead_letter::Node),
+    Letters(dead_letters::Node),
     Coordinator(Coordinator, Forger, Arc<Stats>),
     Member(Arc<Member>),
     FanIn(FanIn),
@@ -384,14 +386,14 @@ impl<'a> Wiring<'a> {
 
     fn letters(&mut self, terminal: usize) {
         let receivers = std::mem::take(&mut self.letters);
-        let node = dead_letter::Node {
+        let node = dead_letters::Node {
             scribe: Scribe {
                 pipeline: "p".to_owned(),
                 attempts: Arc::default(),
                 columns: Default::default(),
             },
             terminal,
-            writer: dead_letter::Writer::Kafka(self.writer(terminal, LETTERS)),
+            writer: dead_letters::Writer::Kafka(self.writer(terminal, LETTERS)),
             inputs: self.inputs(receivers),
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),

@@ -11,7 +11,7 @@ use super::setup::{Breakage, Fault, Setup};
 use super::state::{Life, Next, State, Ticks};
 use super::worker::{Body, Outcome};
 use crate::error::{Code, Error, Result};
-use crate::run::Event;
+use crate::run::signals::Event;
 use crate::sync::lock;
 
 /// A thread of a worker.

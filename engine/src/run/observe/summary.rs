@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::Stats;
+use super::stats::Stats;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 
@@ -106,7 +106,7 @@ impl Sink {
 }
 
 impl Summary {
-    pub(super) fn of(stats: &Stats, complete: bool) -> Self {
+    pub(in crate::run) fn of(stats: &Stats, complete: bool) -> Self {
         let sources = stats.sources.iter().map(|(name, s)| Source {
             name: name.to_string(),
             read: s.read.get(),
@@ -224,7 +224,7 @@ impl Summary {
         Err(Error::user(Code::X017, message).help(help))
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::run) fn check(&self) -> Result<()> {
         match self.imbalances().as_slice() {
             [] => Ok(()),
             found => Err(Error::internal(format!("the sums do not balance: {}", found.join("; ")))

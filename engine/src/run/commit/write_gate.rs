@@ -11,7 +11,7 @@ use crate::units::{Epoch, Generation};
 
 /// The gate that all terminals of a worker share.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(in crate::run) struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -26,7 +26,7 @@ struct State {
 
 /// What a lane that asks is told.
 #[derive(Debug)]
-pub(super) enum Entry<'a> {
+pub(in crate::run) enum Entry<'a> {
     /// Write now; the gate stays as it is until this is dropped.
     Inside(#[expect(dead_code, reason = "dropping it is its use")] Inside<'a>),
     /// Not yet.
@@ -37,7 +37,7 @@ pub(super) enum Entry<'a> {
 
 /// A lane that is writing.
 #[derive(Debug)]
-pub(super) struct Inside<'a>(&'a Gate);
+pub(in crate::run) struct Inside<'a>(&'a Gate);
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {

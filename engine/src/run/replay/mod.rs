@@ -5,6 +5,8 @@
 //! partition is kept and batches are as long as they can be, and handed out by a source that stands in the place of
 //! the plan's own.
 
+pub mod journal;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

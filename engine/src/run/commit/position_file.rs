@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::source::{Kept, Mark, Partition, Positions};
 
 /// The positions file of one pipeline, locked while a worker has it.
-pub(super) struct State {
+pub(in crate::run) struct State {
     path: PathBuf,
     /// What the file holds: a run that reads nothing of a partition keeps its position. `None`: not read yet.
     known: Option<Contents>,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use arrow::array::{BooleanBufferBuilder, RecordBatch};
 
-use super::breaker::{Breaker, Change};
-use super::search::Search;
-use super::{Halt, Signals};
+use super::Halt;
+use super::bisect::Search;
+use super::circuit_breaker::{Breaker, Change};
 use crate::batch::{Batch, Failure, FailureKind, Origin, Selection, Tombstones, bytes_of};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
@@ -16,12 +16,13 @@ use crate::config::spec::OnFailure;
 use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::Doing;
+use crate::run::signals::Signals;
 use crate::stage::{Bound, CallFailure, Emission, Instance, Outcome};
 use crate::trace::BatchSpan;
 use crate::units::STAGE_SEARCH_TIME_DIVISOR;
 
 /// One lane of one stage.
-pub(super) struct Lane {
+pub(in crate::run) struct Lane {
     /// Name of the stage.
     pub name: Arc<str>,
     pub bound: Bound,
@@ -77,7 +78,7 @@ impl Lane {
         }
     }
 
-    pub(super) fn batch(&mut self, batch: &Batch) -> Result<(), Halt> {
+    pub(in crate::run) fn batch(&mut self, batch: &Batch) -> Result<(), Halt> {
         if batch.origins.is_empty() {
             return self.pass(batch);
         }

@@ -28,7 +28,7 @@ const MOST: u64 = 1 << 40;
 
 /// Bytes of originals that an epoch may hold, over all lanes of all sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Portion {
+pub(in crate::run) struct Portion {
     bytes: u64,
     least: u64,
     /// Up to here it grows quickly.
@@ -41,7 +41,7 @@ pub(super) struct Portion {
 
 /// What is known of an epoch that has committed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Took {
+pub(in crate::run) struct Took {
     /// Bytes of its originals.
     pub bytes: u64,
     /// It ended because a lane had read its part.

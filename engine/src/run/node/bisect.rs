@@ -11,7 +11,7 @@ use crate::stage::CallFailure;
 
 /// A part of a batch that is to be looked at.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(in crate::run) struct Part {
     pub offset: usize,
     pub len: usize,
     /// Its failure, where it has been called already.
@@ -31,7 +31,7 @@ enum Step {
 
 /// What is left to look at, the first on top.
 #[derive(Debug)]
-pub(super) struct Search {
+pub(in crate::run) struct Search {
     steps: Vec<Step>,
     hasty: bool,
 }

@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::Entry;
-use super::scribe::Scribe;
 use super::sink::{Turn, VOID_WAIT};
-use super::{Event, Halt, Signals, Turned, turn_until_end};
+use super::{Halt, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, bytes_of};
 use crate::channel::{self, Inputs};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
+use crate::run::commit::write_gate::Entry;
+use crate::run::scribe::Scribe;
+use crate::run::signals::{Event, Signals};
 use crate::sink::dead_letter::File;
 use crate::sink::{Prepare, Sink};
 use crate::units::{Epoch, SINK_IDLE};
 
 /// Where dead letters are written.
-pub(super) enum Writer {
+pub(in crate::run) enum Writer {
     /// JSON lines, appended to one file.
     File(File),
     /// A Kafka sink.
@@ -27,7 +28,7 @@ pub(super) enum Writer {
 }
 
 /// The node.
-pub(super) struct Node {
+pub(in crate::run) struct Node {
     pub scribe: Scribe,
     pub terminal: usize,
     pub writer: Writer,
@@ -48,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PAUSES_A_LOG_LINE: u64 = 50;
 
 /// What the node has in hand until it is done, or a rewind made it void.
-pub(super) struct Work {
+pub(in crate::run) struct Work {
     what: What,
     paused: u64,
     /// The transaction is void: the worker is to go back, and this with it.

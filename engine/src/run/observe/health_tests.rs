@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::health::{Health, Monitor, Phase};
-use super::tests::{Run, Script, lock};
-use super::*;
+use super::health::{Health, Monitor};
+use super::vitals::Phase;
 use crate::metrics::{Name, Value};
+use crate::run::tests::{Run, Script};
+use crate::run::*;
 use crate::source::{Partition, PartitionProgress, Progress};
+use crate::sync::lock;
 use crate::units::{HOPELESS_FACTOR, STUCK_AFTER};
 
 /// The machine's clock, and what was added.

@@ -84,7 +84,7 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
 
 /// Where nodes leave finished spans.
 #[derive(Clone)]
-pub(super) struct Queue {
+pub(in crate::run) struct Queue {
     processor: Arc<BatchSpanProcessor>,
     ledger: Arc<Ledger>,
     scope: InstrumentationScope,
@@ -104,7 +104,7 @@ impl Export for Queue {
 }
 
 /// A running exporter: a thread of the library that batches and sends.
-pub(super) struct Exporter {
+pub(in crate::run) struct Exporter {
     queue: Queue,
 }
 

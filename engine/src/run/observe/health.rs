@@ -5,96 +5,16 @@
 //! so neither to a sink that waits for its broker nor to a stage in a long call.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Stats;
-use crate::clock::Clock;
+use super::stats::Stats;
 use crate::progress::{Doing, Pulse, Role};
-use crate::source::{Control, Partition, Progress};
+use crate::source::{Partition, Progress};
 use crate::sync::lock;
 use crate::units::{HEALTH_PARTITIONS_MAX, HOPELESS_FACTOR, RETRYING_UNREADY};
-
-/// Where a worker is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// It has not started yet: clusters are being reached.
-    Starting,
-    /// It reads.
-    Running,
-    /// It was told to stop: nothing more is read, what was read is committed.
-    Draining,
-    /// All was committed.
-    Ended,
-    /// Something failed for good.
-    Failed,
-}
-
-const PHASES: [Phase; 5] = [Phase::Starting, Phase::Running, Phase::Draining, Phase::Ended, Phase::Failed];
-
-/// What the threads of a worker say of themselves.
-pub struct Vitals {
-    clock: Arc<dyn Clock>,
-    phase: AtomicU8,
-    /// Nanoseconds on the clock when the oldest epoch in flight was begun, plus one; 0: there is none.
-    oldest: AtomicU64,
-    pulses: Mutex<Vec<Arc<Pulse>>>,
-    controls: Mutex<Vec<(Arc<str>, Arc<dyn Control>)>>,
-}
-
-impl Vitals {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            phase: AtomicU8::new(Phase::Running as u8),
-            oldest: AtomicU64::new(0),
-            pulses: Mutex::default(),
-            controls: Mutex::default(),
-        }
-    }
-
-    /// A thread that is about to start.
-    pub(super) fn watch(&self, pulse: Arc<Pulse>) {
-        lock(&self.pulses).push(pulse);
-    }
-
-    /// A source that is about to be read.
-    pub(super) fn follow(&self, name: &Arc<str>, control: Arc<dyn Control>) {
-        lock(&self.controls).push((Arc::clone(name), control));
-    }
-
-    /// A phase begins; there is no way back.
-    pub(super) fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-    }
-
-    pub(super) fn oldest_epoch(&self, begun: Option<Duration>) {
-        let word = begun.map_or(0, |at| u64::try_from(at.as_nanos()).unwrap_or(0) + 1);
-        self.oldest.store(word, Ordering::Relaxed);
-    }
-
-    /// Where the worker is in its life.
-    pub fn phase(&self) -> Phase {
-        PHASES[usize::from(self.phase.load(Ordering::Acquire)).min(PHASES.len() - 1)]
-    }
-
-    /// Age of the oldest epoch that is not committed.
-    pub fn epoch_age(&self) -> Duration {
-        match self.oldest.load(Ordering::Relaxed).checked_sub(1) {
-            Some(begun) => self.clock.now().saturating_sub(Duration::from_nanos(begun)),
-            None => Duration::ZERO,
-        }
-    }
-
-    /// What its threads are doing.
-    pub fn pulses(&self) -> Vec<Arc<Pulse>> {
-        lock(&self.pulses).clone()
-    }
-}
 
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
@@ -114,7 +34,7 @@ pub struct Health {
     /// How far each source is.
     pub sources: Vec<SourceHealth>,
     #[serde(skip)]
-    pub(super) progress: Vec<(Arc<str>, Progress)>,
+    pub(in crate::run) progress: Vec<(Arc<str>, Progress)>,
 }
 
 /// A reason for not being ready.

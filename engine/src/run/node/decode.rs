@@ -17,7 +17,7 @@ use crate::config::spec::OnTombstone;
 use crate::error::{Error, Result};
 
 /// Makes rows of the batches of one source, on the lane's thread.
-pub(super) struct Decode {
+pub(in crate::run) struct Decode {
     /// `None`: the source has no format, its batches are rows.
     pub decoder: Option<Box<dyn Decoder>>,
     /// Metadata columns to append.
@@ -29,7 +29,7 @@ pub(super) struct Decode {
 }
 
 /// What the records of a batch came to.
-pub(super) struct Decoded {
+pub(in crate::run) struct Decoded {
     /// The good rows, and the tombstones that pass.
     pub batch: Batch,
     /// Records that cannot be decoded.
@@ -182,7 +182,7 @@ fn known_times(times: &ScalarBuffer<i64>) -> TimestampMillisecondArray {
 }
 
 /// Headers as a list of `{name, value}` a row; null where a source has none.
-pub(super) fn headers_column(headers: Option<&Headers>, rows: usize) -> Result<ArrayRef> {
+pub(in crate::run) fn headers_column(headers: Option<&Headers>, rows: usize) -> Result<ArrayRef> {
     let DataType::List(item) = headers_type() else { return Err(Error::internal("headers are a list")) };
     let Some(headers) = headers else { return Ok(Arc::new(ListArray::new_null(item, rows))) };
     let DataType::Struct(fields) = item.data_type().clone() else {

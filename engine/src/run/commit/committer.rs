@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coordinator::Positions;
-use super::gate::Gate;
 use super::portion::{Portion, Took};
-use super::state::State;
+use super::position_file::State;
+use super::positions::Positions;
+use super::write_gate::Gate;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::sink::Transaction;
@@ -14,7 +14,7 @@ use crate::source::{self, Control, Replay};
 use crate::units::{Epoch, Generation};
 
 /// A source, as far as commits are concerned.
-pub(super) struct Committed {
+pub(in crate::run) struct Committed {
     pub name: Arc<str>,
     pub control: Arc<dyn Control>,
     pub replay: Replay,
@@ -22,7 +22,7 @@ pub(super) struct Committed {
 }
 
 /// An epoch that every lane and every terminal has reported.
-pub(super) struct Ready<'a> {
+pub(in crate::run) struct Ready<'a> {
     pub generation: Generation,
     pub epoch: Epoch,
     /// What the epoch itself has read.
@@ -32,7 +32,7 @@ pub(super) struct Ready<'a> {
 }
 
 /// What is known of an epoch's size once it is final.
-pub(super) struct Size {
+pub(in crate::run) struct Size {
     /// Bytes of its originals.
     pub bytes: u64,
     /// It ended because a lane had read its part.
@@ -44,7 +44,7 @@ pub(super) struct Size {
 }
 
 /// Makes epochs final. Errors: a passing one is tried again, a stale one makes the worker go back, any other ends it.
-pub(super) trait Committer: Send {
+pub(in crate::run) trait Committer: Send {
     /// Makes an epoch final: all of it, or an error and none of it (or, where the error is stale, all or none of it).
     fn commit(&mut self, ready: &Ready<'_>) -> Result<()>;
     /// What is in flight is void as of this generation: no row of an older one is written any more.
@@ -68,7 +68,7 @@ pub(super) trait Committer: Send {
 }
 
 /// Sinks are durable by themselves; then the group, or the state folder, may know.
-pub(super) struct AtLeastOnce {
+pub(in crate::run) struct AtLeastOnce {
     pub sources: Vec<Committed>,
     /// Where sources without a group keep their positions.
     pub state: Option<State>,
@@ -95,7 +95,7 @@ impl Committer for AtLeastOnce {
 
 /// One Kafka transaction an epoch: what all sinks and the dead letters have written, and the positions. The next one is
 /// written meanwhile.
-pub(super) struct ExactlyOnce {
+pub(in crate::run) struct ExactlyOnce {
     pub sources: Vec<Committed>,
     pub transaction: Arc<dyn Transaction>,
     pub gate: Arc<Gate>,
@@ -110,7 +110,7 @@ pub(super) struct ExactlyOnce {
 }
 
 /// A lane that is inside writes for at most a second at a time, so that this is longer than it ever takes.
-pub(super) const EMPTY_WAIT: Duration = Duration::from_secs(5);
+pub(in crate::run) const EMPTY_WAIT: Duration = Duration::from_secs(5);
 
 impl Committer for ExactlyOnce {
     fn commit(&mut self, ready: &Ready<'_>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::{Decode, Decoded};
-use super::{Event, Halt, Signals, Turned};
+use super::{Halt, Turned};
 use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch, bytes_of};
 use crate::budget::Budget;
 use crate::channel::{Message, Sender};
@@ -14,13 +14,14 @@ use crate::error::{Code, Error};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};
 use crate::repeats::Repeats;
+use crate::run::signals::{Event, Signals};
 use crate::source::{Partition, Polled, Positions, Reader};
 use crate::trace::Sampler;
 use crate::units::{EPOCH_BATCHES_MIN, Epoch, Generation, SOURCE_IDLE};
 use crate::wake::Wake;
 
 /// One lane of one source.
-pub(super) struct Lane {
+pub(in crate::run) struct Lane {
     /// Name of the source.
     pub name: Arc<str>,
     /// Index of the source in the plan.

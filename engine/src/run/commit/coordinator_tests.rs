@@ -8,14 +8,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::committer::{Committer, Ready};
-use super::coordinator::{Coordinator, Due, Positions, Sizes};
-use super::health::Vitals;
-use super::{Event, Signals};
+use super::coordinator::{Coordinator, Due, Sizes};
+use super::positions::Positions;
 use crate::clock::Clock;
 use crate::epoch::Machine;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{self, Meter};
 use crate::progress::{Pulse, Role};
+use crate::run::observe::vitals::Vitals;
+use crate::run::signals::{Event, Signals};
 use crate::source;
 use crate::units::{EPOCHS_IN_FLIGHT_MAX, Epoch, Generation};
 

@@ -8,33 +8,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::committer::{Committer, Ready, Size};
-use super::health::{Phase, Vitals};
-use super::{Event, Signals};
 use crate::clock::Clock;
 use crate::epoch::{self, Machine};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};
 use crate::repeats::Repeats;
+use crate::run::observe::vitals::{Phase, Vitals};
+use crate::run::signals::{Event, Signals};
 use crate::source;
 use crate::units::Epoch;
 
-/// Positions of every source, by its index in the plan.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Positions(pub Vec<source::Positions>);
-
-impl epoch::Positions for Positions {
-    fn advance(&mut self, later: &Self) {
-        if self.0.len() < later.0.len() {
-            self.0.resize(later.0.len(), source::Positions::new());
-        }
-        for (mine, theirs) in self.0.iter_mut().zip(&later.0) {
-            mine.extend(theirs.iter().map(|(partition, at)| (partition.clone(), *at)));
-        }
-    }
-}
-
-pub(super) struct Coordinator {
+pub(in crate::run) struct Coordinator {
     pub machine: Machine<Positions>,
     pub signals: Arc<Signals>,
     pub events: Receiver<Event>,
@@ -66,7 +51,7 @@ pub(super) struct Coordinator {
 
 /// How large epochs are.
 #[derive(Default)]
-pub(super) struct Sizes {
+pub(in crate::run) struct Sizes {
     /// Of those in flight, as far as lanes have told: bytes, lanes, and whether one ended because a lane had read its part.
     epochs: BTreeMap<Epoch, (u64, usize, bool)>,
     /// A lane has read its part, and waits for the barrier.
@@ -77,7 +62,7 @@ pub(super) struct Sizes {
 
 /// When something is to be done next.
 #[derive(Default)]
-pub(super) struct Due {
+pub(in crate::run) struct Due {
     /// When the last barrier was asked for, and what had been read by then.
     injected: (Duration, u64),
     commit_after: Duration,

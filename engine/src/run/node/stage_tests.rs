@@ -11,8 +11,9 @@ use crate::batch::{Origins, Payload, SourceBatch};
 use crate::channel::{Event, edge};
 use crate::metrics::Meter;
 use crate::progress::{Pulse, Role};
-use crate::run::Stats;
-use crate::run::health::{Monitor, Vitals};
+use crate::run::observe::health::Monitor;
+use crate::run::observe::stats::Stats;
+use crate::run::observe::vitals::Vitals;
 use crate::stage::{Host, HostOptions, Limits};
 use crate::units::{BATCH_ROWS, Generation, RETRYING_UNREADY, STUCK_AFTER};
 

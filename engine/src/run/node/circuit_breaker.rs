@@ -16,14 +16,14 @@ use crate::units::{
 
 /// What a call changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::run) enum Change {
     Opened,
     Closed,
 }
 
 /// The breaker of one lane of a stage.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub(in crate::run) struct Breaker {
     /// Calls that failed since the last one that succeeded.
     failures: u64,
     /// Time that they took, pauses included.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff};
 
-use super::gate::{Entry, Gate};
-use super::{Event, Halt, Signals, Turned, turn_until_end};
+use super::{Halt, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, FailureKind};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
@@ -15,11 +14,13 @@ use crate::config::spec::OnFailure;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::Doing;
+use crate::run::commit::write_gate::{Entry, Gate};
+use crate::run::signals::{Event, Signals};
 use crate::sink::{Prepare, Refused, Sink};
 use crate::units::{Epoch, Generation, SINK_IDLE};
 
 /// One lane of one sink.
-pub(super) struct Lane {
+pub(in crate::run) struct Lane {
     /// Name of the sink.
     pub name: Arc<str>,
     /// Its identity in the epoch machine.
@@ -42,7 +43,7 @@ pub(super) struct Lane {
 }
 
 /// Whose turn it is to write, where all terminals share a transaction.
-pub(super) struct Turn {
+pub(in crate::run) struct Turn {
     /// `None`: each sink writes for itself, at any time.
     pub gate: Option<Arc<Gate>>,
     /// The epoch of the rows that come now.
@@ -77,11 +78,11 @@ impl Turn {
 /// Whoever waits for its turn looks up this often whether the worker is coming down.
 const TURN_WAIT: Duration = Duration::from_millis(50);
 /// And whoever found out that its work is void this often whether the worker has gone back.
-pub(super) const VOID_WAIT: Duration = Duration::from_millis(5);
+pub(in crate::run) const VOID_WAIT: Duration = Duration::from_millis(5);
 
 /// Rows taken since the last prepare.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(in crate::run) struct Pending {
     received: u64,
     refused: u64,
     letters: Vec<Refused>,
@@ -95,7 +96,7 @@ const PAUSES_BEFORE_LOG: u32 = 5;
 const PAUSES_A_LOG_LINE: u32 = 10;
 
 /// What a lane has in hand until the sink has done it, or a rewind made it void.
-pub(super) struct Work {
+pub(in crate::run) struct Work {
     what: What,
     begin: Duration,
     pauses: ExponentialBackoff,

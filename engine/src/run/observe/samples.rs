@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Stats;
 use super::health::Health;
+use super::stats::Stats;
 use crate::metrics::{Labels, Name, Sample};
 use crate::progress::Doing;
 
