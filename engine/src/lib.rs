@@ -24,6 +24,7 @@ pub mod wake;
 // Rank 2
 pub mod channel;
 pub mod config;
+pub mod dead_letter;
 pub mod epoch;
 pub mod kafka;
 // Rank 3

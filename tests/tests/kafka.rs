@@ -333,7 +333,7 @@ fn dead_letter_like() -> RecordBatch {
     let value: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"one"), None, Some(b"")]));
     let time = TimestampMillisecondArray::from(vec![1_600_000_000_000, 2, 3]).with_timezone("UTC");
     RecordBatch::try_new(
-        pipe_engine::sink::dead_letter::schema(),
+        pipe_engine::dead_letter::schema(),
         vec![key, value, Arc::new(headers.finish()), Arc::new(time)],
     )
     .unwrap()

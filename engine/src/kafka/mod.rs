@@ -4,6 +4,7 @@
 //! (librdkafka's log lines and errors into `tracing`), and the one table that says what each error of librdkafka means
 //! ([`meaning`]). A secret never leaves [`Cluster`] but into a client: not by `Debug`, not in an error, not in a plan.
 
+pub mod dead_letters;
 mod errors;
 mod headers;
 mod login;

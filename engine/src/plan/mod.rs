@@ -225,9 +225,9 @@ pub struct SinkNode {
 pub enum DeadLetters {
     /// JSON lines, appended to one file; the path is absolute.
     File(PathBuf),
-    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::sink::dead_letter::schema), and its topic for
+    /// A Kafka sink over the columns of [`dead_letter::schema`](crate::dead_letter::schema), and its topic for
     /// whoever reads them.
-    Kafka(Box<dyn sink::Prepared>, sink::dead_letter::Topic),
+    Kafka(Box<dyn sink::Prepared>, crate::kafka::dead_letters::Topic),
 }
 
 impl std::fmt::Display for DeadLetters {

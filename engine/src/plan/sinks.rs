@@ -15,11 +15,11 @@ use super::{DeadLetters, Output, SinkNode};
 use crate::codec::Format;
 use crate::config::spec::{KindSpec, SinkSpec};
 use crate::config::{Draft, step, suggestion};
+use crate::dead_letter;
 use crate::error::Code;
 use crate::kafka::{Cluster, Properties};
 use crate::problem::{Problem, below};
-use crate::sink::file;
-use crate::sink::{Settings, SinkKind, dead_letter};
+use crate::sink::{Settings, SinkKind, file};
 use crate::source::Own;
 use crate::units::DEAD_LETTER_RECORD_BYTES_MAX;
 
@@ -280,12 +280,12 @@ fn kafka(
 }
 
 /// The topic for its readers; its options have been checked.
-fn letters_topic(pipeline: &str, options: &Value) -> dead_letter::Topic {
+fn letters_topic(pipeline: &str, options: &Value) -> crate::kafka::dead_letters::Topic {
     let text = |key: &str| options.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut properties = Properties::deserialize(&options["properties"]).unwrap_or_default();
     // A reader warns of what only a producer knows.
     properties.remove("message.max.bytes");
-    dead_letter::Topic {
+    crate::kafka::dead_letters::Topic {
         cluster: Cluster::new(text("brokers"), &properties, &mut Vec::new()),
         name: text("topic").to_owned(),
         pipeline: pipeline.to_owned(),

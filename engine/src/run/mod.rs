@@ -3,7 +3,7 @@
 //!
 //! Read in this order: `open` (what is opened first), `wiring` (who is connected to whom), `startup` (the threads),
 //! `signals` (what nodes and the coordinator tell each other), `node` (the loops of sources, stages, sinks and dead
-//! letters), `scribe` (failures to letters), `commit` (barriers, commits, rewinds, the end), `observe` (counters,
+//! letters), `commit` (barriers, commits, rewinds, the end), `observe` (counters,
 //! health, the sums), `replay` (dead letters as a source). Of the tests, `sim` runs all this over a simulated Kafka.
 
 mod commit;
@@ -12,7 +12,6 @@ mod node;
 pub mod observe;
 mod open;
 pub mod replay;
-mod scribe;
 mod signals;
 #[cfg(test)]
 mod sim;
@@ -28,12 +27,12 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::clock::Clock;
+use crate::dead_letter::Attempts;
 use crate::error::Error;
 use crate::plan::Plan;
 use observe::otlp;
 use observe::stats::Stats;
 pub use observe::summary::Summary;
-pub use scribe::Attempts;
 use signals::Event;
 
 /// How a worker runs.

@@ -113,9 +113,7 @@ pub(super) fn dead_letters(
     transaction: Option<&Arc<Transaction>>,
 ) -> Result<dead_letters::Writer> {
     match &plan.dead_letters {
-        DeadLetters::File(path) => {
-            Ok(dead_letters::Writer::File(crate::sink::dead_letter::File::open(path)?))
-        }
+        DeadLetters::File(path) => Ok(dead_letters::Writer::File(crate::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
             let (worker, transaction) = (worker.to_owned(), transaction.cloned());
             let open = crate::sink::Open {

@@ -15,7 +15,6 @@ use super::controls::Controls;
 use super::node::circuit_breaker::Breaker;
 use super::node::decode::Decode;
 use super::node::{Halt, dead_letters, sink, source, stage};
-use super::scribe::Scribe;
 use super::signals::Event;
 use super::wiring::{Target, Wiring};
 use super::{Node, Options, Running, open};
@@ -23,8 +22,10 @@ use crate::batch::Failure;
 use crate::budget::Budget;
 use crate::channel::{Inputs, Sender};
 use crate::clock::Clock;
+use crate::dead_letter::Scribe;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
+use crate::format::json;
 use crate::plan::{Output, Plan, SinkNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
 use crate::sink::Transaction as _;
@@ -345,6 +346,7 @@ impl Wiring {
         let body = dead_letters::Node {
             scribe: Scribe {
                 pipeline: plan.name.clone(),
+                rows: json::explicit_nulls()?,
                 attempts: Arc::clone(&self.attempts),
                 columns: columns.collect(),
             },

@@ -1,7 +1,6 @@
 //! Sinks: where records go. A sink is one file (or folder) here and one line in [`SINKS`].
 
 pub mod blackhole;
-pub mod dead_letter;
 pub mod file;
 pub mod kafka;
 pub mod stdout;

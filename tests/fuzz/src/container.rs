@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::Array;
 use pipe_engine::codec::{Format, Limits};
+use pipe_engine::dead_letter::{Found, Line, open_file};
 use pipe_engine::format::{self, FormatKind};
-use pipe_engine::sink::dead_letter::{Found, Line, open_file};
 
 thread_local! {
     /// A file in memory without a name, rewritten for each input.

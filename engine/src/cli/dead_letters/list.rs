@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use super::{Filter, Letters, Progress, Where, wrong};
 use crate::cli::text::{Out, cut, json, line, moment};
+use crate::dead_letter::{Found, Letter};
 use crate::error::{Error, Result};
 use crate::run::observe::summary::{counted, grouped};
-use crate::sink::dead_letter::{Found, Letter};
 
 /// List dead letters: when, where and why each record failed, and sums by stage and kind.
 ///

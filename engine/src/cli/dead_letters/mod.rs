@@ -18,9 +18,9 @@ use super::load::{EXIT_WRONG, Form, rendered_draft};
 use crate::batch::FailureKind;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, load};
+use crate::dead_letter::{Letter, Place, Reader, open_file};
 use crate::error::{Code, Error, Result};
 use crate::plan::{self, DeadLetters, Tables};
-use crate::sink::dead_letter::{Letter, Place, Reader, open_file};
 use crate::stage::HostOptions;
 
 /// Looks at dead letters: list them, show one, replay them.

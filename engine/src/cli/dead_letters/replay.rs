@@ -16,13 +16,13 @@ use crate::cli::text::{Out, line};
 use crate::clock::{Clock, SystemClock};
 use crate::config::spec::OnFailure;
 use crate::config::{load, suggestion};
+use crate::dead_letter::{File, Letter};
 use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, schema};
 use crate::run::observe::summary::{counted, grouped};
 use crate::run::replay::journal::{Identity, Replayed};
 use crate::run::replay::{Round, size};
 use crate::run::{self, Options};
-use crate::sink::dead_letter::{File, Letter};
 use crate::stage::HostOptions;
 use crate::units::{REPLAY_ROUND_BYTES, REPLAY_ROUND_LETTERS};
 

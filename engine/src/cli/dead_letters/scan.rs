@@ -6,11 +6,11 @@ use super::list::{Others, Sums};
 use super::replay::{Command, Way};
 use super::{Letters, Progress};
 use crate::cli::text::{cut, line};
+use crate::dead_letter::{Found, Letter, Reader};
 use crate::error::Result;
 use crate::plan::{Plan, SourceNode};
 use crate::run::replay::fits;
 use crate::run::replay::journal::Identity;
-use crate::sink::dead_letter::{Found, Letter, Reader};
 
 /// What letters would be, or were, replayed.
 #[derive(Default)]

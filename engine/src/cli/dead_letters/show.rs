@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use super::list::json_line;
 use super::{Letters, Where, wrong};
 use crate::cli::text::{Out, block, inline, line, moment};
+use crate::dead_letter::{Bytes, Found, Letter, Place};
 use crate::error::{Code, Error, Result};
-use crate::sink::dead_letter::{Bytes, Found, Letter, Place};
 
 /// Show one dead letter whole: its cause, key, headers and value.
 ///

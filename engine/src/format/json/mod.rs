@@ -25,7 +25,7 @@ use self::unknown::Told;
 use super::{FormatKind, Options};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
 use crate::datatype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One JSON object a record.
 pub static KIND: FormatKind = FormatKind {
@@ -63,6 +63,12 @@ pub static KIND: FormatKind = FormatKind {
         options.done(json)
     },
 };
+
+/// The format that writes every column of a row, those that are null too.
+pub fn explicit_nulls() -> Result<Arc<dyn Format>> {
+    (KIND.prepare)(&serde_json::json!({ "explicit_nulls": true }))
+        .map_err(|_| Error::internal("the format json has no `explicit_nulls`"))
+}
 
 /// The options.
 struct Json {

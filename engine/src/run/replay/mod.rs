@@ -15,14 +15,13 @@ use std::time::Duration;
 use arrow::array::{Array, BinaryBuilder, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::Attempts;
 use crate::batch::{Headers, Payload, SourceBatch};
 use crate::codec::Layout;
 use crate::config::spec::Guarantee;
+use crate::dead_letter::{Attempts, Bytes, Letter};
 use crate::error::{Code, Error, Result};
 use crate::format::json;
 use crate::plan::Plan;
-use crate::sink::dead_letter::{Bytes, Letter};
 use crate::source::{self, Open, Opened, Polled, Positions, Reader, Replay, Room, SourceKind, Ungrouped};
 
 /// In a plan in the place of a source's own kind: its positions are nobody's to keep.
@@ -263,7 +262,7 @@ impl Reader for Hand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::dead_letter::{Line, Place};
+    use crate::dead_letter::{Line, Place};
 
     fn letter(topic: &str, partition: i32, offset: i64, value: Option<&[u8]>) -> Letter {
         let line = Line {

@@ -22,8 +22,10 @@ use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::codec::{BadRow, Decoded, Decoder};
 use crate::config::spec::{OnFailure, OnTombstone};
+use crate::dead_letter::Scribe;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
+use crate::format::json;
 use crate::metrics::{Edge, Meter};
 use crate::progress::{Pulse, Role};
 use crate::run::commit::committer::{Committed, ExactlyOnce};
@@ -33,7 +35,6 @@ use crate::run::commit::write_gate::Gate;
 use crate::run::node::decode::Decode;
 use crate::run::node::{Halt, Turned, dead_letters, sink, source};
 use crate::run::observe::stats::Stats;
-use crate::run::scribe::Scribe;
 use crate::run::signals::{Event, Signals};
 use crate::sink::Transaction as _;
 use crate::source::{Control as _, Positions, Replay};
@@ -389,6 +390,7 @@ impl<'a> Wiring<'a> {
         let node = dead_letters::Node {
             scribe: Scribe {
                 pipeline: "p".to_owned(),
+                rows: json::explicit_nulls()?,
                 attempts: Arc::default(),
                 columns: Default::default(),
             },

@@ -13,9 +13,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use super::Options;
 use crate::batch::headers_type;
+use crate::dead_letter::HEADERS;
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
-use crate::sink::dead_letter::HEADERS;
 
 /// The parts of a row.
 pub(super) struct Columns {

@@ -1,4 +1,4 @@
-//! Reads dead letters: a file here, a topic in `topic`; both end where they ended when they were opened.
+//! Reads dead letters: a file here, a topic in the Kafka connector; both end where they ended when they were opened.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

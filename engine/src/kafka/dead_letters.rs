@@ -9,8 +9,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Found, Letter, Line, Place, Reader};
 use crate::clock::{Clock, SystemClock};
+use crate::dead_letter::{Found, Letter, Line, Place, Reader};
 use crate::error::{Code, Error, Result};
 use crate::kafka::{self, Cluster, Probe, Voice, meaning};
 use crate::units::KAFKA_READ_TIMEOUT;

@@ -9,11 +9,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Fields};
 
+use super::{Bytes, Line, cause, schema, split, told};
 use crate::batch::{Batch, Failure, Header, Origin, Origins, Payload, Selection, headers_type};
+use crate::codec::Format;
 use crate::error::{Error, Result};
-use crate::format::json;
 use crate::secret;
-use crate::sink::dead_letter::{Bytes, Line, cause, schema, split, told};
 use crate::units::DEAD_LETTER_MESSAGE_BYTES_MAX;
 
 /// How often records have failed before, by source, topic, partition and offset: what a replay knows of its records.
@@ -38,9 +38,13 @@ impl Attempts {
 }
 
 /// Makes letters of failures.
-pub(super) struct Scribe {
+pub struct Scribe {
+    /// Name of the pipeline.
     pub pipeline: String,
+    /// How often records have failed before.
     pub attempts: Arc<Attempts>,
+    /// Writes the original of a row that came as columns.
+    pub rows: Arc<dyn Format>,
     /// By source what the header of its files names the fields of a record.
     pub columns: BTreeMap<Arc<str>, Vec<String>>,
 }
@@ -96,7 +100,7 @@ impl Scribe {
             failed_at: now,
             key: key(&failure.origin).map(Into::into),
             // A row that cannot even be written as JSON still leaves its place and cause.
-            value: value(&failure.origin).unwrap_or_default().map(Into::into),
+            value: self.value(&failure.origin).unwrap_or_default().map(Into::into),
             headers: headers(&failure.origin)
                 .into_iter()
                 .map(|(name, value)| (Bytes::from(name), value.map(Into::into)))
@@ -111,7 +115,7 @@ impl Scribe {
         let mut lists = header_builder()?;
         for failure in failures {
             keys.append_option(key(&failure.origin));
-            values.append_option(value(&failure.origin)?);
+            values.append_option(self.value(&failure.origin)?);
             let entries = lists.values();
             let headers = headers(&failure.origin);
             for (name, value) in &headers {
@@ -143,6 +147,19 @@ impl Scribe {
             .collect();
         Ok(Batch::new(records, Origins::concat(&origins)))
     }
+
+    /// Bytes of the original record: its own, or the row as JSON where it came as columns.
+    fn value(&self, origin: &Origin) -> Result<Option<Vec<u8>>> {
+        match &origin.batch.payload {
+            Payload::Values(values) => {
+                Ok(values.is_valid(origin.row).then(|| values.value(origin.row).to_vec()))
+            }
+            Payload::Rows(rows) => {
+                let lines = self.rows.encoder(rows.schema())?.encode(&rows.slice(origin.row, 1))?;
+                Ok(Some(lines.value(0).to_vec()))
+            }
+        }
+    }
 }
 
 /// The cause in words, as it is kept: without the secrets, which a stage may have been granted and tells.
@@ -150,20 +167,6 @@ fn message(failure: &Failure) -> String {
     let mut message = secret::hide(&failure.message).into_owned();
     message.truncate(message.floor_char_boundary(DEAD_LETTER_MESSAGE_BYTES_MAX));
     message
-}
-
-/// Bytes of the original record: its own, or the row as JSON where it came as columns.
-fn value(origin: &Origin) -> Result<Option<Vec<u8>>> {
-    match &origin.batch.payload {
-        Payload::Values(values) => Ok(values.is_valid(origin.row).then(|| values.value(origin.row).to_vec())),
-        Payload::Rows(rows) => {
-            let format = (json::KIND.prepare)(&serde_json::json!({ "explicit_nulls": true }))
-                .map_err(|_| Error::internal("the format json has no `explicit_nulls`"))?;
-            let lines = format.encoder(rows.schema())?.encode(&rows.slice(origin.row, 1))?;
-            let line = lines.value(0).to_vec();
-            Ok(Some(line))
-        }
-    }
 }
 
 fn key(origin: &Origin) -> Option<&[u8]> {
@@ -251,7 +254,8 @@ mod tests {
 
     fn scribe() -> Scribe {
         let columns = BTreeMap::from([("in".into(), vec!["a,b".to_owned(), "c".to_owned()])]);
-        Scribe { pipeline: "p".to_owned(), attempts: Arc::default(), columns }
+        let rows = crate::format::json::explicit_nulls().unwrap();
+        Scribe { pipeline: "p".to_owned(), attempts: Arc::default(), rows, columns }
     }
 
     /// The headers of the one record.

@@ -2,24 +2,24 @@
 //!
 //! A letter is an original record, byte for byte, and the cause of its failure: in a topic as `pipe.error.*` headers,
 //! in a file as members of a JSON line. `file` appends to a file, `letter` is a letter that was read, `read` reads
-//! files, `topic` reads topics, `cause` has the names of the headers; the runtime fills what is written, through the Kafka sink where it is a topic.
+//! files, `cause` has the names of the headers, `encode` makes letters of failures; where they are a topic, the Kafka
+//! sink writes them and the Kafka connector reads them.
 
 pub mod cause;
+mod encode;
 mod file;
 mod letter;
 mod read;
-mod topic;
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::batch::headers_type;
-
+pub use encode::{Attempts, Scribe};
 pub use file::File;
 pub use letter::{Bytes, Letter, Line, Place, split, told};
 pub use read::{Found, Reader, open_file};
-pub use topic::Topic;
 
 /// Name of the header column: a list of `{name: utf8, value: binary}`. The Kafka sink takes a column of this name
 /// and type as the record's headers.
