@@ -26,11 +26,9 @@ pub mod channel;
 pub mod config;
 pub mod dead_letter;
 pub mod epoch;
-pub mod kafka;
 // Rank 3
+pub mod connector;
 pub mod format;
-pub mod sink;
-pub mod source;
 pub mod stage;
 // Rank 4
 pub mod plan;

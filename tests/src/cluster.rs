@@ -12,8 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pipe_engine::connector::kafka::client::{Properties, create_topic};
 use pipe_engine::error::Code;
-use pipe_engine::kafka::{Properties, create_topic};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -315,7 +315,11 @@ impl Cluster {
 
     /// The same with another number of replicas; brokers that do not run are not waited for.
     pub fn topic_of(&self, name: &str, partitions: i32, replicas: i32) {
-        let cluster = pipe_engine::kafka::Cluster::new(&self.address(), &Properties::new(), &mut Vec::new());
+        let cluster = pipe_engine::connector::kafka::client::Cluster::new(
+            &self.address(),
+            &Properties::new(),
+            &mut Vec::new(),
+        );
         create_topic(&cluster, name, partitions, replicas, Code::K001).expect("a topic");
         for node in self.nodes.iter().filter(|node| node.process.pid().is_some()) {
             let client: BaseConsumer = ClientConfig::new()

@@ -15,8 +15,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use pipe_engine::connector::kafka::client::{Cluster, Properties, create_topic};
 use pipe_engine::error::Code;
-use pipe_engine::kafka::{Cluster, Properties, create_topic};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 

@@ -13,8 +13,9 @@ use arrow::array::{BinaryBuilder, RecordBatch, StringBuilder, TimestampMilliseco
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use kafka_parts::{Plain, Worker, Writer, batch, drain, numbers, patiently, plain, sinks, sinks_for, source};
 use pipe_engine::batch::Tombstones;
+use pipe_engine::connector::position::{Partition, Positions};
+use pipe_engine::connector::source::{Open, Polled};
 use pipe_engine::error::Code;
-use pipe_engine::source::{Open, Partition, Polled, Positions};
 use pipe_engine::units::Epoch;
 use pipe_tests::kafka::{self, Broker, unique};
 use rdkafka::producer::Producer;
@@ -222,7 +223,7 @@ fn a_rewind_reads_again_from_the_given_positions() {
         })
         .unwrap();
     let control = Arc::clone(&opened.control);
-    let next = |opened: &mut pipe_engine::source::Opened| {
+    let next = |opened: &mut pipe_engine::connector::source::Opened| {
         let started = Instant::now();
         loop {
             control.poll(Duration::from_millis(5)).unwrap();

@@ -8,12 +8,12 @@ use arrow::datatypes::Schema;
 
 use super::load::{EXIT_WRONG, Form, load_plan};
 use crate::config::spec::{Guarantee, OnTombstone};
+use crate::connector::position::Replay;
 use crate::datatype::print_field;
 use crate::error::Result;
 use crate::plan::cost::{Memory, Threads};
 use crate::plan::{DeadLetters, Output, Plan, Ports, StageNode};
 use crate::quantity::Size;
-use crate::source::Replay;
 use crate::stage::HostOptions;
 
 /// Prints the plan of a pipeline: nodes, columns, ports, limits, delivery.

@@ -15,12 +15,13 @@ use super::{
 };
 use crate::config::spec::StageSpec;
 use crate::config::{Draft, is_within, nearest, step, suggestion};
+use crate::connector::sink::SinkKind;
+use crate::connector::source::{Own, Room, SourceKind};
+use crate::connector::{SINKS, SOURCES};
 use crate::error::Code;
 use crate::format::{FORMATS, FormatKind};
 use crate::problem::Problem;
 use crate::quantity::{Period, Size};
-use crate::sink::{SINKS, SinkKind};
-use crate::source::{Own, Room, SOURCES, SourceKind};
 use crate::{datatype, units};
 
 /// The tables of kinds.

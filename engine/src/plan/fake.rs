@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::{Folders, Plan, Ports, StageRequest, Tables, plan, schema};
 use crate::config::report::{Style, render};
 use crate::config::{Variables, load_text};
+use crate::connector::blackhole;
+use crate::connector::position;
+use crate::connector::sink::{self, Deletes, SinkKind};
+use crate::connector::source::{self, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
-use crate::sink::{self, Deletes, SinkKind};
-use crate::source::{self, SourceKind};
 use crate::stage::Port;
 
 static SOURCE: SourceKind = SourceKind {
@@ -23,7 +25,7 @@ static SOURCE: SourceKind = SourceKind {
         schemars::json_schema!({ "type": "object", "additionalProperties": false, "required": ["columns"],
             "properties": { "columns": { "type": "array", "items": { "type": "string" } } } })
     },
-    replay: source::Replay::State,
+    replay: position::Replay::State,
     metadata: &["key", "offset"],
     needs_format: false,
     default_format: None,
@@ -62,7 +64,7 @@ static SINK: SinkKind = SinkKind {
 static KEYLESS: SourceKind = SourceKind { name: "keyless", metadata: &["offset"], ..SOURCE };
 
 static FAKE_SOURCES: &[&SourceKind] = &[&SOURCE, &KEYLESS];
-static FAKE_SINKS: &[&SinkKind] = &[&SINK, &sink::blackhole::KIND];
+static FAKE_SINKS: &[&SinkKind] = &[&SINK, &blackhole::KIND];
 
 struct Columns(SchemaRef);
 

@@ -4,10 +4,10 @@ use super::graph::pointer;
 use super::{DeadLetters, Plan};
 use crate::config::spec::Guarantee;
 use crate::config::step;
+use crate::connector::position::Replay;
+use crate::connector::sink::Delivery;
 use crate::error::Code;
 use crate::problem::Problem;
-use crate::sink::Delivery;
-use crate::source::Replay;
 use crate::units::KAFKA_TRANSACTION_INTERVAL_MAX;
 
 /// Everything that stands in the way of `exactly_once`, each with what can be done.

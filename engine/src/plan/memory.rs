@@ -5,10 +5,10 @@ use std::fmt;
 use super::cost::stage_memory;
 use super::{DeadLetters, Plan, Ports};
 use crate::config::spec::Guarantee;
+use crate::connector::source::Room;
 use crate::error::Code;
 use crate::problem::Problem;
 use crate::quantity::Size;
-use crate::source::Room;
 use crate::units::{KAFKA_RECORD_BYTES, MEMORY_LANE_MIN, MEMORY_PRODUCER, MEMORY_PROGRAM};
 
 /// The part of what is left that goes to what is fetched ahead: an n-th.

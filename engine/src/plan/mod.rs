@@ -32,12 +32,11 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::Format;
 use crate::config::spec::{Guarantee, OnFailure, OnTombstone, StageSpec};
-use crate::kafka::Cluster;
+use crate::connector::kafka::client::Cluster;
+use crate::connector::sink::{self, SinkKind};
+use crate::connector::source::{self, Room, SourceKind};
 use crate::problem::Problem;
-use crate::sink::SinkKind;
-use crate::source::{Room, SourceKind};
 use crate::stage::{Bound, Limits, Port};
-use crate::{sink, source};
 
 /// A pipeline, resolved.
 pub struct Plan<B = Bound> {
@@ -227,7 +226,7 @@ pub enum DeadLetters {
     File(PathBuf),
     /// A Kafka sink over the columns of [`dead_letter::schema`](crate::dead_letter::schema), and its topic for
     /// whoever reads them.
-    Kafka(Box<dyn sink::Prepared>, crate::kafka::dead_letters::Topic),
+    Kafka(Box<dyn sink::Prepared>, crate::connector::kafka::dead_letters::Topic),
 }
 
 impl std::fmt::Display for DeadLetters {

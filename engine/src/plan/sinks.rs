@@ -15,12 +15,13 @@ use super::{DeadLetters, Output, SinkNode};
 use crate::codec::Format;
 use crate::config::spec::{KindSpec, SinkSpec};
 use crate::config::{Draft, step, suggestion};
+use crate::connector::file::sink;
+use crate::connector::kafka::client::{Cluster, Properties};
+use crate::connector::sink::{Settings, SinkKind};
+use crate::connector::source::Own;
 use crate::dead_letter;
 use crate::error::Code;
-use crate::kafka::{Cluster, Properties};
 use crate::problem::{Problem, below};
-use crate::sink::{Settings, SinkKind, file};
-use crate::source::Own;
 use crate::units::DEAD_LETTER_RECORD_BYTES_MAX;
 
 /// What a sink is resolved in.
@@ -170,7 +171,7 @@ pub(super) fn own(draft: &Draft, base: &Path, working: &Path) -> Vec<Own> {
     for (name, sink) in &draft.sinks {
         let Some(sink) = sink.as_ref().filter(|sink| sink.kind.name == "file") else { continue };
         let Some(path) = sink.kind.options.get("path").and_then(Value::as_str) else { continue };
-        let place = file::Place::of(base, path, name);
+        let place = sink::Place::of(base, path, name);
         let folder = absolute(&place.folder);
         add(&folder.join(format!("{}.", place.prefix)), true);
         if let Some(name) = place.name {
@@ -280,12 +281,12 @@ fn kafka(
 }
 
 /// The topic for its readers; its options have been checked.
-fn letters_topic(pipeline: &str, options: &Value) -> crate::kafka::dead_letters::Topic {
+fn letters_topic(pipeline: &str, options: &Value) -> crate::connector::kafka::dead_letters::Topic {
     let text = |key: &str| options.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut properties = Properties::deserialize(&options["properties"]).unwrap_or_default();
     // A reader warns of what only a producer knows.
     properties.remove("message.max.bytes");
-    crate::kafka::dead_letters::Topic {
+    crate::connector::kafka::dead_letters::Topic {
         cluster: Cluster::new(text("brokers"), &properties, &mut Vec::new()),
         name: text("topic").to_owned(),
         pipeline: pipeline.to_owned(),

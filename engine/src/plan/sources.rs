@@ -14,11 +14,12 @@ use crate::batch::headers_type;
 use crate::codec::Format;
 use crate::config::spec::{KindSpec, OnTombstone, SourceSpec};
 use crate::config::{Draft, step, suggestion};
+use crate::connector::kafka::client::{Cluster, Topics};
+use crate::connector::position::Replay;
+use crate::connector::source::{Own, Settings, SourceKind};
 use crate::error::Code;
 use crate::format::FormatKind;
-use crate::kafka::{Cluster, Topics};
 use crate::problem::Problem;
-use crate::source::{Own, Replay, Settings, SourceKind};
 
 /// Resolves a source; pointers of the mistakes are into the file. One with `missing` keys, which had a mistake that was
 /// reported, is never resolved; what else is wrong with it is told.

@@ -6,9 +6,9 @@ use super::graph::pointer;
 use super::{Output, Plan, Ports, SinkNode, SourceNode};
 use crate::config::spec::OnTombstone;
 use crate::config::{Draft, step};
+use crate::connector::sink::Deletes;
 use crate::error::Code;
 use crate::problem::Problem;
-use crate::sink::Deletes;
 
 /// The parts of the original record among the columns of an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]

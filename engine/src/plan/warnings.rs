@@ -12,10 +12,10 @@ use super::{DeadLetters, Plan, Ports};
 use crate::codec::Layout;
 use crate::config::spec::{OnFailure, StageSpec};
 use crate::config::{Document, Draft, step};
+use crate::connector::sink::Prepared;
 use crate::error::Code;
 use crate::problem::Problem;
 use crate::quantity::Size;
-use crate::sink::Prepared;
 use crate::units;
 
 /// Lanes a core: waiting sinks leave room for some more than one, hundreds only take turns.

@@ -9,10 +9,10 @@ use crossbeam_channel::Sender as Tell;
 
 use super::signals::Event;
 use crate::clock::Clock;
+use crate::connector::source::Control;
 use crate::error::{Error, Result};
 use crate::progress::{Doing, Pulse};
 use crate::repeats::Repeats;
-use crate::source::Control;
 
 /// A control queue is served at least this often.
 const CONTROL_WAIT: Duration = Duration::from_millis(100);

@@ -12,12 +12,14 @@ use super::node::dead_letters;
 use super::signals::Event;
 use crate::clock::Clock;
 use crate::config::spec::Guarantee;
+use crate::connector::kafka::sink::Transaction;
+use crate::connector::kafka::source::Consumers;
+use crate::connector::position::{Positions, Replay};
+use crate::connector::sink;
+use crate::connector::source::{self, Opened, Runtime};
 use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, SourceNode};
 use crate::repeats::Repeats;
-use crate::sink::kafka::Transaction;
-use crate::source::kafka::Consumers;
-use crate::source::{Opened, Positions, Replay, Runtime};
 use crate::units::CONTAINER_HELD_BYTES;
 
 /// What a source may ask of the runtime: it asks the coordinator.
@@ -91,7 +93,7 @@ pub(super) fn state(plan: &Plan, options: &Options) -> Result<Option<State>> {
     Ok(Some(state))
 }
 
-pub(super) type LaneSinks = Vec<Box<dyn crate::sink::Sink>>;
+pub(super) type LaneSinks = Vec<Box<dyn sink::Sink>>;
 
 pub(super) fn sinks(
     plan: &Plan,
@@ -100,7 +102,7 @@ pub(super) fn sinks(
     whole: bool,
 ) -> Result<Vec<LaneSinks>> {
     let (lanes, worker, transaction) = (plan.lanes, worker.to_owned(), transaction.cloned());
-    let open = crate::sink::Open { lanes, worker, transaction, traced: true, letters: false, whole };
+    let open = sink::Open { lanes, worker, transaction, traced: true, letters: false, whole };
     plan.sinks
         .iter()
         .map(|s| s.prepared.open(&open).map_err(|e| e.context(format!("sink `{}`", s.name))))
@@ -116,14 +118,8 @@ pub(super) fn dead_letters(
         DeadLetters::File(path) => Ok(dead_letters::Writer::File(crate::dead_letter::File::open(path)?)),
         DeadLetters::Kafka(prepared, _) => {
             let (worker, transaction) = (worker.to_owned(), transaction.cloned());
-            let open = crate::sink::Open {
-                lanes: 1,
-                worker,
-                transaction,
-                traced: false,
-                letters: true,
-                whole: false,
-            };
+            let open =
+                sink::Open { lanes: 1, worker, transaction, traced: false, letters: true, whole: false };
             let mut lanes = prepared.open(&open).map_err(|e| no_letters(&e))?;
             let only = lanes.pop().ok_or_else(|| Error::internal("a sink of one lane opened none"))?;
             Ok(dead_letters::Writer::Kafka(only))
@@ -160,8 +156,7 @@ pub(super) fn sources(
         let (lanes, worker, until_end, room) = (plan.lanes, worker.to_owned(), options.until_end, plan.room);
         let consumers = Arc::clone(&consumers);
         let held = plan.memory.map_or(CONTAINER_HELD_BYTES, |memory| memory.held);
-        let open =
-            crate::source::Open { lanes, worker, until_end, room, held, resume, kept, runtime, consumers };
+        let open = source::Open { lanes, worker, until_end, room, held, resume, kept, runtime, consumers };
         node.prepared.open(open)
     };
     plan.sources.iter().map(|s| open(s).map_err(|e| e.context(format!("source `{}`", s.name)))).collect()

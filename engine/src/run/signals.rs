@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 
 use crate::channel::CurrentGeneration;
+use crate::connector::position::Positions;
 use crate::error::Error;
-use crate::source::Positions;
 use crate::sync::lock;
 use crate::units::{Epoch, Generation};
 use crate::wake::Wake;

@@ -22,15 +22,16 @@ use crate::batch::Failure;
 use crate::budget::Budget;
 use crate::channel::{Inputs, Sender};
 use crate::clock::Clock;
+use crate::connector::commit::Transaction as _;
+use crate::connector::kafka::sink::Transaction;
+use crate::connector::position::Positions;
+use crate::connector::source::{Control, Opened, Reader};
 use crate::dead_letter::Scribe;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
 use crate::format::json;
 use crate::plan::{Output, Plan, SinkNode, StageNode};
 use crate::progress::{Doing, Pulse, Role};
-use crate::sink::Transaction as _;
-use crate::sink::kafka::Transaction;
-use crate::source::{Control, Opened, Positions, Reader};
 use crate::units::{COMMIT_INTERVAL_WHOLE, Epoch, Generation, KAFKA_ASSIGN_TURN, REVOKE_TIMEOUT};
 
 /// Events that wait for the coordinator; a full queue blocks nodes for the time of a commit.
@@ -314,7 +315,7 @@ impl Wiring {
         index: usize,
         lane: usize,
         terminal: usize,
-        sink: Box<dyn crate::sink::Sink>,
+        sink: Box<dyn crate::connector::sink::Sink>,
     ) -> Result<()> {
         let pulse = Arc::new(self.pulse(Role::Sink, &node.name, Some(lane)));
         let body = sink::Lane {

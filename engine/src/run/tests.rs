@@ -15,11 +15,13 @@ use crate::batch::{Batch, Item, Payload, SourceBatch};
 use crate::clock::SystemClock;
 use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::config::spec::{Guarantee, OnFailure, OnTombstone};
+use crate::connector::commit::Prepare;
+use crate::connector::position::{self, Partition, Replay};
+use crate::connector::sink::{self, Delivery, Refused, SinkKind};
+use crate::connector::source::{self, Control, Opened, Polled, Reader, Room, SourceKind};
 use crate::error::{Code, Result};
 use crate::plan::memory::Division;
 use crate::plan::{DeadLetters, Output, SinkNode, SourceNode};
-use crate::sink::{self, Delivery, Prepare, Refused, SinkKind};
-use crate::source::{self, Control, Opened, Partition, Polled, Reader, Replay, Room, SourceKind};
 use crate::sync::lock;
 use crate::units::Epoch;
 
@@ -75,7 +77,7 @@ impl Decoder for Numbers {
 pub(super) struct World {
     /// Rows prepared by the sink, in order, by partition.
     written: Mutex<BTreeMap<i32, Vec<i64>>>,
-    committed: Mutex<source::Positions>,
+    committed: Mutex<position::Positions>,
     closed: AtomicBool,
     runtime: Mutex<Option<Arc<dyn source::Runtime>>>,
     polled: AtomicU64,
@@ -85,7 +87,7 @@ pub(super) struct World {
     /// While it is set a write does not return.
     pub hangs: AtomicBool,
     /// What the source says of itself.
-    pub progress: Mutex<Option<source::Progress>>,
+    pub progress: Mutex<Option<position::Progress>>,
 }
 
 /// How the pieces behave.
@@ -201,7 +203,7 @@ impl Reader for MemoryReader {
         Ok(Polled::Batch(batch))
     }
 
-    fn rewind(&mut self, to: &source::Positions) -> Result<()> {
+    fn rewind(&mut self, to: &position::Positions) -> Result<()> {
         self.next = to.get(&self.at).copied().unwrap_or(self.start);
         Ok(())
     }
@@ -214,7 +216,7 @@ impl Control for MemoryControl {
         std::thread::sleep(wait.min(Duration::from_millis(5)));
         Ok(())
     }
-    fn commit(&self, positions: &source::Positions) -> Result<()> {
+    fn commit(&self, positions: &position::Positions) -> Result<()> {
         let mut committed = lock(&self.0.committed);
         for (at, next) in positions {
             let before = committed.insert(at.clone(), *next).unwrap_or(0);
@@ -225,8 +227,8 @@ impl Control for MemoryControl {
         }
         Ok(())
     }
-    fn progress(&self) -> source::Progress {
-        lock(&self.0.progress).clone().unwrap_or(source::Progress { joined: true, ..Default::default() })
+    fn progress(&self) -> position::Progress {
+        lock(&self.0.progress).clone().unwrap_or(position::Progress { joined: true, ..Default::default() })
     }
     fn close(&self) -> Result<()> {
         self.0.closed.store(true, Ordering::Relaxed);

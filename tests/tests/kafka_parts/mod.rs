@@ -13,9 +13,10 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use pipe_engine::batch::{Batch, Headers, Origins, Payload, SourceBatch};
 use pipe_engine::codec::{Decoder, Encoder, Format, Layout, RowWriter};
+use pipe_engine::connector::position::{Partition, Positions};
+use pipe_engine::connector::sink::{self, Sink};
+use pipe_engine::connector::source::{self, Control, Open, Polled, Reader, Room, Runtime};
 use pipe_engine::error::{Error, Result};
-use pipe_engine::sink::{self, Sink};
-use pipe_engine::source::{self, Control, Open, Partition, Polled, Positions, Reader, Room, Runtime};
 use pipe_tests::kafka::Broker;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -68,7 +69,7 @@ pub(crate) fn source(pipeline: &str, options: &Value) -> Box<dyn source::Prepare
         format: Some(&format),
         own: &[],
     };
-    (source::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"))
+    (pipe_engine::connector::kafka::source::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"))
 }
 
 /// The sinks of a worker with these options over these columns.
@@ -92,7 +93,8 @@ pub(crate) fn sinks_for(
         format: Some(&format),
         schema,
     };
-    let prepared = (sink::kafka::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
+    let prepared =
+        (pipe_engine::connector::kafka::sink::KIND.prepare)(&settings).unwrap_or_else(|p| panic!("{p:?}"));
     prepared.open(&sink::Open {
         lanes,
         worker: "w".into(),

@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use super::options::table;
 use crate::config::value_of;
+use crate::connector::kafka::client;
+use crate::connector::position::Replay;
+use crate::connector::{SINKS, SOURCES};
 use crate::error::{Code, Error, Result};
 use crate::format::FORMATS;
-use crate::kafka;
 use crate::plan::schema;
-use crate::sink::SINKS;
-use crate::source::{Replay, SOURCES};
 use crate::stage::{Host, Limits};
 
 /// The sentence that every page ends with.
@@ -237,11 +237,11 @@ pub(super) fn kafka_errors() -> Page {
          for `Unknown`.\n\n## What a worker does\n\n| meaning | |\n|---|---|\n",
     );
     // Writing to a string cannot fail.
-    for meaning in kafka::Meaning::ALL {
+    for meaning in client::Meaning::ALL {
         let _ = writeln!(body, "| {} | {} |", meaning.name(), meaning.deed());
     }
     body.push_str("\n## The errors\n\n| error | number | meaning | why |\n|---|---|---|---|\n");
-    for (code, meaning, reason) in kafka::TABLE {
+    for (code, meaning, reason) in client::TABLE {
         let _ = writeln!(body, "| `{code:?}` | {} | {} | {reason} |", *code as i32, meaning.name());
     }
     let summary = "What each error of librdkafka and of the brokers means, and what a worker does about it.";

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::load::{EXIT_WRONG, Form, rendered_draft};
 use crate::config::{load, suggestion};
+use crate::connector::kafka::client::{Known, Membership, Offsets, Place};
 use crate::error::{Code, Error, Result};
-use crate::kafka::{Known, Membership, Offsets, Place};
 use crate::plan::{self, Kept, Tables};
 use crate::secret;
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::{Group, Row, Where, wrong};
 use crate::cli::dead_letters::time;
 use crate::cli::text::{Out, line, moment, table};
+use crate::connector::kafka::client::Place;
 use crate::error::{Code, Error, Result};
-use crate::kafka::Place;
 use crate::run::observe::summary::{counted, grouped};
 
 /// Set the committed offsets of a pipeline that does not run.

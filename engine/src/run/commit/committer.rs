@@ -7,10 +7,11 @@ use super::portion::{Portion, Took};
 use super::position_file::State;
 use super::positions::Positions;
 use super::write_gate::Gate;
+use crate::connector::commit::Transaction;
+use crate::connector::position::{self, Replay};
+use crate::connector::source::Control;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
-use crate::sink::Transaction;
-use crate::source::{self, Control, Replay};
 use crate::units::{Epoch, Generation};
 
 /// A source, as far as commits are concerned.
@@ -115,7 +116,7 @@ pub(in crate::run) const EMPTY_WAIT: Duration = Duration::from_secs(5);
 impl Committer for ExactlyOnce {
     fn commit(&mut self, ready: &Ready<'_>) -> Result<()> {
         // Without a position nothing was read, and without a record nothing was written.
-        let is_empty = ready.own.0.iter().all(source::Positions::is_empty);
+        let is_empty = ready.own.0.iter().all(position::Positions::is_empty);
         if self.full != Some((ready.generation, ready.epoch)) {
             // Every terminal has reported: nobody is inside, and every record is confirmed.
             self.gate.close(ready.generation);
@@ -169,7 +170,7 @@ impl Committer for ExactlyOnce {
         };
         self.transaction.begin(longer)?;
         // Only now is certain what became of the last commit: its outcome is where the group's offsets stand.
-        let mut positions = Positions(vec![source::Positions::new(); self.sources.len()]);
+        let mut positions = Positions(vec![position::Positions::new(); self.sources.len()]);
         for (source, positions) in self.sources.iter().zip(&mut positions.0) {
             *positions = source.control.committed().map_err(|e| place(e, source))?;
         }

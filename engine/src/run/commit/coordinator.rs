@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::committer::{Committer, Ready, Size};
 use crate::clock::Clock;
+use crate::connector::position;
 use crate::epoch::{self, Machine};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
@@ -16,7 +17,6 @@ use crate::progress::{Doing, Pulse};
 use crate::repeats::Repeats;
 use crate::run::observe::vitals::{Phase, Vitals};
 use crate::run::signals::{Event, Signals};
-use crate::source;
 use crate::units::Epoch;
 
 pub(in crate::run) struct Coordinator {
@@ -190,7 +190,7 @@ impl Coordinator {
                 {
                     (size.0, size.1) = (size.0 + bytes, size.1 + 1);
                 }
-                let mut all = Positions(vec![source::Positions::new(); self.read.len()]);
+                let mut all = Positions(vec![position::Positions::new(); self.read.len()]);
                 all.0[source] = positions;
                 self.machine.barrier(generation, lane, epoch, &all)
             }

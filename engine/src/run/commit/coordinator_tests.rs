@@ -11,13 +11,13 @@ use super::committer::{Committer, Ready};
 use super::coordinator::{Coordinator, Due, Sizes};
 use super::positions::Positions;
 use crate::clock::Clock;
+use crate::connector::position;
 use crate::epoch::Machine;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{self, Meter};
 use crate::progress::{Pulse, Role};
 use crate::run::observe::vitals::Vitals;
 use crate::run::signals::{Event, Signals};
-use crate::source;
 use crate::units::{EPOCHS_IN_FLIGHT_MAX, Epoch, Generation};
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -97,7 +97,7 @@ impl Bench {
     fn report(&mut self, from: u64) {
         let generation = self.coordinator.machine.generation();
         for epoch in from..=self.coordinator.machine.injected().0 {
-            let (epoch, positions) = (Epoch(epoch), source::Positions::new());
+            let (epoch, positions) = (Epoch(epoch), position::Positions::new());
             let barrier = Event::Barrier { generation, lane: 0, epoch, source: 0, positions, bytes: 0 };
             self.coordinator.step(Some(barrier)).unwrap();
             self.coordinator.step(Some(Event::Prepared { generation, terminal: 0, epoch })).unwrap();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::connector::position::{Kept, Mark, Partition, Positions};
 use crate::error::{Code, Error, Result};
-use crate::source::{Kept, Mark, Partition, Positions};
 
 /// The positions file of one pipeline, locked while a worker has it.
 pub(in crate::run) struct State {
@@ -200,7 +200,7 @@ mod tests {
             r#"{"sources":[{"name":"s","partitions":[{"topic":"a.jsonl","partition":0,"next":7}]}]}"#;
         std::fs::write(&state.path, earlier).unwrap();
         assert_eq!(state.load("s").unwrap(), kept(7, None));
-        let unended = Some(crate::source::Unended { bytes: 2, print: 3 });
+        let unended = Some(crate::connector::position::Unended { bytes: 2, print: 3 });
         let mark =
             Mark { device: 1, inode: u64::MAX, born: Some(-4), print: 5, unended, still: Some((6, 7, 8)) };
         let both = [kept(3, Some(mark.clone())), kept(9, Some(mark))].concat();

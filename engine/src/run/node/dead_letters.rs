@@ -10,12 +10,13 @@ use super::{Halt, Turned, turn_until_end};
 use crate::batch::{Batch, Failure, bytes_of};
 use crate::channel::{self, Inputs};
 use crate::clock::Clock;
+use crate::connector::commit::Prepare;
+use crate::connector::sink::Sink;
 use crate::dead_letter::{File, Scribe};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::run::commit::write_gate::Entry;
 use crate::run::signals::{Event, Signals};
-use crate::sink::{Prepare, Sink};
 use crate::units::{Epoch, SINK_IDLE};
 
 /// Where dead letters are written.

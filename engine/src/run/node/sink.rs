@@ -11,12 +11,13 @@ use crate::batch::{Batch, Failure, FailureKind};
 use crate::channel::{self, Inputs, Message, Sender};
 use crate::clock::Clock;
 use crate::config::spec::OnFailure;
+use crate::connector::commit::Prepare;
+use crate::connector::sink::{Refused, Sink};
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::Doing;
 use crate::run::commit::write_gate::{Entry, Gate};
 use crate::run::signals::{Event, Signals};
-use crate::sink::{Prepare, Refused, Sink};
 use crate::units::{Epoch, Generation, SINK_IDLE};
 
 /// One lane of one sink.

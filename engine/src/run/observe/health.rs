@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::stats::Stats;
+use crate::connector::position::{Partition, Progress};
 use crate::progress::{Doing, Pulse, Role};
-use crate::source::{Partition, Progress};
 use crate::sync::lock;
 use crate::units::{HEALTH_PARTITIONS_MAX, HOPELESS_FACTOR, RETRYING_UNREADY};
 

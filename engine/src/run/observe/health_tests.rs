@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::health::{Health, Monitor};
 use super::vitals::Phase;
+use crate::connector::position::{Partition, PartitionProgress, Progress};
 use crate::metrics::{Name, Value};
 use crate::run::tests::{Run, Script};
 use crate::run::*;
-use crate::source::{Partition, PartitionProgress, Progress};
 use crate::sync::lock;
 use crate::units::{HOPELESS_FACTOR, STUCK_AFTER};
 

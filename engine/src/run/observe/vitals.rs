@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::connector::source::Control;
 use crate::progress::Pulse;
-use crate::source::Control;
 use crate::sync::lock;
 
 /// Where a worker is in its life.

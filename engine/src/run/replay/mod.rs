@@ -18,11 +18,12 @@ use arrow::datatypes::SchemaRef;
 use crate::batch::{Headers, Payload, SourceBatch};
 use crate::codec::Layout;
 use crate::config::spec::Guarantee;
+use crate::connector::position::{Positions, Replay};
+use crate::connector::source::{self, Open, Opened, Polled, Reader, Room, SourceKind, Ungrouped};
 use crate::dead_letter::{Attempts, Bytes, Letter};
 use crate::error::{Code, Error, Result};
 use crate::format::json;
 use crate::plan::Plan;
-use crate::source::{self, Open, Opened, Polled, Positions, Reader, Replay, Room, SourceKind, Ungrouped};
 
 /// In a plan in the place of a source's own kind: its positions are nobody's to keep.
 static KIND: SourceKind = SourceKind {

@@ -12,8 +12,8 @@ use super::kafka::{Offsets, Produce, Refusal, Row, Tp};
 use super::setup::{Breakage, Fault};
 use super::state::State;
 use super::world::World;
+use crate::connector::kafka::client::GroupOffsets;
 use crate::error::{Code, Error, Result};
-use crate::kafka::GroupOffsets;
 
 /// How often a commit waits for records that are not confirmed, where it waits at all.
 const FLUSH_WAITS: usize = 1_000;
@@ -304,7 +304,7 @@ impl Transaction {
     }
 }
 
-impl crate::sink::Transaction for Transaction {
+impl crate::connector::commit::Transaction for Transaction {
     fn timeout(&self) -> Duration {
         Duration::from_millis(self.lock().timeout)
     }

@@ -15,11 +15,12 @@ use super::setup::{Breakage, Fault};
 use super::worker::is_tombstone;
 use super::world::World;
 use crate::batch::{Origin, Payload, SourceBatch};
+use crate::connector::kafka::client::GroupOffsets;
+use crate::connector::kafka::source::ownership::Owned;
+use crate::connector::position::{Partition, Positions};
+use crate::connector::source::{Control, Polled, Reader};
 use crate::error::{Code, Error, Result};
-use crate::kafka::GroupOffsets;
 use crate::run::signals::Event;
-use crate::source::kafka::owned::Owned;
-use crate::source::{Control, Partition, Polled, Positions, Reader};
 use crate::sync::lock;
 
 /// What a transaction is told of the member.

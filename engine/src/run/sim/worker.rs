@@ -22,6 +22,9 @@ use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
 use crate::codec::{BadRow, Decoded, Decoder};
 use crate::config::spec::{OnFailure, OnTombstone};
+use crate::connector::commit::Transaction as _;
+use crate::connector::position::{Positions, Replay};
+use crate::connector::source::Control as _;
 use crate::dead_letter::Scribe;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
@@ -36,8 +39,6 @@ use crate::run::node::decode::Decode;
 use crate::run::node::{Halt, Turned, dead_letters, sink, source};
 use crate::run::observe::stats::Stats;
 use crate::run::signals::{Event, Signals};
-use crate::sink::Transaction as _;
-use crate::source::{Control as _, Positions, Replay};
 use crate::units::{Epoch, Generation};
 
 /// Far more than what ever waits.

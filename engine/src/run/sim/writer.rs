@@ -11,8 +11,9 @@ use super::kafka::{LETTERS, Row};
 use super::setup::{Breakage, Fault};
 use super::world::World;
 use crate::batch::{Batch, Item, Origin};
+use crate::connector::commit::Prepare;
+use crate::connector::sink::{Refused, Sink};
 use crate::error::{Code, Error, Result};
-use crate::sink::{Prepare, Refused, Sink};
 use crate::units::Epoch;
 
 pub struct Writer {
