@@ -1,5 +1,5 @@
 //! Files as they lie, with the real binary: logs that are rotated, cut and written over, packed and foreign formats, names
-//! of any bytes, and the names of what a file sink writes. What a lane alone does is tested in `engine/src/source/file`.
+//! of any bytes, and the names of what a file sink writes. What a lane alone does is tested in `engine/src/connector/file`.
 
 use std::ffi::OsString;
 use std::fs;

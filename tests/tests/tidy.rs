@@ -14,8 +14,12 @@ const FILE_LINES_MAX: usize = 600;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 /// Bytes of a file under version control.
 const BLOB_BYTES_MAX: u64 = 1_000_000;
-/// Modules of this rank never see each other: a source, sink, format or stage is one file and one table line.
+/// Modules of this rank never see each other: connectors, formats and stages meet in `run`.
 const SIBLING_RANK: u32 = 3;
+/// Files of `engine/src/connector` that every connector may use.
+const CONTRACTS: [&str; 4] = ["commit", "position", "sink", "source"];
+/// Contracts that still name a connector.
+const CONTRACTS_OF_KAFKA: [&str; 3] = ["commit", "sink", "source"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
@@ -95,24 +99,24 @@ fn code(text: &str) -> Vec<&str> {
     lines
 }
 
-/// Modules of the crate that a piece of code names (`crate::a`, `use crate::{a, b::c}`), with their lines from 1.
-/// `at_top`: the code is `a.rs` or `a/mod.rs`, where `super` is the crate.
-fn uses(lines: &[&str], at_top: bool) -> Vec<(usize, String)> {
+/// Modules of `parent` (`crate::` or `crate::a::`) that a piece of code names (`crate::a`, `use crate::{a, b::c}`), with
+/// their lines from 1. `at_top`: the code is `a.rs` or `a/mod.rs` in it, where `super` is the parent.
+fn uses(lines: &[&str], parent: &str, at_top: bool) -> Vec<(usize, String)> {
     let mut text = String::new();
     for line in lines {
         match line.strip_prefix("use super::").or(line.strip_prefix("pub use super::")).filter(|_| at_top) {
-            Some(rest) => text.push_str(&format!("use crate::{rest}")),
+            Some(rest) => text.push_str(&format!("use {parent}{rest}")),
             None => text.push_str(line),
         }
         text.push('\n');
     }
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("crate::") {
+    for (at, _) in text.match_indices(parent) {
         if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
             continue;
         }
         let line = text[..at].matches('\n').count() + 1;
-        let rest = &text[at + "crate::".len()..];
+        let rest = &text[at + parent.len()..];
         let names = if rest.starts_with('{') { group(rest) } else { vec![identifier(rest)] };
         found.extend(names.into_iter().filter(|n| !n.is_empty()).map(|name| (line, name)));
     }
@@ -150,7 +154,8 @@ fn group(text: &str) -> Vec<String> {
 fn paths_of_the_crate_are_found() {
     let source = "use crate::a;\nuse crate::{b::{X, Y}, c,\n  d::Z};\nlet x = crate::e::f(); mycrate::g\n// crate::h\n\
                   use super::i;\n#[cfg(test)]\nmod tests { use crate::j; }";
-    let names = |top| uses(&code(source), top).into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    let names =
+        |top| uses(&code(source), "crate::", top).into_iter().map(|(_, name)| name).collect::<Vec<_>>();
     assert_eq!(names(false), ["a", "b", "c", "d", "e"]);
     assert_eq!(names(true), ["a", "b", "c", "d", "e", "i"]);
 }
@@ -168,12 +173,12 @@ fn a_module_never_uses_one_of_higher_rank() {
         let Some(own) = module_of(&file) else { continue };
         let Some(rank) = ranks.get(own) else { continue };
         // Modules that only tests compile may use anything, as tests at the bottom of a file may.
-        let test_only = ["/tests.rs", "_tests.rs", "/fake.rs"].iter().any(|tail| file.ends_with(tail));
+        let test_only = ["/tests.rs", "_tests.rs", "/testing.rs"].iter().any(|tail| file.ends_with(tail));
         if test_only || file.contains("/tests/") {
             continue;
         }
         let at_top = ["", "/mod"].iter().any(|tail| file == format!("engine/src/{own}{tail}.rs"));
-        for (line, other) in uses(&code(&read(&file)), at_top) {
+        for (line, other) in uses(&code(&read(&file)), "crate::", at_top) {
             // Anything that is no module is an item of the crate's root.
             let Some(other_rank) = ranks.get(&other).filter(|_| modules.contains(&other)) else { continue };
             let siblings = rank == other_rank && *rank == SIBLING_RANK && own != other;
@@ -183,6 +188,36 @@ fn a_module_never_uses_one_of_higher_rank() {
             }
         }
     }
+    assert_none(&offences);
+}
+
+#[test]
+fn a_connector_uses_itself_and_the_contracts() {
+    let parent = "crate::connector::";
+    let own_of = |file: &str| {
+        let inner = file.strip_prefix("engine/src/connector/")?.strip_suffix(".rs")?;
+        Some(inner.split('/').next().unwrap_or(inner).to_owned())
+    };
+    let connectors: BTreeSet<String> = files().iter().filter_map(|file| own_of(file)).collect();
+    let mut offences = Vec::new();
+    let mut known = BTreeSet::new();
+    for file in files_ending(".rs") {
+        let Some(own) = own_of(&file).filter(|own| own != "mod") else { continue };
+        let at_top = ["", "/mod"].iter().any(|tail| file == format!("engine/src/connector/{own}{tail}.rs"));
+        for (line, other) in uses(&code(&read(&file)), parent, at_top) {
+            let is_module = connectors.contains(&other) && other != own;
+            if !is_module || CONTRACTS.contains(&other.as_str()) {
+                continue;
+            }
+            if CONTRACTS_OF_KAFKA.contains(&own.as_str()) && other == "kafka" {
+                known.insert(own.clone());
+            } else {
+                offences.push(format!("{file}:{line}: connector `{own}` uses `{other}`"));
+            }
+        }
+    }
+    let stale = CONTRACTS_OF_KAFKA.iter().filter(|contract| !known.contains(**contract));
+    offences.extend(stale.map(|contract| format!("`{contract}` names no connector any more: say so here")));
     assert_none(&offences);
 }
 

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::report::{Style, render};
 use super::{Variables, load_text};
-use crate::plan::fake;
+use crate::plan::testing;
 
 fn check(text: &str, set: &[&str], expected: &Expect) {
     let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
-    expected.assert_eq(&fake::check(text, &set));
+    expected.assert_eq(&testing::check(text, &set));
 }
 
 const GOOD: &str = "

@@ -4,8 +4,6 @@
 mod build;
 pub mod cost;
 pub mod editors;
-#[cfg(test)]
-pub(crate) mod fake;
 mod grants;
 mod graph;
 mod guarantee;
@@ -15,6 +13,8 @@ pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tombstones;
 mod traces;
 pub mod warnings;

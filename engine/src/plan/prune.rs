@@ -101,7 +101,7 @@ fn retain<T>(all: &mut Vec<T>, kept: &[bool]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::fake;
+    use crate::plan::testing;
 
     const PIPELINE: &str = "
 name: p
@@ -121,7 +121,7 @@ sinks:
 ";
 
     fn edges(node: &str) -> Vec<String> {
-        let plan = fake::planned(PIPELINE).only(node).unwrap();
+        let plan = testing::planned(PIPELINE).only(node).unwrap();
         let text = crate::cli::explain::mermaid(&plan);
         let edges = text.lines().filter(|line| line.contains("-->"));
         edges.map(|line| line.trim().replace("n_", "").replace(" --> ", ">")).collect()
@@ -152,6 +152,6 @@ sinks:
 
     #[test]
     fn a_node_that_is_not_there_is_no_plan() {
-        assert!(fake::planned(PIPELINE).only("nobody").is_none());
+        assert!(testing::planned(PIPELINE).only("nobody").is_none());
     }
 }

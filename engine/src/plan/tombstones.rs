@@ -170,20 +170,20 @@ fn header_obstacle(sink: &SinkNode, headers: Option<usize>, kept: &Kept<'_>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fake;
+    use crate::plan::testing;
 
     fn settled(stages: &str, sinks: &str) -> OnTombstone {
         let text = format!(
             "name: p\nsources:\n  in: {{ test: {{ columns: [n] }}, metadata: [key] }}\nstages: {{ {stages} }}\nsinks: {{ {sinks} }}\n"
         );
-        fake::planned(&text).sources[0].on_tombstone
+        testing::planned(&text).sources[0].on_tombstone
     }
 
     fn refused(stages: &str, sinks: &str) -> String {
         let text = format!(
             "name: p\nsources:\n  in: {{ test: {{ columns: [n] }}, metadata: [key], on_tombstone: pass }}\nstages: {{ {stages} }}\nsinks: {{ {sinks} }}\n"
         );
-        fake::check(&text, &[])
+        testing::check(&text, &[])
     }
 
     const KEYED: &str = "out: { from: last, test: { key: _key } }";
@@ -244,15 +244,15 @@ mod tests {
                 "name: p\nsources:\n  in: {{ test: {{ columns: [n] }}, on_tombstone: {given} }}\n{sinks}"
             );
             let expected: OnTombstone = serde_json::from_value(serde_json::json!(given)).unwrap();
-            assert_eq!(fake::planned(&text).sources[0].on_tombstone, expected);
+            assert_eq!(testing::planned(&text).sources[0].on_tombstone, expected);
         }
         let text =
             format!("name: p\nsources:\n  in: {{ test: {{ columns: [n] }}, on_tombstone: pass }}\n{sinks}");
-        let told = fake::check(&text, &[]);
+        let told = testing::check(&text, &[]);
         assert!(told.contains("`in` has no `metadata: [key]`"), "{told}");
         let text = "name: p\nsources:\n  in: { keyless: { columns: [n] }, on_tombstone: skip }\n\
                     sinks:\n  out: { from: in, test: {} }\n";
-        let told = fake::check(text, &[]);
+        let told = testing::check(text, &[]);
         assert!(told.contains("a source of kind `keyless` has no keys"), "{told}");
     }
 }

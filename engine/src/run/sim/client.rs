@@ -1,5 +1,5 @@
 //! What stands for librdkafka's producer: records on their way, the worker's transaction, and the sinks that write into
-//! it. It follows `sink/kafka/transaction.rs` and `sink/kafka/lane.rs`.
+//! it. It follows `connector/kafka/sink/transaction.rs` and `connector/kafka/sink/writer.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

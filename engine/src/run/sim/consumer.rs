@@ -1,5 +1,5 @@
 //! What stands for librdkafka's consumer: a member of the group and the readers of its partitions. It follows
-//! `source/kafka/group.rs` and `source/kafka/lane.rs`; what is owned is the real thing.
+//! `connector/kafka/source/group.rs` and `connector/kafka/source/reader.rs`; what is owned is the real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! A sink that writes into the simulated transaction, as `sink/kafka/lane.rs` does into a real one.
+//! A sink that writes into the simulated transaction, as `connector/kafka/sink/writer.rs` does into a real one.
 
 use std::sync::Arc;
 
