@@ -6,23 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::expand::{Failed, Variables, expand};
-use super::yaml::{Fault, Kind, Node, resolve_plain};
+use super::yaml::{At, Fault, Kind, Node, resolve_plain};
 use crate::error::Code;
 use crate::problem::Problem;
 use crate::secret;
-
-/// A place in the text. Offsets and columns count characters, not bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct At {
-    /// First character, from 0.
-    pub start: usize,
-    /// One after the last character.
-    pub end: usize,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-}
 
 /// How grave a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

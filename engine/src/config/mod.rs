@@ -14,10 +14,11 @@ pub mod forms;
 pub mod report;
 pub mod spec;
 
-pub use document::{At, Diagnostic, Document, Severity, is_within, step};
+pub use document::{Diagnostic, Document, Severity, is_within, step};
 pub use expand::Variables;
 pub use spec::Spec;
 pub use suggest::{help as suggestion, nearest};
+pub use yaml::At;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

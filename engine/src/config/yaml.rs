@@ -8,9 +8,21 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::Value;
 
-use super::document::At;
 use crate::error::Code;
 use crate::units::{CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
+
+/// A place in the text. Offsets and columns count characters, not bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct At {
+    /// First character, from 0.
+    pub start: usize,
+    /// One after the last character.
+    pub end: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+}
 
 /// A value and its place.
 #[derive(Debug, Clone)]

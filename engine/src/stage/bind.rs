@@ -11,8 +11,9 @@ use wasmtime::Store;
 use super::component::{Component, refused};
 use super::declared;
 use super::grants::{Asked, Grants};
-use super::instance::{CallFailure, Instance, answer, arm};
+use super::invoke::{answer, arm};
 use super::limits::Limits;
+use super::outcome::CallFailure;
 use super::state::State;
 use super::types::{self, Lowered};
 use super::wit::exports::pipe::stage::transform as wit;
@@ -181,14 +182,14 @@ impl Bound {
         self.0.asked
     }
 
-    /// A fresh instance, bound and ready for batches.
-    pub fn instantiate(&self) -> Result<Instance, CallFailure> {
+    /// Starts the component and binds it anew.
+    pub(super) fn start(&self) -> Result<(Store<State>, wit::Guest), CallFailure> {
         let this = &*self.0;
         let (mut store, transform) = this.component.start(&this.node, &this.limits, &this.grants)?;
         let binding = call(&mut store, &transform, &this.input, &this.config, &this.limits)?;
         // The plan's types rest on the first answer, so a stage that changes its mind is not run.
         match check(binding, self.input_schema()) {
-            Ok(answer) if answer == this.answer => Ok(Instance::new(self.clone(), store, transform)),
+            Ok(answer) if answer == this.answer => Ok((store, transform)),
             Ok(_) => Err(CallFailure::invalid("`bind` answers otherwise than when the pipeline was planned")),
             Err(e) => Err(CallFailure::invalid(format!("the answer of `bind` is invalid: {e}"))),
         }

@@ -6,9 +6,10 @@ use wasmtime::Store;
 
 use super::grants::Grants;
 use super::host::Host;
-use super::instance::{CallFailure, answer, arm};
+use super::invoke::{answer, arm};
 use super::limits::Limits;
 use super::log::plain;
+use super::outcome::CallFailure;
 use super::schema;
 use super::state::State;
 use super::wit::StagePre;

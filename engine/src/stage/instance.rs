@@ -4,25 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+use wasmtime::Store;
 
 use super::bind::{Bound, Column};
-use super::frames;
+use super::invoke::{answer, arm};
 use super::lift::{self, Arrays};
-use super::log::{Log, plain};
 use super::lower::Lowered;
-use super::select::{self, Selector};
+use super::outcome::{CallFailure, Cost, Emission, Outcome};
+use super::select::{self, Rejection, Selector};
 use super::state::State;
 use super::wit::exports::pipe::stage::transform as wit;
 use super::wit::pipe::stage::arrow::RecordBatch as WitBatch;
-use crate::batch::{FailureKind, Origin, Selection};
+use crate::batch::{FailureKind, Origin};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Code, Error};
-use crate::secret::cut;
-use crate::units;
-
-/// Bytes of a function's name in a cause.
-const FUNCTION_BYTES_MAX: usize = 200;
 
 /// One instance: used by one thread at a time, thrown away after any failure.
 pub struct Instance {
@@ -33,87 +27,16 @@ pub struct Instance {
     clock: SystemClock,
 }
 
-/// Why a whole batch failed.
-#[derive(Debug, Clone)]
-pub struct CallFailure {
-    /// The kind.
-    pub kind: FailureKind,
-    /// The cause in words.
-    pub message: String,
-}
-
-/// What a stage made of a batch, validated.
-#[derive(Debug)]
-pub struct Outcome {
-    /// At most one a port, in order of ports.
-    pub emissions: Vec<Emission>,
-    /// Rows that the stage refused, in order of rows; disjoint from every selection.
-    pub rejections: Vec<Rejection>,
-    /// Where the time went.
-    pub cost: Cost,
-}
-
-/// The rows of one port.
-#[derive(Debug)]
-pub struct Emission {
-    /// Index of the port.
-    pub port: usize,
-    /// Which input rows they came from.
-    pub selection: Selection,
-    /// The rows; the schema is the port's.
-    pub records: RecordBatch,
-}
-
-/// A refused row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// Row of the input.
-    pub row: u32,
-    /// Why.
-    pub reason: String,
-}
-
-/// Where the time of a call went.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Cost {
-    /// Bringing the columns into the form in which they cross.
-    pub copy_in: Duration,
-    /// The call: the copy into the guest, the guest itself, the copy out of it. They are one call of wasmtime, which
-    /// cannot be timed apart.
-    pub guest: Duration,
-    /// Building Arrow's arrays from what came back, with the checks of their content.
-    pub copy_out: Duration,
-    /// Checking selections and rejections, and selecting the passed columns.
-    pub validate: Duration,
-}
-
-impl CallFailure {
-    /// What the stage returned cannot be used.
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
-        let message = plain(&message.into(), units::DEAD_LETTER_MESSAGE_BYTES_MAX);
-        Self { kind: FailureKind::InvalidOutput, message }
-    }
-
-    /// The same as an error of the pipeline, for what happens before it runs.
-    pub(super) fn into_error(self) -> Error {
-        let code = match self.kind {
-            FailureKind::Trap => Code::W004,
-            FailureKind::Deadline => Code::W005,
-            FailureKind::OutOfMemory => Code::W006,
-            FailureKind::InvalidOutput => Code::W007,
-            _ => Code::W003,
-        };
-        let help = match self.kind {
-            FailureKind::Deadline => "raise `limits.time`, or look for an endless loop",
-            FailureKind::OutOfMemory => "raise `limits.memory`",
-            _ => return Error::user(code, self.message),
-        };
-        Error::user(code, self.message).help(help)
+impl Bound {
+    /// A fresh instance, bound and ready for batches.
+    pub fn instantiate(&self) -> Result<Instance, CallFailure> {
+        let (store, transform) = self.start()?;
+        Ok(Instance::new(self.clone(), store, transform))
     }
 }
 
 impl Instance {
-    pub(super) fn new(bound: Bound, store: Store<State>, transform: wit::Guest) -> Self {
+    fn new(bound: Bound, store: Store<State>, transform: wit::Guest) -> Self {
         Self { bound, store, transform, scratch: Lowered::default(), clock: SystemClock::default() }
     }
 
@@ -166,102 +89,6 @@ impl Instance {
     /// Peak of its memories and tables, in bytes.
     pub fn memory_peak(&self) -> usize {
         self.store.data().meter.peak()
-    }
-}
-
-/// Sets the deadline of the next call.
-pub(super) fn arm(store: &mut Store<State>, time: Duration) {
-    // The tick that is under way counts for nothing, so one more.
-    let ticks = time.as_nanos().div_ceil(units::STAGE_TICK.as_nanos()) + 1;
-    let ticks = u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
-    store.set_epoch_deadline(ticks);
-    store.data().ticker.need(ticks);
-    store.data_mut().meter.begin();
-}
-
-/// The answer of a call, or why there is none.
-pub(super) fn answer<T>(
-    store: &Store<State>,
-    result: wasmtime::Result<Result<T, String>>,
-) -> Result<T, CallFailure> {
-    let error = match result {
-        Ok(answer) => {
-            store.data().guest_log().call_ended();
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(message) => CallFailure {
-                    kind: FailureKind::StageError,
-                    message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX),
-                },
-            }
-        }
-        Err(error) => failure(&error, &mut store.data().guest_log()),
-    };
-    if store.data().meter.refused() && error.kind != FailureKind::Deadline {
-        let message = format!("it asked for more memory than its limit; {}", error.message);
-        return Err(CallFailure { kind: FailureKind::OutOfMemory, message });
-    }
-    Err(error)
-}
-
-/// What wasmtime's error means. A trap of the guest carries a backtrace; an error without one was found while its
-/// results were lifted.
-fn failure(error: &wasmtime::Error, log: &mut Log) -> CallFailure {
-    if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
-        return CallFailure { kind: FailureKind::OutOfMemory, message: format!("the pool is full: {full}") };
-    }
-    let backtrace = error.downcast_ref::<WasmBacktrace>();
-    let kind = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => FailureKind::Deadline,
-        Some(
-            Trap::InvalidChar
-            | Trap::StringOutOfBounds
-            | Trap::ListOutOfBounds
-            | Trap::InvalidDiscriminant
-            | Trap::UnalignedPointer,
-        ) => FailureKind::InvalidOutput,
-        Some(_) => FailureKind::Trap,
-        None if backtrace.is_some() => FailureKind::Trap,
-        None => FailureKind::InvalidOutput,
-    };
-    let root = error.root_cause().to_string();
-    let message = match kind {
-        FailureKind::Deadline => "it did not answer in time".to_owned(),
-        FailureKind::InvalidOutput => format!("what it returned cannot be read: {root}"),
-        _ => {
-            let frames = backtrace.map(WasmBacktrace::frames).unwrap_or_default();
-            let function = frames.iter().filter_map(FrameInfo::func_name).find_map(frames::of_author);
-            trap(&log.trapped(), function.as_deref(), &root)
-        }
-    };
-    // Where it was no trap, what the stage said is a line like others.
-    log.call_ended();
-    CallFailure { kind, message: plain(&message, units::DEAD_LETTER_MESSAGE_BYTES_MAX) }
-}
-
-/// The cause of a trap in words: what the stage said last, the first function of its author, what wasmtime says.
-fn trap(said: &[String], function: Option<&str>, root: &str) -> String {
-    let said = cause(said);
-    match (said.is_empty(), function) {
-        (true, None) => root.to_owned(),
-        (true, Some(function)) => format!("{root} in `{}`", cut(function, FUNCTION_BYTES_MAX)),
-        (false, None) => format!("{said} ({root})"),
-        (false, Some(function)) => format!("{said} (in `{}`; {root})", cut(function, FUNCTION_BYTES_MAX)),
-    }
-}
-
-/// What a panic of Rust says, in one line and without its advice; the lines of other languages as they are. It is not said to
-/// have "panicked": who searches the log for that looks for the engine's own panics.
-fn cause(said: &[String]) -> String {
-    let lines = said.iter().flat_map(|text| text.lines()).map(str::trim_end);
-    let lines: Vec<&str> =
-        lines.filter(|l| !l.is_empty() && !l.starts_with("note: run with `RUST_BACKTRACE")).collect();
-    match lines.split_first() {
-        Some((first, rest)) => match first.split_once("panicked at ") {
-            Some((_, place)) => format!("panic at {}", [&[place][..], rest].concat().join(" ")),
-            None => lines.join("\n"),
-        },
-        None => String::new(),
     }
 }
 
@@ -344,36 +171,5 @@ impl<'a> Checked<'a> {
         let records = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
             .map_err(|e| e.to_string())?;
         Ok(Emission { port, selection, records })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::trap;
-
-    #[test]
-    fn the_cause_of_a_trap_is_what_was_said_where_and_what_wasm_says() {
-        let root = "wasm trap: unreachable";
-        let said = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-        assert_eq!(trap(&[], None, root), root);
-        assert_eq!(trap(&[], Some("late::work"), root), "wasm trap: unreachable in `late::work`");
-        let panic = said(&["panicked at src/lib.rs:7:9:\nindex out of bounds: the length is 1"]);
-        assert_eq!(
-            trap(&panic, Some("late::work"), root),
-            "panic at src/lib.rs:7:9: index out of bounds: the length is 1 (in `late::work`; wasm trap: unreachable)"
-        );
-        let of_std = said(&[
-            "",
-            "thread '<unnamed>' (1) panicked at src/lib.rs:7:9:",
-            "no",
-            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
-        ]);
-        assert_eq!(trap(&of_std, None, root), "panic at src/lib.rs:7:9: no (wasm trap: unreachable)");
-        let python = said(&[
-            "Traceback (most recent call last):",
-            "  File \"app.py\", line 3, in process",
-            "ValueError: no",
-        ]);
-        assert!(trap(&python, None, root).contains(", in process\nValueError: no (wasm trap: unreachable)"));
     }
 }

@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod grants;
 mod host;
 mod instance;
+mod invoke;
 mod lift;
 mod limits;
 mod log;
@@ -24,6 +25,7 @@ mod lower;
 mod names;
 #[cfg(feature = "native-stage")]
 mod native;
+mod outcome;
 mod schema;
 mod select;
 mod state;
@@ -39,11 +41,13 @@ pub use compile::{Compiling, Watch};
 pub use component::{Component, Description};
 pub use grants::{Asked, Folder, Grants};
 pub use host::{Host, HostOptions};
-pub use instance::{CallFailure, Cost, Emission, Instance, Outcome, Rejection};
+pub use instance::Instance;
 pub use limits::Limits;
 pub use names::keep_authors;
 #[cfg(feature = "native-stage")]
 pub use native::Native;
+pub use outcome::{CallFailure, Cost, Emission, Outcome};
+pub use select::Rejection;
 pub use warm::{Entry, Warmed, clear, entries, usable};
 
 #[cfg(test)]

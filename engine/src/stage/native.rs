@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::bind::Bound;
-use super::instance::{CallFailure, Outcome};
+use super::outcome::{CallFailure, Outcome};
 
 /// What native code makes of a batch in a stage's place.
 pub type Native = Arc<dyn Fn(&RecordBatch) -> Result<Outcome, CallFailure> + Send + Sync>;

@@ -7,12 +7,20 @@ use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer};
 use arrow::compute::{FilterBuilder, FilterPredicate, take};
 use arrow::datatypes::DataType;
 
-use super::instance::Rejection;
 use super::lift::{check_bits, ones};
 use super::log::plain;
 use super::wit::exports::pipe::stage::transform as wit;
 use crate::batch::Selection;
 use crate::units::DEAD_LETTER_MESSAGE_BYTES_MAX as REASON;
+
+/// A refused row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Row of the input.
+    pub row: u32,
+    /// Why.
+    pub reason: String,
+}
 
 /// Checks a selection over an input of `rows` rows. Returns it with how many rows it has.
 pub(super) fn selection(selection: wit::Selection, rows: usize) -> Result<(Selection, usize), String> {

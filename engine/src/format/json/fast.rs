@@ -10,7 +10,7 @@
 
 use serde::de::DeserializeSeed;
 
-use super::decode::Cell;
+use super::cell::Cell;
 use super::scan::Scan;
 use super::unknown::Watch;
 use crate::format::columns::{Column, Columns, Values};

@@ -1,5 +1,6 @@
 //! `json`: one JSON object a record.
 
+mod cell;
 mod decode;
 #[cfg(test)]
 mod differential;
