@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use clap::ValueHint;
 
-use super::explain;
 use super::load::{EXIT_WRONG, Form, plan_file, rendered};
 use super::logs::{self, LogFormat};
 use super::{print, say};
 use crate::config::{Diagnostic, Severity};
 use crate::error::{Code, Error, Result};
+use crate::plan::render;
 use crate::stage::HostOptions;
 
 /// Checks pipeline files: keys, types, edges, components, grants, limits, delivery. Touches no network.
@@ -46,7 +46,7 @@ pub fn run(args: &Args, host: &HostOptions) -> Result<ExitCode> {
         say(&rendered(file, &planned, args.format));
         match &planned.plan {
             Some(plan) => {
-                let text = explain::text(plan, explain::stage_details);
+                let text = render::text(plan, render::stage_details);
                 print(&format!("{}: OK\n{text}", file.display()))?;
             }
             None => wrong.push(file),

@@ -9,46 +9,18 @@ use arrow::datatypes::SchemaRef;
 
 use super::graph::{self, pointer, split};
 use super::memory::Division;
+use super::tables::{Folders, Tables};
 use super::{
     Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
     tombstones, traces, warnings,
 };
 use crate::config::spec::StageSpec;
 use crate::config::{Draft, is_within, nearest, step, suggestion};
-use crate::connector::sink::SinkKind;
-use crate::connector::source::{Own, Room, SourceKind};
-use crate::connector::{SINKS, SOURCES};
+use crate::connector::source::{Own, Room};
 use crate::error::Code;
-use crate::format::{FORMATS, FormatKind};
 use crate::problem::Problem;
 use crate::quantity::{Period, Size};
 use crate::{datatype, units};
-
-/// The tables of kinds.
-#[derive(Clone, Copy)]
-pub struct Tables {
-    /// Sources.
-    pub sources: &'static [&'static SourceKind],
-    /// Sinks.
-    pub sinks: &'static [&'static SinkKind],
-    /// Formats.
-    pub formats: &'static [&'static FormatKind],
-}
-
-impl Default for Tables {
-    fn default() -> Self {
-        Self { sources: SOURCES, sinks: SINKS, formats: FORMATS }
-    }
-}
-
-/// Where paths are relative to.
-#[derive(Clone, Copy)]
-pub struct Folders<'a> {
-    /// Folder of the pipeline file.
-    pub base: &'a Path,
-    /// The working folder, for the dead letters of a pipeline without Kafka.
-    pub working: &'a Path,
-}
 
 /// Outputs that are typed so far: of a source one without a name, of a stage its ports, the default one first.
 type Outputs = BTreeMap<String, Vec<(Option<String>, Output, SchemaRef)>>;

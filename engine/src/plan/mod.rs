@@ -3,25 +3,30 @@
 
 mod build;
 pub mod cost;
+mod dead_letters;
 pub mod editors;
+mod formats;
 mod grants;
 mod graph;
 mod guarantee;
 pub mod memory;
 mod prune;
+pub mod render;
 pub mod schema;
 mod sinks;
 mod sources;
 pub mod stages;
+mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tombstones;
 mod traces;
 pub mod warnings;
 
-pub use build::{Folders, Tables, plan};
-pub use sinks::dead_letters;
+pub use build::plan;
+pub use dead_letters::dead_letters;
 pub use sources::{Kept, positions};
+pub use tables::{Folders, Tables};
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

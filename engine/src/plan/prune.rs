@@ -122,7 +122,7 @@ sinks:
 
     fn edges(node: &str) -> Vec<String> {
         let plan = testing::planned(PIPELINE).only(node).unwrap();
-        let text = crate::cli::explain::mermaid(&plan);
+        let text = crate::plan::render::mermaid(&plan);
         let edges = text.lines().filter(|line| line.contains("-->"));
         edges.map(|line| line.trim().replace("n_", "").replace(" --> ", ">")).collect()
     }

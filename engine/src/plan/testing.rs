@@ -173,7 +173,7 @@ pub(crate) fn check(text: &str, set: &[String]) -> String {
     let (shown, errors, warnings) = match &planned {
         Ok(plan) => {
             let graphs =
-                [crate::cli::explain::text(plan, |_| Vec::new()), crate::cli::explain::mermaid(plan)];
+                [crate::plan::render::text(plan, |_| Vec::new()), crate::plan::render::mermaid(plan)];
             (graphs.concat(), Vec::new(), plan.warnings.clone())
         }
         Err(errors) => (String::new(), errors.clone(), Vec::new()),

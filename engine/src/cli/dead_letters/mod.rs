@@ -1,8 +1,9 @@
 //! `pipe dead-letters`: what failed, and sending it through again.
 
+mod execute;
 mod list;
-mod replay;
 mod scan;
+mod selection;
 mod show;
 mod stop;
 
@@ -28,7 +29,7 @@ use crate::stage::HostOptions;
 pub enum Command {
     List(list::Args),
     Show(show::Args),
-    Replay(replay::Args),
+    Replay(selection::Args),
 }
 
 /// Runs one of the commands.
@@ -36,7 +37,7 @@ pub fn run(command: &Command, host: HostOptions) -> Result<ExitCode> {
     match command {
         Command::List(args) => list::run(args),
         Command::Show(args) => show::run(args),
-        Command::Replay(args) => replay::run(args, host),
+        Command::Replay(args) => execute::run(args, host),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::list::{Others, Sums};
-use super::replay::{Command, Way};
+use super::selection::{Command, Way};
 use super::{Letters, Progress};
 use crate::cli::text::{cut, line};
 use crate::dead_letter::{Found, Letter, Reader};

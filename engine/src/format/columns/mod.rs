@@ -24,7 +24,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 pub(super) use self::quick::{Habit, Scanned};
-use self::unique::repeated;
+use self::unique::{FEW, repeated};
 use super::text;
 use super::time::Temporal;
 use crate::datatype;
@@ -35,9 +35,6 @@ type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
 /// What went wrong with a value, without its column.
 pub(super) type Fault = String;
-
-/// Up to this many names are compared one by one.
-const FEW: usize = 16;
 
 /// The fields of a record or of a struct.
 pub(super) struct Columns {

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::FEW;
+/// Up to this many names are compared one by one.
+pub(super) const FEW: usize = 16;
 
 /// Whether something is there twice.
 pub(super) fn repeated<T: Eq + Hash>(items: Vec<T>) -> bool {

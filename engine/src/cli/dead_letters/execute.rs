@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::scan::{Names, Scan, Tally};
+use super::selection::{Args, Command, Way};
 use super::stop::Stop;
-use super::{Filter, Letters, Where, wrong};
+use super::{Letters, wrong};
 use crate::cli::load::{Form, plan_loaded, rendered, stage_folders};
-use crate::cli::logs::{self, LogFormat};
+use crate::cli::logs;
 use crate::cli::run::failed;
 use crate::cli::text::{Out, line};
 use crate::clock::{Clock, SystemClock};
 use crate::config::spec::OnFailure;
 use crate::config::{load, suggestion};
-use crate::dead_letter::{File, Letter};
+use crate::dead_letter::File;
 use crate::error::{Code, Error, Result};
 use crate::plan::{DeadLetters, Plan, schema};
 use crate::run::observe::summary::{counted, grouped};
@@ -25,78 +25,6 @@ use crate::run::replay::{Round, size};
 use crate::run::{self, Options};
 use crate::stage::HostOptions;
 use crate::units::{REPLAY_ROUND_BYTES, REPLAY_ROUND_LETTERS};
-
-/// Send the records behind dead letters through the pipeline again.
-///
-/// Without `--execute` it only says what it would do. The original records go through decoder, stages and sinks as if
-/// they were read again where they were read first; with `--from-stage` only the failed stage and what is downstream
-/// of it get rows, so that other sinks see no repeats. What fails again becomes a dead letter again, its attempt one
-/// higher, also where the pipeline would skip it.
-///
-/// Delivery is at least once. What was replayed is remembered in the state folder, and left out the next time. It
-/// works while the pipeline's workers run.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  pipe dead-letters replay pipeline.yaml --kind trap --since 1d
-  pipe dead-letters replay pipeline.yaml --kind trap --since 1d --execute
-  pipe dead-letters replay pipeline.yaml --from-stage=late --component late=late-mended.wasm --execute
-
-Exit codes: 0 done (what failed again is told), 1 failed while running, 2 the pipeline or the command line is wrong.
-
-What `on_failure: skip` would drop becomes a dead letter again; `stop` ends the replay as it ends a run.")]
-pub struct Args {
-    #[command(flatten)]
-    at: Where,
-    #[command(flatten)]
-    pub(super) filter: Filter,
-    /// Do it
-    #[arg(long)]
-    execute: bool,
-    /// What the records go through; `--from-stage` is the other way
-    #[arg(long, value_name = "WHAT", value_parser = ["pipeline"], conflicts_with = "from_stage")]
-    through: Option<String>,
-    /// Only through the source, stage or sink of this name, for the letters that failed there, and what is
-    /// downstream of it; without a name: each letter from where it failed
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(super) from_stage: Option<String>,
-    /// Another component for a stage, for this replay: `--component late=late-mended.wasm`
-    #[arg(long, value_name = "STAGE=FILE", value_parser = component)]
-    component: Vec<(String, PathBuf)>,
-    /// Also what has been replayed before
-    #[arg(long)]
-    pub(super) again: bool,
-    /// Folder that remembers what was replayed [default: .pipe beside the pipeline]
-    #[arg(long, value_name = "FOLDER")]
-    state: Option<PathBuf>,
-    /// How logs look on standard error
-    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
-    log_format: LogFormat,
-}
-
-fn component(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((stage, path)) if !stage.is_empty() && !path.is_empty() => Ok((stage.to_owned(), path.into())),
-        _ => Err("`STAGE=FILE` was expected, such as `late=late-mended.wasm`".to_owned()),
-    }
-}
-
-/// What of the plan a replay uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Way {
-    Whole,
-    From(String),
-}
-
-/// A command under way.
-pub(super) struct Command<'a> {
-    pub args: &'a Args,
-    host: HostOptions,
-    pub letters: Letters,
-    pub known: Replayed,
-    /// What failed later is not of this replay.
-    started: i64,
-    stop: Stop,
-}
 
 /// Replays, or says what would be.
 pub fn run(args: &Args, host: HostOptions) -> Result<ExitCode> {
@@ -163,22 +91,6 @@ impl Command<'_> {
         let planned = plan_loaded(loaded, self.host.clone(), stage_folders())?;
         eprint!("{}", rendered(file, &planned, Form::Auto));
         Ok(planned.plan)
-    }
-
-    /// Whether a letter is one that the filters and `--from-stage` choose.
-    pub fn chooses(&self, way: Option<&Way>, letter: &Letter) -> bool {
-        let named = self.args.from_stage.as_deref().filter(|name| !name.is_empty());
-        let of = match (way, named) {
-            (Some(Way::From(name)), _) => letter.line.stage == *name,
-            (_, Some(name)) => letter.line.stage == name,
-            _ => true,
-        };
-        of && self.args.filter.takes(letter) && letter.line.failed_at <= self.started
-    }
-
-    /// Through the whole pipeline a record counts once, from a stage once for each stage.
-    pub fn identity(&self, letter: &Letter) -> Identity {
-        letter.line.identity(self.args.from_stage.is_some())
     }
 
     fn survey(&self, names: &Names) -> Result<Tally> {
