@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::Options;
+use super::options::Options;
 use crate::batch::headers_type;
 use crate::dead_letter::HEADERS;
 use crate::error::{Code, Error, Result};

@@ -7,24 +7,26 @@
 mod columns;
 mod delivery_reports;
 mod ffi;
+mod options;
 mod producer;
+mod refusal;
 mod transaction;
 mod writer;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::clock::SystemClock;
 use crate::codec::Format;
-use crate::connector::kafka::client::{self, Cluster, Probe, Properties, create_topic};
+use crate::connector::kafka::client::{self, Cluster, Probe, create_topic};
 use crate::connector::sink::{Deletes, Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
 use crate::units::LANES_MAX;
 use columns::Columns;
 use delivery_reports::Ledger;
+use options::Options;
 use producer::{Producer, Purpose};
 pub use transaction::Transaction;
 use writer::{Client, Doubt, KafkaSink, Shared, State, Writer};
@@ -41,77 +43,6 @@ pub static KIND: SinkKind = SinkKind {
     durable_on_close: false,
     prepare,
 };
-
-/// Options under `kafka:`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Options {
-    /// Addresses of some brokers of the cluster: `host:port`, several with commas between.
-    brokers: String,
-    /// Topic to write.
-    topic: String,
-    /// Column of the record's key: bytes as they are, all else as text; a null is no key. The partition is chosen
-    /// as Kafka's Java client does. A key column whose name begins with `_` is left out of the value.
-    #[serde(default)]
-    key: Option<String>,
-    /// Column of the record's headers (a list of `{name: utf8, value: binary}`); left out of the value. Default: a
-    /// column `_headers` of that type, where there is one.
-    #[serde(default)]
-    headers: Option<String>,
-    /// Column of the record's timestamp; left out of the value. Default: the time of writing, which a null means too. A
-    /// time that Kafka's client cannot be told (1970-01-01T00:00:00.000Z and all before it) makes a dead letter.
-    #[serde(default)]
-    timestamp: Option<String>,
-    /// Compression of the record batches. Default: `lz4`.
-    #[serde(default)]
-    compression: Compression,
-    /// Goes with the next release: `false` stands for `on_tombstone: row` at the sources, `true` for nothing.
-    #[serde(default)]
-    tombstones: Option<bool>,
-    /// Create the topic when it does not exist. Default: false.
-    #[serde(default)]
-    create: bool,
-    /// Partitions of a topic that is created. Default: the cluster's.
-    #[serde(default)]
-    #[schemars(range(min = 1))]
-    partitions: Option<i32>,
-    /// Replicas of a topic that is created. Default: the cluster's.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 32767))]
-    replication: Option<i32>,
-    /// Properties of librdkafka, such as `security.protocol`, `sasl.mechanism`, `linger.ms`, `message.max.bytes`.
-    #[serde(default)]
-    properties: Properties,
-}
-
-/// Compression of record batches.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Compression {
-    /// As they are.
-    None,
-    /// Small and slow.
-    Gzip,
-    /// Fast.
-    Snappy,
-    /// Fast, and cheaper than the network it saves.
-    #[default]
-    Lz4,
-    /// Small.
-    Zstd,
-}
-
-impl Compression {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
-}
 
 const QUEUE_KBYTES: &str = "queue.buffering.max.kbytes";
 

@@ -5,6 +5,7 @@
 //! a record are sent again one by one, and only the one that fails alone is refused. Within a transaction a failure
 //! makes all of it void: they are sent alone when they come again.
 
+mod doubt;
 mod gone;
 mod in_flight;
 mod isolate;
@@ -17,14 +18,14 @@ use arrow::array::Array;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
 
-pub(super) use self::gone::Doubt;
+pub(super) use self::doubt::Doubt;
 use self::in_flight::Sent;
-use self::isolate::stays;
 use super::columns::Columns;
 use super::delivery_reports::{BATCH_ROWS_MAX, Ledger, Ticket};
 use super::ffi::{self, Topic};
 use super::producer::{Producer, Reports};
-use super::transaction::{Name, Transaction, Verdict};
+use super::refusal::{is_about_the_record, stays};
+use super::transaction::{Name, Transaction};
 use crate::batch::{Batch, Origins};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Encoder;
@@ -117,15 +118,6 @@ enum Given {
     Taken,
     Full,
     Refused(RDKafkaErrorCode),
-}
-
-/// Whether the reason lies in the record itself, or in one that was sent with it.
-fn is_about_the_record(code: RDKafkaErrorCode) -> bool {
-    meaning(code) == Meaning::Record
-}
-
-fn refusal(topic: &str, bytes: usize, code: RDKafkaErrorCode) -> String {
-    format!("topic `{topic}` refused a record of {bytes} bytes: {code}")
 }
 
 impl KafkaSink {

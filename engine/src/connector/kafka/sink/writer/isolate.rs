@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::{Client, Given, KafkaSink, Sent, Verdict, Writer, ffi, is_about_the_record, refusal};
+use super::in_flight::Sent;
+use super::{Client, Given, KafkaSink, Writer, ffi};
 use crate::connector::commit::Transaction as _;
-use crate::connector::kafka::client::{Meaning, meaning};
+use crate::connector::kafka::sink::refusal::{is_about_the_record, refusal, stays};
+use crate::connector::kafka::sink::transaction::Verdict;
 use crate::error::{Code, Error, Result};
 use crate::units::KAFKA_BLOCK;
-
-/// Whether a failure would come again, whatever is done anew.
-pub(super) fn stays(code: RDKafkaErrorCode) -> bool {
-    matches!(meaning(code), Meaning::Missing | Meaning::Setting | Meaning::Denied)
-}
 
 impl KafkaSink {
     /// Records whose time cannot be written, and those that would make a transaction void, or did.
