@@ -51,7 +51,7 @@ pub fn plan<B: Ports>(
     let stages = builder.stages(&order, binder);
     builder.unread_ports();
     let sinks = builder.sinks();
-    let dead_letters = sinks::dead_letters(&tables, draft, folders.base, folders.working);
+    let dead_letters = super::dead_letters(&tables, draft, folders.base, folders.working);
     let dead_letters = dead_letters.map_err(|all| builder.problems.extend(all)).ok();
     let mut suspicious = Vec::new();
     let tracing =

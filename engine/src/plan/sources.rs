@@ -18,7 +18,7 @@ use crate::connector::kafka::client::{Cluster, Topics};
 use crate::connector::position::Replay;
 use crate::connector::source::{Own, Settings, SourceKind};
 use crate::error::Code;
-use crate::problem::Problem;
+use crate::problem::{Problem, below};
 
 /// Resolves a source; pointers of the mistakes are into the file. One with `missing` keys, which had a mistake that was
 /// reported, is never resolved; what else is wrong with it is told.

@@ -19,7 +19,7 @@ use arrow::datatypes::SchemaRef;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::part::Part;
+use super::part::{self, Part};
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Format, Layout};

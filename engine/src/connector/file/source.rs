@@ -17,9 +17,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::Value;
 
-use super::headers;
-use super::known::Known;
+use super::known::{self, Known};
 use super::names::{Input, Patterns};
+use super::{begin, headers, reader};
 use crate::codec::{Format, Layout};
 use crate::connector::position::{Kept, Mark, Positions, Replay};
 use crate::connector::source::{Open, Opened, Prepared, Reader, Settings, SourceKind};
@@ -64,7 +64,7 @@ struct File {
     node: Arc<str>,
 }
 
-fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
+pub(super) fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let mut problems = Vec::new();
     for key in
         settings.options.as_object().into_iter().flat_map(|map| map.keys()).filter(|key| *key != "path")
@@ -223,7 +223,7 @@ impl Prepared for File {
         let (files, unseen) = self.recall(&inputs, open.kept, wants);
         let resume: Positions = files.iter().map(|kept| (kept.partition.clone(), kept.next)).collect();
         let known = Arc::new(Known::new(files, unseen));
-        let shared = Arc::new(lane::Shared {
+        let shared = Arc::new(reader::Shared {
             node: Arc::clone(&self.node),
             format: Arc::clone(&self.format),
             columns: Arc::clone(&self.schema),
@@ -241,7 +241,7 @@ impl Prepared for File {
             lanes[lane].push(input);
         }
         let reader =
-            |inputs| Box::new(lane::Lane::new(Arc::clone(&shared), inputs, &resume)) as Box<dyn Reader>;
+            |inputs| Box::new(reader::Lane::new(Arc::clone(&shared), inputs, &resume)) as Box<dyn Reader>;
         Ok(Opened { readers: lanes.into_iter().map(reader).collect(), control: known })
     }
 }

@@ -19,6 +19,7 @@ pub mod ways;
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::committer::{Committer, Ready, Size};
+use super::positions::Positions;
 use crate::clock::Clock;
 use crate::connector::position;
-use crate::epoch::{self, Machine};
+use crate::epoch::Machine;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
 use crate::progress::{Doing, Pulse};

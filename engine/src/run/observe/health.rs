@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::stats::Stats;
+use super::vitals::Phase;
 use crate::connector::position::{Partition, Progress};
 use crate::progress::{Doing, Pulse, Role};
 use crate::sync::lock;

@@ -391,7 +391,7 @@ impl<'a> Wiring<'a> {
         let node = dead_letters::Node {
             scribe: Scribe {
                 pipeline: "p".to_owned(),
-                rows: json::explicit_nulls()?,
+                rows: json::explicit_nulls().expect("the format json has the option"),
                 attempts: Arc::default(),
                 columns: Default::default(),
             },

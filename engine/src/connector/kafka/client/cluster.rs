@@ -268,7 +268,7 @@ pub fn parse_options<T: for<'de> Deserialize<'de>>(options: &Value) -> Result<T,
 
 #[cfg(test)]
 mod tests {
-    use crate::connector::kafka::client::*;
+    use super::*;
 
     fn properties(text: &str) -> Properties {
         serde_json::from_str(text).unwrap()

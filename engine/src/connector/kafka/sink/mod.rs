@@ -15,8 +15,6 @@ mod writer;
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::clock::SystemClock;
 use crate::codec::Format;
 use crate::connector::kafka::client::{self, Cluster, Probe, create_topic};

@@ -24,7 +24,7 @@ use super::columns::Columns;
 use super::delivery_reports::{BATCH_ROWS_MAX, Ledger, Ticket};
 use super::ffi::{self, Topic};
 use super::producer::{Producer, Reports};
-use super::refusal::{is_about_the_record, stays};
+use super::refusal::{is_about_the_record, refusal, stays};
 use super::transaction::{Name, Transaction};
 use crate::batch::{Batch, Origins};
 use crate::clock::{Clock, SystemClock};

@@ -149,7 +149,7 @@ impl Prepared for Source {
         let polls = client.join(&shared, &open.runtime)?;
         let reader = |lane| {
             let (lane, shared) = (Arc::clone(lane), Arc::clone(&shared));
-            let pace = lane::Pace::default();
+            let pace = reader::Pace::default();
             Box::new(KafkaReader { lane, shared, room: open.room, pace, bytes: open.room.bytes, heard: 0 })
                 as Box<dyn Reader>
         };

@@ -22,6 +22,7 @@ use crate::connector::kafka::client::{self, meaning};
 use crate::connector::position::{Partition, Positions};
 use crate::connector::source::{Polled, Reader, Room};
 use crate::error::{Code, Error, Result};
+use crate::sync::lock;
 use crate::units::{
     KAFKA_BATCH_BYTES_MIN, KAFKA_END_LOOK, KAFKA_IDLE, KAFKA_PREFETCH_RECORDS, KAFKA_RETRY_PAUSE,
     KAFKA_SEEK_TIMEOUT,
