@@ -262,7 +262,7 @@ pub fn page() -> String {
          A program that embeds the engine may install a recorder of the `metrics` crate instead: it gets every \
          counter, gauge and histogram that is counted as it happens. There counters in seconds are gauges that grow, \
          as counters of that crate are whole numbers; what is only known when somebody asks (partitions, lanes, the \
-         process) is in `run::health`.\n",
+         process) is in `run::observe::health`.\n",
     );
     let mut about = None;
     for name in Name::ALL {
