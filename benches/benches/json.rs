@@ -11,7 +11,7 @@ use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
 use arrow::json::{LineDelimitedWriter, ReaderBuilder};
 use pipe_benches::goals::{Goal, goal};
 use pipe_benches::{Requests, request_schema};
-use pipe_engine::batch::Payload;
+use pipe_engine::batch::{Batch, Payload};
 use pipe_engine::format::json::KIND;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -127,9 +127,10 @@ fn encode() {
     let format = (KIND.prepare)(&json!({})).unwrap_or_else(|problems| panic!("{problems:?}"));
     let mut decoder = format.decoder(request_schema()).expect("the columns can be decoded");
     let batch: RecordBatch = decoder.decode(&Payload::Values(requests())).expect("records are JSON").records;
+    let rows = Batch::of_columns(batch.clone());
     let mut encoder = format.encoder(request_schema()).expect("the columns can be encoded");
     let pipe = || {
-        black_box(encoder.encode(black_box(&batch)).expect("rows are encoded"));
+        black_box(encoder.encode(black_box(&rows)).expect("rows are encoded"));
     };
     let twin = || {
         let mut writer = LineDelimitedWriter::new(Vec::with_capacity(ROWS * 200));

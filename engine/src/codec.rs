@@ -12,7 +12,7 @@ use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 pub use self::csv::{CsvFields, CsvSigns};
-use crate::batch::{Payload, SourceBatch};
+use crate::batch::{Batch, Payload, SourceBatch};
 use crate::error::{Code, Error, Result};
 
 /// A mistake in the options of a kind, found while planning. All of them are reported, not the first.
@@ -135,6 +135,11 @@ pub trait Format: Send + Sync {
         false
     }
 
+    /// Whether it writes each record as it came, whatever its columns: value, key, headers and time.
+    fn is_original(&self) -> bool {
+        false
+    }
+
     /// Extension of files it writes, without the dot.
     fn extension(&self) -> &'static str;
 }
@@ -181,8 +186,8 @@ pub trait Decoder: Send {
 
 /// Rows in, one byte string a row out.
 pub trait Encoder: Send {
-    /// As many values as there are rows, in order. A row is never a null, but in `raw`.
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray>;
+    /// As many values as there are rows, in order. A row is never a null, but in `raw` and `original`.
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray>;
 }
 
 /// Reads rows of a container.
@@ -194,7 +199,7 @@ pub trait RowReader: Send {
 /// Writes rows to a file of its format.
 pub trait RowWriter: Send {
     /// Appends rows.
-    fn write(&mut self, records: &RecordBatch) -> Result<()>;
+    fn write(&mut self, batch: &Batch) -> Result<()>;
     /// Bytes written or buffered so far, for rolling by size.
     fn bytes(&self) -> u64;
     /// Completes the file (header, footer) and flushes it; syncing is the sink's.

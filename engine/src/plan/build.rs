@@ -10,8 +10,8 @@ use arrow::datatypes::SchemaRef;
 use super::graph::{self, pointer, split};
 use super::memory::Division;
 use super::{
-    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
-    tombstones, traces, warnings,
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, originals, sinks,
+    sources, tombstones, traces, warnings,
 };
 use crate::codec::Problem;
 use crate::config::spec::{Period, Size, StageSpec};
@@ -128,6 +128,8 @@ pub fn plan<B: Ports>(
     problems.extend(tombstones::settle(draft, &mut plan));
     problems.extend(sources::together(&plan.sources));
     problems.extend(unkept(draft, &plan));
+    let (no_originals, left) = originals::look(&plan);
+    problems.extend(no_originals);
     let (loops, named) = warnings::loops(&plan);
     problems.extend(loops);
     if !problems.is_empty() {
@@ -135,6 +137,7 @@ pub fn plan<B: Ports>(
     }
     plan.warnings.extend(warnings::of_plan(draft, &plan));
     plan.warnings.extend(named);
+    plan.warnings.extend(left);
     Ok(plan)
 }
 

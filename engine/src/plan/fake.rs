@@ -11,6 +11,7 @@ use crate::codec::Problem;
 use crate::config::report::{Style, render};
 use crate::config::{Variables, load_text};
 use crate::error::{Code, Error, Result};
+use crate::format::FORMATS;
 use crate::sink::{self, Deletes, SinkKind};
 use crate::source::{self, SourceKind};
 use crate::stage::Port;
@@ -144,7 +145,7 @@ fn test_schema() -> Value {
 }
 
 fn tables() -> Tables {
-    Tables { sources: FAKE_SOURCES, sinks: FAKE_SINKS, formats: &[] }
+    Tables { sources: FAKE_SOURCES, sinks: FAKE_SINKS, formats: FORMATS }
 }
 
 /// The plan of a text without mistakes.

@@ -83,7 +83,14 @@ fn chosen(
     }
     let place = &unpacked(&spec.kind.options);
     if let Some(given) = &spec.format {
-        return Ok(Some(format(tables, &step(at, "format"), given, place)?));
+        let at = step(at, "format");
+        if tables.formats.iter().any(|kind| kind.name == given.name && !kind.reads) {
+            let names = tables.formats.iter().filter(|kind| kind.reads).map(|kind| kind.name);
+            let message = format!("the format `{}` is one of sinks: a source cannot read it", given.name);
+            let help = format!("name what the records are: one of {}", names.collect::<Vec<_>>().join(", "));
+            return Err(vec![Problem::new(Code::P009, at, message).help(help)]);
+        }
+        return Ok(Some(format(tables, &at, given, place)?));
     }
     match (guess(tables, at, place)?, kind.default_format) {
         (Some(guessed), _) => Ok(Some(guessed)),
@@ -118,7 +125,8 @@ fn apart_from_format(
 /// Each format with its own defaults, and none: for what is wrong whatever the format is.
 pub(super) fn any_format(tables: &Tables) -> Vec<Option<Arc<dyn Format>>> {
     let empty = Value::Object(serde_json::Map::new());
-    let each = tables.formats.iter().filter_map(|kind| (kind.prepare)(&empty).ok());
+    // Of those that only write none has a say in what is wrong with all others.
+    let each = tables.formats.iter().filter(|kind| kind.reads).filter_map(|kind| (kind.prepare)(&empty).ok());
     each.map(Some).chain([None]).collect()
 }
 
@@ -205,7 +213,8 @@ pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {
 }
 
 pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {
-    let names: Vec<&str> = tables.formats.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> =
+        tables.formats.iter().filter(|kind| kind.reads).map(|kind| kind.name).collect();
     Problem::new(Code::C004, at, "`format` is missing")
         .help(format!("add `format:` with one of {}", names.join(", ")))
 }

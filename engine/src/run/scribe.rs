@@ -160,7 +160,8 @@ fn value(origin: &Origin) -> Result<Option<Vec<u8>>> {
         Payload::Rows(rows) => {
             let format = (json::KIND.prepare)(&serde_json::json!({ "explicit_nulls": true }))
                 .map_err(|_| Error::internal("the format json has no `explicit_nulls`"))?;
-            let lines = format.encoder(rows.schema())?.encode(&rows.slice(origin.row, 1))?;
+            let row = Batch::of_columns(rows.slice(origin.row, 1));
+            let lines = format.encoder(rows.schema())?.encode(&row)?;
             let line = lines.value(0).to_vec();
             Ok(Some(line))
         }

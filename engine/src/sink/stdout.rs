@@ -71,7 +71,7 @@ struct Lines {
 
 impl Sink for Lines {
     fn write(&mut self, batch: &Batch, _: &mut Vec<Refused>) -> Result<()> {
-        let lines = self.encoder.encode(&batch.records)?;
+        let lines = self.encoder.encode(batch)?;
         self.text.clear();
         for row in 0..lines.len() {
             self.text.extend_from_slice(if lines.is_valid(row) { lines.value(row) } else { b"" });

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::Schema;
-use pipe_engine::batch::Payload;
+use pipe_engine::batch::{Batch, Payload};
 use pipe_engine::codec::{Decoded, Decoder};
 use pipe_engine::format::json::ways;
 use pipe_engine::format::{self, FormatKind};
@@ -132,7 +132,7 @@ pub fn lift(bytes: &[u8]) {
     let batch = RecordBatch::try_new(schema.clone(), vec![array]).unwrap_or_else(|e| panic!("{e}"));
     let format = (format::json::KIND.prepare)(&json!({})).unwrap_or_else(|e| panic!("{e:?}"));
     let Ok(mut encoder) = format.encoder(schema) else { return };
-    if let Ok(lines) = encoder.encode(&batch) {
+    if let Ok(lines) = encoder.encode(&Batch::of_columns(batch)) {
         assert_eq!(lines.len(), rows);
         for line in lines.iter().flatten() {
             serde_json::from_slice::<Value>(line).unwrap_or_else(|e| panic!("{e}"));

@@ -19,6 +19,7 @@ use arrow::json::writer::{
 
 use super::pen::Stage;
 use super::rows::Rows;
+use crate::batch::Batch;
 use crate::codec::{Encoder, RowWriter};
 use crate::error::{Code, Error, Result};
 use crate::format::write::{Text, keys};
@@ -193,7 +194,8 @@ impl JsonEncoder {
 }
 
 impl Encoder for JsonEncoder {
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray> {
+        let records = &batch.records;
         let mut rows = Rows::new(records, &self.options)
             .map_err(|e| Error::user(Code::K002, format!("rows cannot be written as JSON: {e}")))?;
         // Batches of a stream resemble each other; an eighth more saves a copy of the whole.
@@ -233,7 +235,8 @@ impl JsonLines {
 }
 
 impl RowWriter for JsonLines {
-    fn write(&mut self, records: &RecordBatch) -> Result<()> {
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        let records = &batch.records;
         let mut rows = written(Rows::new(records, &self.options))?;
         self.stage.clear();
         for row in 0..records.num_rows() {

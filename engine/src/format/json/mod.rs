@@ -47,6 +47,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["json", "jsonl", "ndjson"],
+    reads: true,
     by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["columns", "explicit_nulls"]);
