@@ -169,7 +169,33 @@ fn encode() {
     );
 }
 
+/// Two of the eight fields are declared: decoded and encoded with the six others kept, and with them dropped.
+fn rest() {
+    let payload = Payload::Values(requests());
+    let columns = json!({ "status": "int64", "latency_ms": "float64" });
+    let through = |unknown: &str| -> Box<dyn FnMut() + '_> {
+        let options = json!({ "columns": columns, "unknown": unknown });
+        let format = (KIND.prepare)(&options).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let schema = format.schema().expect("columns are declared");
+        let mut decoder = format.decoder(schema.clone()).expect("the columns can be decoded");
+        let mut encoder = format.encoder(schema).expect("the columns can be encoded");
+        let payload = &payload;
+        Box::new(move || {
+            let decoded = decoder.decode(black_box(payload)).expect("records are JSON");
+            assert_eq!(decoded.records.num_rows(), ROWS);
+            let rows = Batch::of_columns(decoded.records);
+            black_box(encoder.encode(black_box(&rows)).expect("rows are encoded"));
+        })
+    };
+    compare(
+        "decode and encode, 2 of 8 fields declared",
+        vec![("six dropped", through("drop")), ("six kept", through("keep"))],
+        &[Goal::AtMost(1.4)],
+    );
+}
+
 fn main() {
     decode();
     encode();
+    rest();
 }

@@ -135,6 +135,11 @@ pub trait Format: Send + Sync {
         false
     }
 
+    /// Whether it leaves out what nobody declared of a record, and nobody has said that it is to do so.
+    fn leaves_out(&self) -> bool {
+        false
+    }
+
     /// Whether it writes each record as it came, whatever its columns: value, key, headers and time.
     fn is_original(&self) -> bool {
         false
@@ -164,13 +169,27 @@ pub struct Decoded {
     pub bad: Vec<BadRow>,
 }
 
-/// Fields of records that no guessed column took.
+/// Fields of records that no column took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unknown {
-    /// How many fields.
+    /// How many fields were left out of good records, because the columns were guessed without them.
     pub fields: u64,
-    /// Their keys, each told once, and no more than a few.
-    pub keys: Vec<String>,
+    /// Their keys, each told once, and no more than a few; with the row of the source batch that had it first.
+    pub keys: Vec<(String, u32)>,
+    /// What became of them.
+    pub became: Undeclared,
+}
+
+/// What becomes of the fields of a record that nobody declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Undeclared {
+    /// They are left out.
+    #[default]
+    Drop,
+    /// They are kept in a column.
+    Keep,
+    /// They make a dead letter of the record.
+    DeadLetter,
 }
 
 /// Bytes in, rows out. One bad record never touches its neighbours: good + bad = rows of the batch, always.
@@ -178,7 +197,7 @@ pub trait Decoder: Send {
     /// Decodes every record of a payload. A null value becomes a row of nulls; tombstones that pass are not given to it.
     fn decode(&mut self, payload: &Payload) -> Result<Decoded>;
 
-    /// What was left out of good records since the last call, where the columns were guessed.
+    /// What no column took since the last call, where that is watched.
     fn unknown(&mut self) -> Unknown {
         Unknown::default()
     }

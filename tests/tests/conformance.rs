@@ -196,7 +196,8 @@ fn what_is_encoded_is_decoded() {
         let schema = format.schema().unwrap();
         let records = BinaryArray::from_vec(vec![good; 9]);
         let rows = format.decoder(schema.clone()).unwrap().decode(&Payload::Values(records)).unwrap().records;
-        let encoded = format.encoder(schema.clone()).unwrap().encode(&Batch::of_columns(rows.clone())).unwrap();
+        let encoded =
+            format.encoder(schema.clone()).unwrap().encode(&Batch::of_columns(rows.clone())).unwrap();
         let again = format.decoder(schema).unwrap().decode(&Payload::Values(encoded)).unwrap();
         assert_eq!(again.records, rows, "{name}");
     }

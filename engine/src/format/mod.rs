@@ -31,7 +31,8 @@ use crate::error::{Code, Error, Result};
 use crate::units::RECORD_BYTES_MAX;
 
 /// Every format, in alphabetical order.
-pub static FORMATS: &[&FormatKind] = &[&arrow_ipc::KIND, &csv::KIND, &json::KIND, &original::KIND, &parquet::KIND, &raw::KIND];
+pub static FORMATS: &[&FormatKind] =
+    &[&arrow_ipc::KIND, &csv::KIND, &json::KIND, &original::KIND, &parquet::KIND, &raw::KIND];
 
 /// A kind of format.
 pub struct FormatKind {

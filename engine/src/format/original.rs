@@ -63,7 +63,8 @@ impl Format for Original {
 }
 
 fn only_sinks() -> Error {
-    Error::user(Code::P009, "`original` writes records, and reads none").help("name the format that the records have")
+    Error::user(Code::P009, "`original` writes records, and reads none")
+        .help("name the format that the records have")
 }
 
 /// A record without a value stays one.

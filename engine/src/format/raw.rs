@@ -187,7 +187,11 @@ mod tests {
             assert_eq!(decoded.bad.iter().map(|b| b.row).collect::<Vec<_>>(), bad_rows);
             assert_eq!(decoded.records.num_rows(), 5 - bad_rows.len());
             assert_eq!(decoded.good.is_none(), bad_rows.is_empty());
-            let back = format.encoder(format.schema().unwrap()).unwrap().encode(&Batch::of_columns(decoded.records.clone())).unwrap();
+            let back = format
+                .encoder(format.schema().unwrap())
+                .unwrap()
+                .encode(&Batch::of_columns(decoded.records.clone()))
+                .unwrap();
             assert!(back.is_null(1));
             assert_eq!(back.value(back.len() - 1), b"\0");
         }

@@ -11,7 +11,7 @@ use super::graph::{self, pointer, split};
 use super::memory::Division;
 use super::{
     Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, originals, sinks,
-    sources, tombstones, traces, warnings,
+    sources, tombstones, traces, undeclared, warnings,
 };
 use crate::codec::Problem;
 use crate::config::spec::{Period, Size, StageSpec};
@@ -138,6 +138,7 @@ pub fn plan<B: Ports>(
     plan.warnings.extend(warnings::of_plan(draft, &plan));
     plan.warnings.extend(named);
     plan.warnings.extend(left);
+    plan.warnings.extend(undeclared::look(&plan));
     Ok(plan)
 }
 

@@ -18,6 +18,7 @@ mod sources;
 pub mod stages;
 mod tombstones;
 mod traces;
+mod undeclared;
 pub mod warnings;
 
 pub use build::{Folders, Tables, plan};

@@ -11,8 +11,8 @@ use crate::error::Code;
 
 /// What is known of the rows of an edge.
 #[derive(Debug, Clone)]
-struct Rows<'a> {
-    sources: BTreeSet<usize>,
+pub(super) struct Rows<'a> {
+    pub(super) sources: BTreeSet<usize>,
     /// Of each column the name of the source's column that it is, unless a stage computes it.
     own: Vec<Option<String>>,
     /// Stages that make several rows of one record.
@@ -29,7 +29,10 @@ impl Rows<'_> {
     fn and(mut self, other: Self) -> Self {
         self.sources.extend(other.sources);
         self.exploded.extend(other.exploded);
-        self.own.iter_mut().zip(other.own).for_each(|(own, other)| *own = own.take().filter(|own| Some(own) == other.as_ref()));
+        self.own
+            .iter_mut()
+            .zip(other.own)
+            .for_each(|(own, other)| *own = own.take().filter(|own| Some(own) == other.as_ref()));
         self
     }
 }
@@ -51,17 +54,20 @@ pub(super) fn look<B: Ports>(plan: &Plan<B>) -> (Vec<Problem>, Vec<Problem>) {
                     "the sink `{}` writes records as they came, and the rows of `{}` came as columns, without bytes",
                     sink.name, source.name
                 );
-                problems.push(Problem::new(Code::P009, &at, message).help("name another format, such as `json`"));
+                problems
+                    .push(Problem::new(Code::P009, &at, message).help("name another format, such as `json`"));
             }
         }
-        warnings.extend(left_behind(plan, sink, &rows).into_iter().map(|(message, help)| {
-            Problem::new(Code::P010, &at, message).help(help)
-        }));
+        warnings.extend(
+            left_behind(plan, sink, &rows)
+                .into_iter()
+                .map(|(message, help)| Problem::new(Code::P010, &at, message).help(help)),
+        );
     }
     (problems, warnings)
 }
 
-fn edges<B: Ports>(plan: &Plan<B>) -> BTreeMap<Output, Rows<'_>> {
+pub(super) fn edges<B: Ports>(plan: &Plan<B>) -> BTreeMap<Output, Rows<'_>> {
     let mut edges = BTreeMap::new();
     for (at, source) in plan.sources.iter().enumerate() {
         edges.insert(Output::Source(at), Rows::of(at, source));
@@ -80,22 +86,26 @@ fn edges<B: Ports>(plan: &Plan<B>) -> BTreeMap<Output, Rows<'_>> {
     edges
 }
 
-fn at_input<'a>(edges: &BTreeMap<Output, Rows<'a>>, inputs: &[Output]) -> Option<Rows<'a>> {
+pub(super) fn at_input<'a>(edges: &BTreeMap<Output, Rows<'a>>, inputs: &[Output]) -> Option<Rows<'a>> {
     inputs.iter().filter_map(|input| edges.get(input)).cloned().reduce(Rows::and)
 }
 
 /// What the rows have and the records do not, the other way round, and records that are written several times.
 fn left_behind<B>(plan: &Plan<B>, sink: &SinkNode, rows: &Rows<'_>) -> Vec<(String, &'static str)> {
     let mut found = Vec::new();
-    let names = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let names =
+        |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let fields = sink.input.fields().iter().zip(&rows.own);
     let made: Vec<&str> = fields
         .filter(|(field, own)| own.as_ref() != Some(field.name()))
         .map(|(field, _)| field.name().as_str())
         .collect();
     if !made.is_empty() {
-        let message =
-            format!("the sink `{}` writes records as they came, without what stages made: {}", sink.name, names(made));
+        let message = format!(
+            "the sink `{}` writes records as they came, without what stages made: {}",
+            sink.name,
+            names(made)
+        );
         found.push((message, "name another format where these columns are to be written"));
     }
     let kept: BTreeSet<&String> = rows.own.iter().flatten().collect();

@@ -213,8 +213,7 @@ pub(super) fn below(problems: Vec<Problem>, prefix: &str) -> Vec<Problem> {
 }
 
 pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {
-    let names: Vec<&str> =
-        tables.formats.iter().filter(|kind| kind.reads).map(|kind| kind.name).collect();
+    let names: Vec<&str> = tables.formats.iter().filter(|kind| kind.reads).map(|kind| kind.name).collect();
     Problem::new(Code::C004, at, "`format` is missing")
         .help(format!("add `format:` with one of {}", names.join(", ")))
 }

@@ -24,6 +24,7 @@ use crate::batch::{Batch, Failure};
 use crate::budget::Budget;
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
+use crate::codec::Unknown;
 use crate::epoch::Machine;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -384,6 +385,7 @@ impl Wiring {
                 metadata: node.metadata.clone(),
                 schema: Arc::clone(&node.schema),
                 on_tombstone: node.on_tombstone,
+                unknown: Unknown::default(),
             },
             on_failure: node.on_failure,
             outputs: self.take_outputs(Output::Source(index), lane, &pulse),

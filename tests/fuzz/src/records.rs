@@ -6,7 +6,7 @@ use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::Schema;
 use pipe_engine::batch::{Batch, Payload};
 use pipe_engine::codec::{Decoded, Decoder};
-use pipe_engine::format::json::ways;
+use pipe_engine::format::json::{ways, whole};
 use pipe_engine::format::{self, FormatKind};
 use serde_json::{Value, json};
 
@@ -112,6 +112,17 @@ pub fn json_ways(bytes: &[u8]) {
     let records: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     // Twice, because a batch leaves habits of its writer behind.
     ways::compare(&ways::schema(), &[records.clone(), records]);
+}
+
+/// JSON records that are read and written again with all that nobody declared.
+pub fn json_keep(bytes: &[u8]) {
+    let records: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    whole::keeps(&records);
+}
+
+/// Texts in the column of what nobody declared, as a stage may make them.
+pub fn json_merge(bytes: &[u8]) {
+    whole::merges(&String::from_utf8_lossy(bytes));
 }
 
 /// CSV records.

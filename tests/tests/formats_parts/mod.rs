@@ -44,7 +44,8 @@ fn decode(format: &Arc<dyn Format>, schema: &SchemaRef, records: &[Option<&[u8]>
 
 /// Encodes rows.
 fn encode(format: &Arc<dyn Format>, records: &RecordBatch) -> Vec<Vec<u8>> {
-    let encoded = format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
+    let encoded =
+        format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
     assert_eq!(encoded.len(), records.num_rows());
     encoded.iter().map(|value| value.unwrap().to_vec()).collect()
 }

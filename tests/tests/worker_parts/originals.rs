@@ -14,7 +14,11 @@ fn given(each: i64) -> Vec<Record> {
             _ => Some(text.into_bytes()),
         };
         let headers = match n % 3 {
-            0 => vec![("h".to_owned(), Some(vec![0xff, 0])), ("h".to_owned(), None), (String::new(), Some(Vec::new()))],
+            0 => vec![
+                ("h".to_owned(), Some(vec![0xff, 0])),
+                ("h".to_owned(), None),
+                (String::new(), Some(Vec::new())),
+            ],
             _ => Vec::new(),
         };
         let key = (n % 4 != 1).then(|| vec![b'k', (n % 6) as u8, 0xff]);
@@ -69,7 +73,10 @@ fn records_leave_as_they_came_under_both_guarantees() {
         assert_eq!(without_places(records_committed(broker, &names[2])), written, "{guarantee}");
         assert_eq!(end.count("sinks", "out", "written"), written.len() as u64);
         let letters = records_committed(broker, &format!("{}.dead-letters", names[0]));
-        assert_eq!(letters.len(), given.iter().enumerate().filter(|(n, r)| n % 7 == 6 && r.value.is_some()).count());
+        assert_eq!(
+            letters.len(),
+            given.iter().enumerate().filter(|(n, r)| n % 7 == 6 && r.value.is_some()).count()
+        );
     }
 }
 

@@ -9,6 +9,7 @@
 //! * `finish` makes Arrow arrays of them; `quick` is what the fast way of `json` needs.
 
 mod finish;
+mod json;
 mod quick;
 mod unique;
 
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use arrow::array::{
-    ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch, RecordBatchOptions,
+    ArrayRef, ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch, RecordBatchOptions,
 };
 use arrow::datatypes::{
     DataType, Decimal128Type, Decimal256Type, Field, Fields, Float16Type, SchemaRef, i256,
@@ -83,6 +84,11 @@ pub(super) enum Values {
         hex: bool,
     },
     FixedBinary(Vec<u8>, usize),
+    /// JSON values as they are written.
+    Json {
+        offsets: Vec<i32>,
+        data: Vec<u8>,
+    },
     List {
         offsets: Vec<i32>,
         item: Box<Column>,
@@ -191,11 +197,16 @@ impl Columns {
         self.columns.iter_mut().for_each(|column| column.truncate(len));
     }
 
+    /// The rows so far, column by column; the columns are empty again.
+    pub(super) fn arrays(&mut self) -> Result<Vec<ArrayRef>> {
+        let broken = |e: ArrowError| Error::internal(format!("decoded columns do not fit: {e}"));
+        self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>().map_err(broken)
+    }
+
     /// The rows so far; the columns are empty again.
     pub(super) fn finish(&mut self, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
         let broken = |e: ArrowError| Error::internal(format!("decoded columns do not fit: {e}"));
-        let arrays =
-            self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let arrays = self.arrays()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(broken)
     }
@@ -225,7 +236,10 @@ impl Column {
             data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
             nulls: NullBufferBuilder::new(0),
-            values: Values::new(field.data_type())?,
+            values: match types::is_json(field) {
+                true => Values::Json { offsets: vec![0], data: Vec::new() },
+                false => Values::new(field.data_type())?,
+            },
         })
     }
 
@@ -236,13 +250,14 @@ impl Column {
 
     /// Whether its values may be numbers, so that their text must be kept.
     pub(super) fn takes_numbers(&self) -> bool {
-        numeric!(&self.values, _v => true, _ => false)
+        numeric!(&self.values, _v => true, Values::Json { .. } => true, _ => false)
     }
 
     /// The fault of a value of another type.
     pub(super) fn wrong(&self, found: &str) -> Fault {
         match &self.values {
             Values::Temporal(_, temporal) => format!("{} was expected, not {found}", temporal.form()),
+            Values::Json { .. } => format!("json was expected, not {found}"),
             _ => format!("{} was expected, not {found}", types::print(&self.data_type)),
         }
     }
@@ -261,7 +276,9 @@ impl Column {
         numeric!(&mut self.values, v => v.push(Default::default()),
             Values::Null => {}
             Values::Boolean(bits) => bits.append(false),
-            Values::Bytes { offsets, data, .. } => offsets.push(data.len() as i32),
+            Values::Bytes { offsets, data, .. } | Values::Json { offsets, data } => {
+                offsets.push(data.len() as i32);
+            }
             Values::FixedBinary(data, size) => data.resize((rows + 1) * *size, 0),
             Values::List { offsets, item } => offsets.push(item.len() as i32),
             Values::FixedList { size, item } => (0..*size).for_each(|_| item.pad()),
@@ -273,6 +290,9 @@ impl Column {
     }
 
     pub(super) fn push_bool(&mut self, value: bool) -> Result<(), Fault> {
+        if self.is_json() {
+            return self.push_json(if value { "true" } else { "false" });
+        }
         let Values::Boolean(bits) = &mut self.values else {
             return Err(self.wrong(&format!("the boolean {value}")));
         };
@@ -308,6 +328,7 @@ impl Column {
                 Err(miss) => Err(miss),
             },
             Values::Decimal128(..) | Values::Decimal256(..) => return self.push_decimal(text),
+            Values::Json { .. } => return self.push_json(text),
             _ => Err(Miss::Kind),
         };
         match pushed {
@@ -418,6 +439,7 @@ impl Column {
                 }
             }
             Values::Decimal128(..) | Values::Decimal256(..) | Values::Null => self.push_str(value),
+            Values::Json { .. } => self.push_json_text(value),
             _ => self.push_number(value, ""),
         }
     }
@@ -500,7 +522,7 @@ impl Column {
         numeric!(&mut self.values, v => v.truncate(len),
             Values::Null => {}
             Values::Boolean(bits) => bits.truncate(len),
-            Values::Bytes { offsets, data, .. } => {
+            Values::Bytes { offsets, data, .. } | Values::Json { offsets, data } => {
                 offsets.truncate(len + 1);
                 data.truncate(offsets[len] as usize);
             }

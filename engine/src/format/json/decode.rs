@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use arrow::array::{Array, BinaryArray, BooleanArray};
+use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -16,17 +16,24 @@ use serde::de::{
 use serde_json::value::RawValue;
 
 use super::fast;
+use super::rest::Rest;
 use super::unknown::{Told, Watch};
 use crate::batch::Payload;
-use crate::codec::{BadRow, Decoded, Decoder, Unknown};
+use crate::codec::{BadRow, Decoded, Decoder, Undeclared, Unknown};
 use crate::error::{Error, Result};
 use crate::format::columns::{Column, Columns, Values, blame, sentence};
+use crate::format::text::short;
 use crate::format::{Good, too_large};
 
 /// Decodes records of JSON.
 pub(super) struct JsonDecoder {
     schema: SchemaRef,
+    /// Those of the schema that are declared.
     columns: Columns,
+    /// What nobody declared, which is the schema's last column.
+    rest: Option<Rest>,
+    /// Whether nothing else than what is declared may be in a record.
+    strict: bool,
     /// Off in the test that compares the two ways.
     pub(super) fast: bool,
     /// Counts what no column takes; `None`: the columns are declared.
@@ -35,18 +42,39 @@ pub(super) struct JsonDecoder {
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, fast: true, watch: None })
+        let columns = Columns::new(schema.fields())?;
+        Ok(Self { schema: schema.clone(), columns, rest: None, strict: false, fast: true, watch: None })
     }
 
-    /// Counts fields that no column takes.
+    /// Counts and tells fields that no column takes.
     pub(super) fn watching(mut self, told: &Told) -> Self {
-        self.watch = Some(Watch::new(told));
+        let became = match (&self.rest, self.strict) {
+            (Some(_), _) => Undeclared::Keep,
+            (None, true) => Undeclared::DeadLetter,
+            (None, false) => Undeclared::Drop,
+        };
+        self.watch = Some(Watch::new(told, became));
+        self
+    }
+
+    /// A decoder whose last column is what nobody declared.
+    pub(super) fn keeping(schema: &SchemaRef) -> Result<Self> {
+        let Some((_, declared)) = schema.fields().split_last() else {
+            return Err(Error::internal("a column for what nobody declared was expected"));
+        };
+        let columns = Columns::new(&declared.iter().cloned().collect())?;
+        Ok(Self { columns, rest: Some(Rest::default()), ..Self::new(schema)? })
+    }
+
+    /// The same, which refuses records with anything that is not declared.
+    pub(super) fn strictly(mut self) -> Self {
+        self.strict = true;
         self
     }
 
     /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
     /// where they are known to be UTF-8.
-    fn record(&mut self, record: &[u8], text: Option<&str>, row: usize) -> Result<(), String> {
+    fn record(&mut self, record: &[u8], text: Option<&str>, row: usize, number: usize) -> Result<(), String> {
         too_large(record)?;
         let text = match text {
             Some(text) => text,
@@ -55,14 +83,17 @@ impl JsonDecoder {
         };
         let watch = self.watch.as_ref();
         if self.fast {
-            watch.inspect(|watch| watch.begin());
-            if fast::record(text, &mut self.columns, row, watch).is_some() {
+            watch.inspect(|watch| watch.begin(number));
+            let rest = self.rest.as_mut();
+            if fast::record(text, &mut self.columns, row, fast::Beside { watch, rest, strict: self.strict })
+                .is_some()
+            {
                 watch.inspect(|watch| watch.take_record());
-                return Ok(());
+                return self.rest.as_mut().map_or(Ok(()), |rest| rest.complete(text.as_bytes()));
             }
             self.columns.truncate(row);
         }
-        watch.inspect(|watch| watch.begin());
+        watch.inspect(|watch| watch.begin(number));
         self.slow(text, row)?;
         self.watch.as_ref().inspect(|watch| watch.take_record());
         Ok(())
@@ -71,10 +102,24 @@ impl JsonDecoder {
     /// The same record by serde_json, which decides whatever is unusual and words every fault.
     fn slow(&mut self, text: &str, row: usize) -> Result<(), String> {
         let watch = self.watch.as_ref();
-        let fields = Members { columns: &mut self.columns, row, what: "a JSON object", watch };
+        let beside = Beside { watch, strict: self.strict };
+        let fields = Members { columns: &mut self.columns, row, what: "a JSON object", beside };
         let mut json = serde_json::Deserializer::from_str(text);
         json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
-        self.columns.complete(row)
+        self.columns.complete(row)?;
+        match &mut self.rest {
+            Some(rest) => rest.walk(text, &self.columns),
+            None => Ok(()),
+        }
+    }
+
+    /// A record without a value.
+    fn nothing(&mut self, row: usize) -> Result<(), String> {
+        self.columns.complete(row)?;
+        if let Some(rest) = &mut self.rest {
+            rest.push_null();
+        }
+        Ok(())
     }
 
     fn values(&mut self, values: &BinaryArray) -> Result<Decoded> {
@@ -90,20 +135,29 @@ impl JsonDecoder {
             let within = (offsets[row] as usize - first)..(offsets[row + 1] as usize - first);
             let text = text.and_then(|text| text.get(within));
             let done = match record {
-                Some(record) => self.record(record, text, good.count()),
-                None => self.columns.complete(good.count()),
+                Some(record) => self.record(record, text, good.count(), row),
+                None => self.nothing(good.count()),
             };
             match done {
                 Ok(()) => good.push(),
                 Err(fault) => {
                     self.columns.truncate(good.count());
+                    if let Some(rest) = &mut self.rest {
+                        rest.truncate(good.count());
+                    }
                     good.skip();
                     bad.push(BadRow { row: row as u32, message: sentence(&fault) });
                 }
             }
         }
         self.columns.review();
-        let records = self.columns.finish(&self.schema, good.count())?;
+        let mut arrays = self.columns.arrays()?;
+        if let Some(rest) = &mut self.rest {
+            arrays.push(rest.finish()?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(good.count()));
+        let records = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|e| Error::internal(format!("decoded columns do not fit: {e}")))?;
         let good: Option<BooleanArray> = good.finish();
         Ok(Decoded { records, good, bad })
     }
@@ -122,12 +176,20 @@ impl Decoder for JsonDecoder {
     }
 }
 
+/// What is done with members that no column takes.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    pub(super) watch: Option<&'a Watch>,
+    /// Whether they refuse their record.
+    pub(super) strict: bool,
+}
+
 /// The members of an object, as row `row` of its columns.
 struct Members<'a> {
     columns: &'a mut Columns,
     row: usize,
     what: &'static str,
-    watch: Option<&'a Watch>,
+    beside: Beside<'a>,
 }
 
 impl<'de> Visitor<'de> for Members<'_> {
@@ -139,9 +201,9 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut hint = 0;
-        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint, watch: self.watch })? {
+        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint, beside: self.beside })? {
             let Some(at) = found else {
-                self.watch.inspect(|watch| watch.add());
+                self.beside.watch.inspect(|watch| watch.add());
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -149,7 +211,7 @@ impl<'de> Visitor<'de> for Members<'_> {
             if column.len() > self.row {
                 return Err(A::Error::custom(blame(&column.name, "the key occurs twice")));
             }
-            if let Err(e) = map.next_value_seed(Cell(&mut *column, self.watch)) {
+            if let Err(e) = map.next_value_seed(Cell(&mut *column, self.beside)) {
                 return Err(A::Error::custom(blame(&column.name, &e.to_string())));
             }
             hint = at + 1;
@@ -162,7 +224,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 struct Key<'a> {
     columns: &'a Columns,
     hint: usize,
-    watch: Option<&'a Watch>,
+    beside: Beside<'a>,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -180,17 +242,23 @@ impl Visitor<'_> for Key<'_> {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Option<usize>, E> {
         let found = self.columns.find(key, self.hint);
-        if let (None, Some(watch)) = (found, self.watch) {
+        if let (None, Some(watch)) = (found, self.beside.watch) {
             watch.meet(key);
+        }
+        if found.is_none() && self.beside.strict {
+            return Err(E::custom(blame(
+                &short(key),
+                "nobody declared this field, and `unknown: dead_letter` takes no other",
+            )));
         }
         Ok(found)
     }
 }
 
 /// One value of a column. It recurses as deep as the column's type is, no deeper.
-pub(super) struct Cell<'a>(pub(super) &'a mut Column, pub(super) Option<&'a Watch>);
+pub(super) struct Cell<'a>(pub(super) &'a mut Column, pub(super) Beside<'a>);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();
@@ -201,6 +269,10 @@ impl<'de> DeserializeSeed<'de> for Cell<'_> {
         }
         let text = <&RawValue>::deserialize(deserializer)?.get();
         let column = self.0;
+        if column.is_json() {
+            let pushed = if text == "null" { column.push_null() } else { column.push_any_json(text) };
+            return pushed.map_err(D::Error::custom);
+        }
         // The text of one value of valid JSON: its first byte says which.
         let pushed = match text.as_bytes().first() {
             Some(b'"') => match serde_json::from_str::<&str>(text) {
@@ -272,7 +344,7 @@ impl<'de> Visitor<'de> for Cell<'_> {
         let row = self.0.len();
         match &mut self.0.values {
             Values::Struct(columns) => {
-                Members { columns, row, what: "an object", watch: self.1 }.visit_map(map)?;
+                Members { columns, row, what: "an object", beside: self.1 }.visit_map(map)?;
                 self.0.close_struct().map_err(A::Error::custom)
             }
             Values::Map { key, value, .. } => {

@@ -4,9 +4,10 @@
 //! through where it ignores values.
 
 use crate::format::columns::Scanned;
+use crate::units::JSON_DEPTH_MAX;
 
 /// Containers within a skipped value; deeper ones are left to serde_json.
-const DEPTH_MAX: u32 = 64;
+const DEPTH_MAX: u32 = JSON_DEPTH_MAX as u32;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -34,7 +34,8 @@ fn reject(columns: &Value, record: &[u8]) -> String {
 /// Rows as JSON with explicit nulls.
 fn rows(records: &RecordBatch) -> Vec<Value> {
     let format = (super::KIND.prepare)(&json!({"explicit_nulls": true})).unwrap();
-    let lines = format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
+    let lines =
+        format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
     lines.iter().map(|line| serde_json::from_slice(line.unwrap()).unwrap()).collect()
 }
 
@@ -327,13 +328,14 @@ fn lines_of_arrow(records: &RecordBatch, explicit_nulls: bool) -> Vec<u8> {
 fn same_bytes(records: &RecordBatch) {
     for explicit_nulls in [false, true] {
         let format = (super::KIND.prepare)(&json!({ "explicit_nulls": explicit_nulls })).unwrap();
-        let encoded = format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
+        let encoded =
+            format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
         let ours: Vec<u8> = encoded.iter().flat_map(|line| [line.unwrap(), b"\n"].concat()).collect();
         let theirs = lines_of_arrow(records, explicit_nulls);
         assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs.clone()).unwrap());
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut writer = format.writer(records.schema(), Box::new(file.reopen().unwrap())).unwrap();
-        writer.write(records).unwrap();
+        writer.write(&Batch::of_columns(records.clone())).unwrap();
         writer.finish().unwrap();
         assert_eq!(writer.bytes(), theirs.len() as u64);
         assert_eq!(std::fs::read(file.path()).unwrap(), theirs);

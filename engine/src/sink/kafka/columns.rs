@@ -71,11 +71,22 @@ impl Columns {
         let apart = [hidden_key, headers, timestamp.as_ref().map(|(at, _)| *at)];
         let value: Vec<usize> = (0..schema.fields().len()).filter(|&at| !apart.contains(&Some(at))).collect();
         let value_schema = Arc::new(schema.project(&value).ok()?);
-        (problems.len() == before).then_some(Self { key, headers, timestamp, value, value_schema, original: false })
+        (problems.len() == before).then_some(Self {
+            key,
+            headers,
+            timestamp,
+            value,
+            value_schema,
+            original: false,
+        })
     }
 
     /// Those of records that are written as they came: no column is a part of one.
-    pub(super) fn originals(options: &Options, schema: &SchemaRef, problems: &mut Vec<Problem>) -> Option<Self> {
+    pub(super) fn originals(
+        options: &Options,
+        schema: &SchemaRef,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let Options { key, headers, timestamp, .. } = options;
         let given = [("/key", key), ("/headers", headers), ("/timestamp", timestamp)];
         let given = given.into_iter().filter(|(_, given)| given.is_some());

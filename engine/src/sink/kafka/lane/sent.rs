@@ -38,12 +38,7 @@ pub(super) struct Sent {
 
 impl Sent {
     /// A batch of which nothing was given yet.
-    pub(super) fn new(
-        batch: &Batch,
-        (parts, values): (Parts, BinaryArray),
-        kept: Kept,
-        number: u64,
-    ) -> Self {
+    pub(super) fn new(batch: &Batch, (parts, values): (Parts, BinaryArray), kept: Kept, number: u64) -> Self {
         Self {
             origins: batch.all_origins(),
             parts,
