@@ -5,6 +5,7 @@
 
 mod document;
 mod expand;
+mod json;
 mod overrides;
 mod suggest;
 mod yaml;

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, Tim
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
+pub use super::json::{holds_json, is_json, json};
 use crate::codec::Problem;
 use crate::error::Code;
 use crate::units::{SCHEMA_DEPTH_MAX, SCHEMA_FIELDS_MAX};
@@ -74,35 +75,6 @@ const PLAIN: &[(&str, DataType)] = &[
     ("date32", DataType::Date32),
     ("date64", DataType::Date64),
 ];
-
-/// The key of a field's metadata that names Arrow's extension types, and the one that is text of JSON.
-const EXTENSION: &str = "ARROW:extension:name";
-const JSON: &str = "arrow.json";
-
-/// A field of the type `json`: text that is one JSON value.
-pub fn json(name: &str, nullable: bool) -> Field {
-    let metadata = [(EXTENSION, JSON), ("ARROW:extension:metadata", "")];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Field::new(name, DataType::Utf8, nullable).with_metadata(metadata.into())
-}
-
-/// Whether a field says that its text is JSON. Who made its values may not have kept to that.
-pub fn is_json(field: &Field) -> bool {
-    let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8);
-    text && field.metadata().get(EXTENSION).is_some_and(|name| name == JSON)
-}
-
-/// Whether a field is of the type `json`, or has one within.
-pub fn holds_json(field: &Field) -> bool {
-    match field.data_type() {
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => holds_json(item),
-        DataType::Struct(fields) => fields.iter().any(|field| holds_json(field)),
-        _ => is_json(field),
-    }
-}
 
 /// Reads one type name as a field of this name. The error is a sentence without a full stop.
 pub fn parse(name: &str, text: &str) -> Result<Field, String> {

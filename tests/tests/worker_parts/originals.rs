@@ -100,3 +100,40 @@ fn a_worker_that_is_killed_repeats_records_and_loses_none() {
     found.dedup();
     assert_eq!(found, expected(&given));
 }
+
+#[test]
+fn what_nobody_declared_goes_from_topic_to_topic() {
+    let broker = kafka::shared();
+    let [name, from, out] = ["kept", "from", "out"].map(unique);
+    broker.topic(&from, 1);
+    broker.topic(&out, 1);
+    let given = given(300);
+    let writer = Writer::new(broker);
+    given.iter().for_each(|record| writer.write(&from, record));
+    writer.flush();
+    let yaml = format!(
+        r#"
+name: {name}
+sources:
+  in:
+    kafka: {{ brokers: "${{KAFKA_BROKERS}}", topics: [{from}] }}
+    format: {{ json: {{ unknown: keep, columns: {{ n: "int64!" }} }} }}
+    metadata: [key]
+stages:
+  marked: {{ from: in, use: select, config: {{ constants: {{ region: eu }} }} }}
+sinks:
+  out: {{ from: marked, kafka: {{ brokers: "${{KAFKA_BROKERS}}", topic: {out}, key: _key }}, format: json }}
+"#
+    );
+    Pipeline::new(broker, &yaml).run().ok();
+    let found: Vec<_> = records(broker, &out).into_iter().map(|record| (record.key, record.value)).collect();
+    let written = given.iter().enumerate().filter(|(n, record)| record.value.is_none() || n % 7 != 6);
+    let expected: Vec<_> = written
+        .map(|(n, record)| {
+            let text =
+                || format!(r#"{{"n":{n},"region":"eu","x":1.10,"x": [ {{}} ],"b":"\u0061"}}"#).into_bytes();
+            (record.key.clone(), record.value.as_ref().map(|_| text()))
+        })
+        .collect();
+    assert_eq!(found, expected);
+}

@@ -10,7 +10,6 @@ mod verify;
 use std::io::Write;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::FileWriter;
 

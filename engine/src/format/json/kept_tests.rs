@@ -35,7 +35,8 @@ fn written(records: &RecordBatch) -> Vec<String> {
 }
 
 fn messages(decoded: &Decoded) -> Vec<&str> {
-    decoded.bad.iter().map(|bad| bad.message.as_str()).collect()
+    // Without the place in the record that serde_json adds.
+    decoded.bad.iter().map(|bad| bad.message.split(" at line ").next().unwrap()).collect()
 }
 
 #[test]

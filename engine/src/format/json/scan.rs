@@ -213,6 +213,10 @@ impl Scan<'_> {
                     let object = byte == b'{';
                     let next = self.blanks()?;
                     if next == if object { b'}' } else { b']' } {
+                        // It is a level like one that holds something.
+                        if depth == DEPTH_MAX {
+                            return None;
+                        }
                         self.at += 1;
                     } else {
                         (open, depth) = ((open << 1) | u64::from(object), depth + 1);

@@ -13,7 +13,6 @@ mod verify;
 use std::io::Write;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
