@@ -58,4 +58,5 @@ cargo bench --locked --profile "$profile" "${packages[@]}" --bench crossing -- -
 "$built/settings" --history benches/history.jsonl
 "$built/delivery" --history benches/history.jsonl
 "$built/whole_pipeline" --history benches/history.jsonl
+"$built/forward"
 "$built/rivals" --history benches/history.jsonl "$@"

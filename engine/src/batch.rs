@@ -182,6 +182,12 @@ impl Origins {
         &self.batches
     }
 
+    /// The source batch, where there is one and its records are the rows, all of them and in order.
+    pub fn as_whole(&self) -> Option<&Arc<SourceBatch>> {
+        let [batch] = &*self.batches else { return None };
+        (self.rows.is_none() && batch.len() == self.len).then_some(batch)
+    }
+
     /// The original of a row. Panics when the row is out of range, as indexing does.
     pub fn get(&self, row: usize) -> Origin {
         let (batch, row) = self.locate(row);
@@ -271,6 +277,25 @@ impl Batch {
     pub fn new(records: RecordBatch, origins: Origins) -> Self {
         assert_eq!(records.num_rows(), origins.len(), "each row has one origin");
         Self { records, origins, tombstones: None }
+    }
+
+    /// Rows that came as columns and from nowhere: each is its own original.
+    pub fn of_columns(records: RecordBatch) -> Self {
+        let rows = records.num_rows() as i64;
+        let originals = SourceBatch {
+            source: "columns".into(),
+            topic: "columns".into(),
+            partition: 0,
+            offsets: (0..rows).collect(),
+            timestamps: None,
+            keys: None,
+            headers: None,
+            payload: Payload::Rows(records.clone()),
+            next: rows,
+            trace: None,
+            hold: None,
+        };
+        Self::new(records, Origins::whole(Arc::new(originals)))
     }
 
     /// Number of rows, tombstones not among them: see [`Batch::count`].

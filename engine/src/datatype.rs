@@ -4,6 +4,8 @@
 //! `map(utf8, int64)`, `dictionary(int32, utf8)`, `struct(lat: float64, lon: float64)`. A trailing `!` forbids nulls
 //! (`int64!`, `list(utf8!)`). A struct may also be a YAML mapping: `geo: { lat: float64, lon: float64 }`.
 
+mod json;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, Tim
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
+pub use self::json::{holds_json, is_json, json};
 use crate::error::Code;
 use crate::problem::Problem;
 use crate::units::{SCHEMA_DEPTH_MAX, SCHEMA_FIELDS_MAX};
@@ -34,6 +37,7 @@ pub const NAMES: &[&str] = &[
     "int32",
     "int64",
     "int8",
+    "json",
     "large_binary",
     "large_list",
     "large_utf8",
@@ -74,10 +78,10 @@ const PLAIN: &[(&str, DataType)] = &[
     ("date64", DataType::Date64),
 ];
 
-/// Reads one type name; the flag says whether nulls are allowed. The error is a sentence without a full stop.
-pub fn parse(text: &str) -> Result<(DataType, bool), String> {
+/// Reads one type name as a field of this name. The error is a sentence without a full stop.
+pub fn parse(name: &str, text: &str) -> Result<Field, String> {
     let mut parser = Parser { rest: text, fields: 0 };
-    let parsed = parser.data_type(1)?;
+    let parsed = parser.field(name, 1)?;
     parser.space();
     if parser.rest.is_empty() {
         Ok(parsed)
@@ -133,7 +137,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn data_type(&mut self, depth: usize) -> Result<(DataType, bool), String> {
+    fn field(&mut self, field: &str, depth: usize) -> Result<Field, String> {
         self.fields += 1;
         if depth > SCHEMA_DEPTH_MAX {
             return Err(format!("the type is nested deeper than {SCHEMA_DEPTH_MAX} levels"));
@@ -144,6 +148,7 @@ impl<'a> Parser<'a> {
         let name = self.word();
         let data_type = match PLAIN.iter().find(|(plain, _)| *plain == name) {
             Some((_, data_type)) => data_type.clone(),
+            None if name == "json" => return Ok(json(field, !self.eat('!'))),
             None if NAMES.contains(&name) => {
                 self.expect('(')?;
                 let data_type = self.with_parameters(name, depth)?;
@@ -152,12 +157,20 @@ impl<'a> Parser<'a> {
             }
             None => return Err(unknown(name)),
         };
-        Ok((data_type, !self.eat('!')))
+        Ok(Field::new(field, data_type, !self.eat('!')))
     }
 
     fn child(&mut self, name: &str, depth: usize) -> Result<FieldRef, String> {
-        let (data_type, nullable) = self.data_type(depth + 1)?;
-        Ok(Arc::new(Field::new(name, data_type, nullable)))
+        Ok(Arc::new(self.field(name, depth + 1)?))
+    }
+
+    /// A type of which nothing but the type counts.
+    fn bare(&mut self, depth: usize) -> Result<DataType, String> {
+        let field = self.field("", depth)?;
+        if is_json(&field) {
+            return Err("json can be neither the key of a map nor a part of a dictionary".to_owned());
+        }
+        Ok(field.data_type().clone())
     }
 
     fn with_parameters(&mut self, name: &str, depth: usize) -> Result<DataType, String> {
@@ -189,7 +202,7 @@ impl<'a> Parser<'a> {
             }
             "struct" => DataType::Struct(self.fields(depth)?),
             "map" => {
-                let (key, _) = self.data_type(depth + 2)?;
+                let key = self.bare(depth + 2)?;
                 self.expect(',')?;
                 let value = self.child("value", depth + 1)?;
                 map_of(key, value)
@@ -265,12 +278,12 @@ impl<'a> Parser<'a> {
     }
 
     fn dictionary(&mut self, depth: usize) -> Result<DataType, String> {
-        let (key, _) = self.data_type(depth + 1)?;
+        let key = self.bare(depth + 1)?;
         if !key.is_dictionary_key_type() {
             return Err(format!("the keys of a dictionary are integers, not {}", print(&key)));
         }
         self.expect(',')?;
-        let (value, _) = self.data_type(depth + 1)?;
+        let value = self.bare(depth + 1)?;
         if value.is_nested() {
             return Err(format!("the values of a dictionary cannot be {}", print(&value)));
         }
@@ -297,6 +310,7 @@ fn unknown(name: &str) -> String {
         "decimal" | "numeric" => Some("decimal128"),
         "array" => Some("list"),
         "object" | "record" => Some("struct"),
+        "jsonb" | "variant" | "any" => Some("json"),
         _ => None,
     };
     let lower = name.to_ascii_lowercase();
@@ -370,7 +384,8 @@ pub fn print(data_type: &DataType) -> String {
 /// The type of a field, with `!` when it forbids nulls.
 pub fn print_field(field: &Field) -> String {
     let required = if field.is_nullable() { "" } else { "!" };
-    format!("{}{required}", print(field.data_type()))
+    let data_type = if is_json(field) { "json".to_owned() } else { print(field.data_type()) };
+    format!("{data_type}{required}")
 }
 
 fn print_name(name: &str) -> String {
@@ -412,8 +427,8 @@ fn mapping(value: &Value, at: &str, depth: usize, left: &mut usize, problems: &m
         *left -= 1;
         let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
         match value {
-            Value::String(text) => match parse(text) {
-                Ok((data_type, nullable)) => fields.push(Field::new(name, data_type, nullable)),
+            Value::String(text) => match parse(name, text) {
+                Ok(field) => fields.push(field),
                 Err(message) => problems.push(Problem::new(Code::C009, at, message)),
             },
             Value::Object(_) => {
@@ -461,9 +476,20 @@ mod tests {
             ),
         ];
         for (text, data_type, nullable) in cases {
-            assert_eq!(parse(text), Ok((data_type, nullable)), "{text}");
+            assert_eq!(parse("x", text), Ok(Field::new("x", data_type, nullable)), "{text}");
         }
-        assert_eq!(print(&parse("map(utf8, int64!)").unwrap().0), "map(utf8, int64!)");
+        for text in [
+            "map(utf8, int64!)",
+            "json",
+            "json!",
+            "list(json)",
+            "map(utf8, json!)",
+            "struct(a: json, b: utf8)",
+        ] {
+            assert_eq!(print_field(&parse("x", text).unwrap()), text);
+        }
+        assert_eq!(parse("x", "json"), Ok(json("x", true)));
+        assert!(is_json(&json("x", true)) && !is_json(&Field::new("x", DataType::Utf8, true)));
     }
 
     #[test]
@@ -480,13 +506,17 @@ mod tests {
             ("decimal128(39, 2)", "1 to 38"),
             ("dictionary(utf8, utf8)", "integers"),
             ("struct(a: int8, a: int8)", "twice"),
+            ("map(json, utf8)", "key of a map"),
+            ("dictionary(int8, json)", "part of a dictionary"),
+            ("jsonb", "`json`"),
+            ("variant", "`json`"),
             ("", "there is no type"),
         ] {
-            let message = parse(text).unwrap_err();
+            let message = parse("x", text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
         }
         let deep = format!("{}int8{}", "list(".repeat(10_000), ")".repeat(10_000));
-        assert!(parse(&deep).unwrap_err().contains("deeper"));
+        assert!(parse("x", &deep).unwrap_err().contains("deeper"));
     }
 
     #[test]
@@ -539,12 +569,12 @@ mod tests {
         #[test]
         fn printing_and_parsing_agree(data_type in any_type(), nullable in any::<bool>()) {
             let text = print_field(&Field::new("x", data_type.clone(), nullable));
-            prop_assert_eq!(parse(&text), Ok((data_type, nullable)), "{}", text);
+            prop_assert_eq!(parse("x", &text), Ok(Field::new("x", data_type, nullable)), "{}", text);
         }
 
         #[test]
         fn no_text_panics(text in "\\PC{0,40}") {
-            let _ = parse(&text);
+            let _ = parse("x", &text);
         }
     }
 }

@@ -43,6 +43,10 @@ pub const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// Keys without a column that are told one by one; a writer that makes keys of values would fill the log.
 pub const UNKNOWN_KEYS_MAX: usize = 32;
+/// Fields that nobody declared, where they are kept or refused: so many are known by their names.
+pub const UNDECLARED_KEYS_MAX: usize = 100;
+/// Bytes of a key that are shown.
+pub const UNKNOWN_KEY_BYTES: usize = 200;
 /// Words that CSV takes for nulls: each field is compared with all of them.
 pub const CSV_NULLS_MAX: usize = 32;
 /// Records from which the columns of a file are inferred.
@@ -163,6 +167,8 @@ pub const STAGE_LOG_LINES_PER_SECOND: u32 = 100;
 pub const STAGE_LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Depth of nesting of a schema.
 pub const SCHEMA_DEPTH_MAX: usize = 32;
+/// Levels of arrays and objects in a JSON value that is kept as it is written. The scanner of JSON has a bit for each.
+pub const JSON_DEPTH_MAX: usize = 64;
 /// Fields of a schema, children included.
 pub const SCHEMA_FIELDS_MAX: usize = 4_096;
 /// Bytes of a component: three times the largest that the usual tools make (Python, 18 MB). Compiling takes memory and

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use arrow::ipc::reader::FileReader;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipe_engine::batch::Batch;
 use pipe_engine::clock::SystemClock;
 use pipe_engine::format::json;
 use pipe_engine::run::{self, Options, Summary};
@@ -251,7 +252,8 @@ pub fn lines_of(path: &PathBuf) -> Vec<String> {
     let json = (json::KIND.prepare)(&serde_json::json!({})).unwrap_or_else(|e| panic!("{e:?}"));
     let mut lines = Vec::new();
     for batch in &batches {
-        let values = json.encoder(batch.schema()).and_then(|mut e| e.encode(batch));
+        let values =
+            json.encoder(batch.schema()).and_then(|mut e| e.encode(&Batch::of_columns(batch.clone())));
         let values = values.unwrap_or_else(|e| bad(&e));
         lines.extend(values.iter().map(|v| String::from_utf8_lossy(v.unwrap_or_default()).into_owned()));
     }

@@ -123,7 +123,7 @@ fn examples_are_planned() {
         let lines = "file: { path: in.txt }\nformat: raw\n";
         planned(kind.name, lines, &format!("from: requests\nfile: {{ path: out }}\n{format}"));
         let prepared = (kind.prepare)(&json!({})).unwrap();
-        if prepared.layout() != Layout::Container {
+        if prepared.layout() != Layout::Container && kind.reads {
             let source = format!("file: {{ path: in.txt }}\n{format}");
             planned(kind.name, &source, "from: requests\nblackhole: {}\n");
         }
@@ -142,7 +142,7 @@ fn record_formats() -> Vec<Sample> {
         ("raw", json!({ "type": "utf8" }), b"7", b"\xff"),
     ];
     let mut all = Vec::new();
-    for kind in FORMATS {
+    for kind in FORMATS.iter().filter(|kind| kind.reads) {
         let Some((name, options, good, bad)) = samples.iter().find(|s| s.0 == kind.name) else {
             let prepared = (kind.prepare)(&json!({})).unwrap();
             assert_eq!(prepared.layout(), Layout::Container, "{} needs a sample here", kind.name);
@@ -196,7 +196,8 @@ fn what_is_encoded_is_decoded() {
         let schema = format.schema().unwrap();
         let records = BinaryArray::from_vec(vec![good; 9]);
         let rows = format.decoder(schema.clone()).unwrap().decode(&Payload::Values(records)).unwrap().records;
-        let encoded = format.encoder(schema.clone()).unwrap().encode(&rows).unwrap();
+        let encoded =
+            format.encoder(schema.clone()).unwrap().encode(&Batch::of_columns(rows.clone())).unwrap();
         let again = format.decoder(schema).unwrap().decode(&Payload::Values(encoded)).unwrap();
         assert_eq!(again.records, rows, "{name}");
     }
@@ -209,7 +210,7 @@ fn columns() -> SchemaRef {
 fn rows(range: std::ops::Range<i64>) -> Batch {
     let numbers = Int64Array::from_iter_values(range.clone());
     let text = StringArray::from_iter_values(range.clone().map(|n| format!("row {n}")));
-    let values = BinaryArray::from_iter_values(range.clone().map(|n| n.to_string()));
+    let values = BinaryArray::from_iter_values(range.clone().map(|n| format!("row {n}")));
     let origins = Origins::whole(Arc::new(SourceBatch {
         source: "in".into(),
         topic: "t".into(),

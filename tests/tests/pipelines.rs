@@ -47,6 +47,36 @@ fn the_demo_gives_the_known_counts() {
 }
 
 #[test]
+fn late_flights_are_forwarded_to_the_byte() {
+    let scratch = Scratch::new("");
+    let summary = run(&scratch, "forward.yaml").summary();
+    let flights = fs::read_to_string(root().join("pipelines/data/flights.jsonl")).unwrap();
+    let is_late = |line: &&str| {
+        let flight: serde_json::Value = serde_json::from_str(line).unwrap();
+        flight["delay"].as_i64().unwrap() > 15
+    };
+    let late: Vec<&str> = flights.lines().filter(is_late).collect();
+    assert_eq!(summary["sinks"][0]["written"].as_u64(), Some(late.len() as u64));
+    assert_eq!(scratch.lines("out/forwarded"), late);
+}
+
+#[test]
+fn late_flights_keep_what_nobody_declared() {
+    let scratch = Scratch::new("");
+    let summary = run(&scratch, "enrich.yaml").summary();
+    let lines = scratch.lines("out/late");
+    assert_eq!(summary["sinks"][0]["written"].as_u64(), Some(lines.len() as u64));
+    let flights = fs::read_to_string(root().join("pipelines/data/flights.jsonl")).unwrap();
+    let flights = flights.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let marked = flights.filter(|flight| flight["delay"].as_i64().unwrap() > 15).map(|mut flight| {
+        flight["reason"] = "unknown".into();
+        flight
+    });
+    let written = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    assert!(written.eq(marked));
+}
+
+#[test]
 fn requests_are_made_up_and_the_slow_ones_printed() {
     let ended = run(&Scratch::new(""), "generate.yaml");
     let summary = ended.summary();

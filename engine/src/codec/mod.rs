@@ -12,7 +12,7 @@ use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 pub use self::csv::{CsvFields, CsvSigns};
-use crate::batch::{Payload, SourceBatch};
+use crate::batch::{Batch, Payload, SourceBatch};
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
 
@@ -102,6 +102,16 @@ pub trait Format: Send + Sync {
         false
     }
 
+    /// Whether it leaves out what nobody declared of a record, and nobody has said that it is to do so.
+    fn leaves_out(&self) -> bool {
+        false
+    }
+
+    /// Whether it writes each record as it came, whatever its columns: value, key, headers and time.
+    fn is_original(&self) -> bool {
+        false
+    }
+
     /// Extension of files it writes, without the dot.
     fn extension(&self) -> &'static str;
 }
@@ -126,13 +136,27 @@ pub struct Decoded {
     pub bad: Vec<BadRow>,
 }
 
-/// Fields of records that no guessed column took.
+/// Fields of records that no column took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unknown {
-    /// How many fields.
+    /// How many fields were left out of good records, because the columns were guessed without them.
     pub fields: u64,
-    /// Their keys, each told once, and no more than a few.
-    pub keys: Vec<String>,
+    /// Their keys, each told once, and no more than a few; with the row of the source batch that had it first.
+    pub keys: Vec<(String, u32)>,
+    /// What became of them.
+    pub became: Undeclared,
+}
+
+/// What becomes of the fields of a record that nobody declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Undeclared {
+    /// They are left out.
+    #[default]
+    Drop,
+    /// They are kept in a column.
+    Keep,
+    /// They make a dead letter of the record.
+    DeadLetter,
 }
 
 /// Bytes in, rows out. One bad record never touches its neighbours: good + bad = rows of the batch, always.
@@ -140,7 +164,7 @@ pub trait Decoder: Send {
     /// Decodes every record of a payload. A null value becomes a row of nulls; tombstones that pass are not given to it.
     fn decode(&mut self, payload: &Payload) -> Result<Decoded>;
 
-    /// What was left out of good records since the last call, where the columns were guessed.
+    /// What no column took since the last call, where that is watched.
     fn unknown(&mut self) -> Unknown {
         Unknown::default()
     }
@@ -148,8 +172,8 @@ pub trait Decoder: Send {
 
 /// Rows in, one byte string a row out.
 pub trait Encoder: Send {
-    /// As many values as there are rows, in order. A row is never a null, but in `raw`.
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray>;
+    /// As many values as there are rows, in order. A row is never a null, but in `raw` and `original`.
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray>;
 }
 
 /// Reads rows of a container.
@@ -161,7 +185,7 @@ pub trait RowReader: Send {
 /// Writes rows to a file of its format.
 pub trait RowWriter: Send {
     /// Appends rows.
-    fn write(&mut self, records: &RecordBatch) -> Result<()>;
+    fn write(&mut self, batch: &Batch) -> Result<()>;
     /// Bytes written or buffered so far, for rolling by size.
     fn bytes(&self) -> u64;
     /// Completes the file (header, footer) and flushes it; syncing is the sink's.

@@ -27,6 +27,7 @@ pub const FORMS: &[Form] = &[
     ),
     form("decimal256(precision, scale)", "decimal256(60, 10)", "the same with up to 76 digits"),
     form("utf8, large_utf8", "utf8", "text; `large_` where the texts of one batch exceed 2 GiB"),
+    form("json", "json", "one JSON value of any kind, as it is written: `1.10` stays `1.10`"),
     form("binary, large_binary", "binary", "bytes"),
     form("fixed_size_binary(bytes)", "fixed_size_binary(16)", "bytes, as many in each row"),
     form("date32, date64", "date32", "a day; `date64` counts milliseconds"),
@@ -73,7 +74,7 @@ mod tests {
         let word = |text: &str| text.split(['(', ' ']).next().unwrap_or_default().to_owned();
         let mut told = Vec::new();
         for Form { form, example, holds } in FORMS {
-            parse(example).unwrap_or_else(|e| panic!("{example}: {e}"));
+            parse("x", example).unwrap_or_else(|e| panic!("{example}: {e}"));
             assert!(form.contains(&word(example)) && !holds.is_empty() && !holds.ends_with('.'), "{form}");
             // Commas between types, not between the parameters of one.
             match form.contains('(') && !form.contains("), ") {

@@ -116,6 +116,8 @@ pub enum Deletes {
         /// Column of its input that is the headers, where there is one.
         headers: Option<usize>,
     },
+    /// It writes the tombstone: every record is written as it came.
+    Own,
     /// It was told to write a row of nulls instead (`tombstones: false`).
     Rows,
 }

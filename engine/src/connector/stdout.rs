@@ -12,6 +12,7 @@ use super::commit::Prepare;
 use super::sink::{Delivery, Open, Prepared, Refused, Settings, Sink, SinkKind};
 use crate::batch::Batch;
 use crate::codec::{self, Encoder, Format};
+use crate::datatype::holds_json;
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
 use crate::units::Epoch;
@@ -58,7 +59,8 @@ impl Prepared for Stdout {
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         let lane = || -> Result<Box<dyn Sink>> {
             let encoder = self.format.encoder(Arc::clone(&self.schema))?;
-            Ok(Box::new(Lines { encoder, text: Vec::new(), rows: 0, bytes: 0 }))
+            let json = self.format.is_json() && self.schema.fields().iter().any(|field| holds_json(field));
+            Ok(Box::new(Lines { encoder, json, text: Vec::new(), rows: 0, bytes: 0 }))
         };
         (0..open.lanes).map(|_| lane()).collect()
     }
@@ -66,6 +68,8 @@ impl Prepared for Stdout {
 
 struct Lines {
     encoder: Box<dyn Encoder>,
+    /// Whether JSON that came from elsewhere is in the rows: it may have line ends between its values.
+    json: bool,
     text: Vec<u8>,
     rows: u64,
     bytes: u64,
@@ -73,10 +77,15 @@ struct Lines {
 
 impl Sink for Lines {
     fn write(&mut self, batch: &Batch, _: &mut Vec<Refused>) -> Result<()> {
-        let lines = self.encoder.encode(&batch.records)?;
+        let lines = self.encoder.encode(batch)?;
         self.text.clear();
         for row in 0..lines.len() {
+            let start = self.text.len();
             self.text.extend_from_slice(if lines.is_valid(row) { lines.value(row) } else { b"" });
+            if self.json {
+                let ends = self.text[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r'));
+                ends.for_each(|byte| *byte = b' ');
+            }
             self.text.push(b'\n');
         }
         // One write a batch, so that lanes do not tear each other's lines.

@@ -155,7 +155,8 @@ impl Scribe {
                 Ok(values.is_valid(origin.row).then(|| values.value(origin.row).to_vec()))
             }
             Payload::Rows(rows) => {
-                let lines = self.rows.encoder(rows.schema())?.encode(&rows.slice(origin.row, 1))?;
+                let row = Batch::of_columns(rows.slice(origin.row, 1));
+                let lines = self.rows.encoder(rows.schema())?.encode(&row)?;
                 Ok(Some(lines.value(0).to_vec()))
             }
         }

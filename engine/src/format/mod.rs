@@ -7,6 +7,7 @@ pub mod container;
 pub mod csv;
 mod fit;
 pub mod json;
+pub mod original;
 pub mod parquet;
 pub mod raw;
 mod sample;
@@ -31,7 +32,8 @@ use crate::problem::Problem;
 use crate::units::RECORD_BYTES_MAX;
 
 /// Every format, in alphabetical order.
-pub static FORMATS: &[&FormatKind] = &[&arrow_ipc::KIND, &csv::KIND, &json::KIND, &parquet::KIND, &raw::KIND];
+pub static FORMATS: &[&FormatKind] =
+    &[&arrow_ipc::KIND, &csv::KIND, &json::KIND, &original::KIND, &parquet::KIND, &raw::KIND];
 
 /// A kind of format.
 pub struct FormatKind {
@@ -45,6 +47,8 @@ pub struct FormatKind {
     pub options: fn(&mut SchemaGenerator) -> Schema,
     /// Extensions of files it is taken for when `format:` is absent.
     pub extensions: &'static [&'static str],
+    /// Whether a source can use it.
+    pub reads: bool,
     /// What an extension says of an option that is not given: extension, key, value.
     pub by_extension: &'static [(&'static str, &'static str, &'static str)],
     /// Resolves the options (the value under the format's key; `{}` when only its name was given).
@@ -318,6 +322,7 @@ mod tests {
     use ::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
     use super::*;
+    use crate::batch::Batch;
     use crate::codec::Limits;
 
     #[derive(Clone, Default)]
@@ -360,12 +365,13 @@ mod tests {
     fn files_hold_what_was_written() {
         let rows = sample();
         let dir = tempfile::tempdir().unwrap();
-        for kind in FORMATS.iter().filter(|kind| kind.name != "raw") {
+        for kind in FORMATS.iter().filter(|kind| !["original", "raw"].contains(&kind.name)) {
             let format = (kind.prepare)(&serde_json::json!({})).unwrap();
             let out = Shared::default();
             let mut writer = format.writer(rows.schema(), Box::new(out.clone())).unwrap();
-            writer.write(&rows).unwrap();
-            writer.write(&rows.slice(1, 2)).unwrap();
+            let batch = Batch::of_columns(rows.clone());
+            writer.write(&batch).unwrap();
+            writer.write(&batch.slice(1, 2)).unwrap();
             assert!(writer.bytes() > 0, "{}", kind.name);
             writer.finish().unwrap();
             drop(writer);
@@ -401,7 +407,7 @@ mod tests {
         let columns =
             serde_json::json!({"n": "int64", "f": "float64", "s": "utf8", "t": "timestamp(ms, UTC)"});
         let format = (csv::KIND.prepare)(&serde_json::json!({ "columns": columns })).unwrap();
-        let values = format.encoder(rows.schema()).unwrap().encode(&rows).unwrap();
+        let values = format.encoder(rows.schema()).unwrap().encode(&Batch::of_columns(rows.clone())).unwrap();
         assert_eq!(values.len(), 4);
         let decoded = format.decoder(rows.schema()).unwrap().decode(&Payload::Values(values)).unwrap();
         assert!(decoded.bad.is_empty(), "{:?}", decoded.bad);

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::{Count, FormatKind, Good, Options, too_large, written};
-use crate::batch::Payload;
+use crate::batch::{Batch, Payload};
 use crate::codec::{BadRow, Decoded, Decoder, Encoder, Format, Layout, RowWriter};
 use crate::datatype;
 use crate::error::{Code, Error, Result};
@@ -34,6 +34,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["log", "txt"],
+    reads: true,
     by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["type"]);
@@ -144,8 +145,8 @@ fn check(values: &BinaryArray, row: usize, text: bool) -> Result<(), String> {
 struct RawEncoder;
 
 impl Encoder for RawEncoder {
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
-        let column = cast(records.column(0), &DataType::Binary)
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray> {
+        let column = cast(batch.records.column(0), &DataType::Binary)
             .map_err(|e| Error::user(Code::K002, format!("the column cannot be written as it is: {e}")))?;
         Ok(column.as_binary::<i32>().clone())
     }
@@ -155,8 +156,8 @@ impl Encoder for RawEncoder {
 struct RawLines(Count);
 
 impl RowWriter for RawLines {
-    fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        for value in &RawEncoder.encode(records)? {
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        for value in &RawEncoder.encode(batch)? {
             let line = value.unwrap_or_default();
             written(self.0.write_all(line).and_then(|()| self.0.write_all(b"\n")).map_err(ArrowError::from))?;
         }
@@ -186,7 +187,11 @@ mod tests {
             assert_eq!(decoded.bad.iter().map(|b| b.row).collect::<Vec<_>>(), bad_rows);
             assert_eq!(decoded.records.num_rows(), 5 - bad_rows.len());
             assert_eq!(decoded.good.is_none(), bad_rows.is_empty());
-            let back = format.encoder(format.schema().unwrap()).unwrap().encode(&decoded.records).unwrap();
+            let back = format
+                .encoder(format.schema().unwrap())
+                .unwrap()
+                .encode(&Batch::of_columns(decoded.records.clone()))
+                .unwrap();
             assert!(back.is_null(1));
             assert_eq!(back.value(back.len() - 1), b"\0");
         }

@@ -255,7 +255,7 @@ group! {
             skipped SourceSkipped, retries SourceRetries, memory_wait_ns SourceMemoryWait,
             unknown_fields SourceUnknownFields,
         }
-        Gauge { event_time_ms SourceEventTime, in_flight SourceInFlight }
+        Gauge { event_time_ms SourceEventTime, in_flight SourceInFlight, undeclared_fields SourceUndeclaredFields }
         Histogram { batch_rows SourceBatchRows }
     }
 }

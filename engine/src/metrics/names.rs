@@ -158,6 +158,7 @@ names! {
         SourceEventTime Gauge Millis "pipe_source_event_time_seconds" "Latest timestamp of a record that was read, in seconds since 1970; 0 where records have none."
         SourceInFlight Gauge One "pipe_source_in_flight_bytes" "Bytes of records that a source has read and that are under way, with all that was made of them; `memory` bounds it."
         SourceUnknownFields Counter One "pipe_source_unknown_fields_total" "Fields of good records that were left out: the columns were guessed from records without them."
+        SourceUndeclaredFields Gauge One "pipe_source_undeclared_fields" "Names of fields that nobody declared, as far as they are kept or refused (`unknown: keep`, `unknown: dead_letter`); at most 100."
         SourceMemoryWait Counter Nanos "pipe_source_memory_wait_seconds_total" "Time that the lanes of a source waited because their part of `memory` was under way."
         SourceJoined Gauge One "pipe_source_joined" "1 once the consumer group has given its first assignment; always 1 for a source without a group."
         SourceAssigned Gauge One "pipe_source_assigned_partitions" "Partitions that this worker owns."

@@ -11,8 +11,8 @@ use super::graph::{self, pointer, split};
 use super::memory::Division;
 use super::tables::{Folders, Tables};
 use super::{
-    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, sinks, sources,
-    tombstones, traces, warnings,
+    Binder, Output, Plan, Ports, SinkNode, SourceNode, StageNode, StageRequest, guarantee, originals, sinks,
+    sources, tombstones, traces, undeclared, warnings,
 };
 use crate::config::spec::StageSpec;
 use crate::config::{Draft, is_within, nearest, step, suggestion};
@@ -102,6 +102,8 @@ pub fn plan<B: Ports>(
     problems.extend(tombstones::settle(draft, &mut plan));
     problems.extend(sources::together(&plan.sources));
     problems.extend(unkept(draft, &plan));
+    let (no_originals, left) = originals::look(&plan);
+    problems.extend(no_originals);
     let (loops, named) = warnings::loops(&plan);
     problems.extend(loops);
     if !problems.is_empty() {
@@ -109,6 +111,8 @@ pub fn plan<B: Ports>(
     }
     plan.warnings.extend(warnings::of_plan(draft, &plan));
     plan.warnings.extend(named);
+    plan.warnings.extend(left);
+    plan.warnings.extend(undeclared::look(&plan));
     Ok(plan)
 }
 

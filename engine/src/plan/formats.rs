@@ -16,7 +16,8 @@ use crate::problem::{Problem, below};
 /// Each format with its own defaults, and none: for what is wrong whatever the format is.
 pub(super) fn any_format(tables: &Tables) -> Vec<Option<Arc<dyn Format>>> {
     let empty = Value::Object(serde_json::Map::new());
-    let each = tables.formats.iter().filter_map(|kind| (kind.prepare)(&empty).ok());
+    // Of those that only write none has a say in what is wrong with all others.
+    let each = tables.formats.iter().filter(|kind| kind.reads).filter_map(|kind| (kind.prepare)(&empty).ok());
     each.map(Some).chain([None]).collect()
 }
 
@@ -30,7 +31,7 @@ pub(super) fn in_each(attempts: impl Iterator<Item = Vec<Problem>>) -> Vec<Probl
 }
 
 pub(super) fn missing_format(tables: &Tables, at: &str) -> Problem {
-    let names: Vec<&str> = tables.formats.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> = tables.formats.iter().filter(|kind| kind.reads).map(|kind| kind.name).collect();
     Problem::new(Code::C004, at, "`format` is missing")
         .help(format!("add `format:` with one of {}", names.join(", ")))
 }

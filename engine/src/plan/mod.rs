@@ -10,6 +10,7 @@ mod grants;
 mod graph;
 mod guarantee;
 pub mod memory;
+mod originals;
 mod prune;
 pub mod render;
 pub mod schema;
@@ -21,6 +22,7 @@ mod tables;
 pub(crate) mod testing;
 mod tombstones;
 mod traces;
+mod undeclared;
 pub mod warnings;
 
 pub use build::plan;
@@ -221,6 +223,8 @@ pub struct SinkNode {
     pub input: SchemaRef,
     /// What opens it.
     pub prepared: Box<dyn sink::Prepared>,
+    /// How rows become bytes; `None`: they do not.
+    pub format: Option<Arc<dyn Format>>,
     /// What happens to a record that is refused for good.
     pub on_failure: OnFailure,
 }

@@ -63,7 +63,8 @@ pub(super) fn prepare(
     };
     let settings = Settings { pipeline, name, base, options, format: chosen.as_ref(), schema: &input };
     let prepared = (kind.prepare)(&settings).map_err(of_options)?;
-    Ok(SinkNode { name: name.into(), kind, inputs, input, prepared, on_failure: spec.on_failure })
+    let on_failure = spec.on_failure;
+    Ok(SinkNode { name: name.into(), kind, inputs, input, prepared, format: chosen.clone(), on_failure })
 }
 
 /// The format of a sink; `None` where it needs none.

@@ -84,7 +84,14 @@ fn chosen(
     }
     let place = &unpacked(&spec.kind.options);
     if let Some(given) = &spec.format {
-        return Ok(Some(format(tables, &step(at, "format"), given, place)?));
+        let at = step(at, "format");
+        if tables.formats.iter().any(|kind| kind.name == given.name && !kind.reads) {
+            let names = tables.formats.iter().filter(|kind| kind.reads).map(|kind| kind.name);
+            let message = format!("the format `{}` is one of sinks: a source cannot read it", given.name);
+            let help = format!("name what the records are: one of {}", names.collect::<Vec<_>>().join(", "));
+            return Err(vec![Problem::new(Code::P009, at, message).help(help)]);
+        }
+        return Ok(Some(format(tables, &at, given, place)?));
     }
     match (guess(tables, at, place)?, kind.default_format) {
         (Some(guessed), _) => Ok(Some(guessed)),

@@ -14,6 +14,7 @@ use crate::connector::position;
 use crate::connector::sink::{self, Deletes, SinkKind};
 use crate::connector::source::{self, SourceKind};
 use crate::error::{Code, Error, Result};
+use crate::format::FORMATS;
 use crate::problem::Problem;
 use crate::stage::Port;
 
@@ -146,7 +147,7 @@ fn test_schema() -> Value {
 }
 
 fn tables() -> Tables {
-    Tables { sources: FAKE_SOURCES, sinks: FAKE_SINKS, formats: &[] }
+    Tables { sources: FAKE_SOURCES, sinks: FAKE_SINKS, formats: FORMATS }
 }
 
 /// The plan of a text without mistakes.

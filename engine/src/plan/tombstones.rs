@@ -117,7 +117,7 @@ fn look<B: Ports>(plan: &Plan<B>, source: usize) -> Found {
     for sink in &plan.sinks {
         let Some(kept) = at_input(&edges, &sink.inputs, &sink.name) else { continue };
         let obstacle = match sink.prepared.deletes() {
-            Deletes::Nothing => None,
+            Deletes::Nothing | Deletes::Own => None,
             Deletes::No => {
                 Some(format!("the sink `{}` of kind `{}` cannot delete", sink.name, sink.kind.name))
             }

@@ -22,6 +22,7 @@ use crate::batch::Failure;
 use crate::budget::Budget;
 use crate::channel::{Inputs, Sender};
 use crate::clock::Clock;
+use crate::codec::Unknown;
 use crate::connector::commit::Transaction as _;
 use crate::connector::kafka::sink::Transaction;
 use crate::connector::position::Positions;
@@ -261,6 +262,7 @@ impl Wiring {
                 metadata: node.metadata.clone(),
                 schema: Arc::clone(&node.schema),
                 on_tombstone: node.on_tombstone,
+                unknown: Unknown::default(),
             },
             on_failure: node.on_failure,
             outputs: self.take_outputs(Output::Source(index), lane, &pulse),

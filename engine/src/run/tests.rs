@@ -362,6 +362,7 @@ fn plan(script: &Script, world: &Arc<World>, folder: &Path) -> Plan {
             inputs: vec![Output::Source(0)],
             input: schema(),
             prepared: memory(),
+            format: None,
             on_failure: script.on_failure,
         }],
         dead_letters: DeadLetters::File(folder.join("p.dead-letters.jsonl")),

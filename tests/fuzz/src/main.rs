@@ -19,6 +19,8 @@ const TARGETS: &[(&str, Target)] = &[
     ("bind", pipe_engine::stage::fuzzing::binding),
     ("csv", records::csv),
     ("json", records::json),
+    ("json_keep", records::json_keep),
+    ("json_merge", records::json_merge),
     ("json_ways", records::json_ways),
     ("letters", container::letters),
     ("lift", records::lift),

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::Schema;
-use pipe_engine::batch::Payload;
+use pipe_engine::batch::{Batch, Payload};
 use pipe_engine::codec::{Decoded, Decoder};
-use pipe_engine::format::json::ways;
+use pipe_engine::format::json::{ways, whole};
 use pipe_engine::format::{self, FormatKind};
 use serde_json::{Value, json};
 
@@ -114,6 +114,17 @@ pub fn json_ways(bytes: &[u8]) {
     ways::compare(&ways::schema(), &[records.clone(), records]);
 }
 
+/// JSON records that are read and written again with all that nobody declared.
+pub fn json_keep(bytes: &[u8]) {
+    let records: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    whole::keeps(&records);
+}
+
+/// Texts in the column of what nobody declared, as a stage may make them.
+pub fn json_merge(bytes: &[u8]) {
+    whole::merges(&String::from_utf8_lossy(bytes));
+}
+
 /// CSV records.
 pub fn csv(bytes: &[u8]) {
     CSV.with_borrow_mut(|decoders| records(decoders, bytes, 0));
@@ -132,7 +143,7 @@ pub fn lift(bytes: &[u8]) {
     let batch = RecordBatch::try_new(schema.clone(), vec![array]).unwrap_or_else(|e| panic!("{e}"));
     let format = (format::json::KIND.prepare)(&json!({})).unwrap_or_else(|e| panic!("{e:?}"));
     let Ok(mut encoder) = format.encoder(schema) else { return };
-    if let Ok(lines) = encoder.encode(&batch) {
+    if let Ok(lines) = encoder.encode(&Batch::of_columns(batch)) {
         assert_eq!(lines.len(), rows);
         for line in lines.iter().flatten() {
             serde_json::from_slice::<Value>(line).unwrap_or_else(|e| panic!("{e}"));

@@ -1,6 +1,7 @@
 //! JSON lines and CSV as files, through the binary: where records end, headers, and what becomes of wrong ones.
 
 use arrow::array::RecordBatch;
+use pipe_engine::batch::Batch;
 use pipe_tests::command::Scratch;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -374,8 +375,9 @@ fn files_of_csv_hold_what_was_written() {
         let path = folder.path().join("x.csv");
         let out = Box::new(std::fs::File::create(&path).unwrap());
         let mut writer = format_of.writer(schema.clone(), out).unwrap();
-        writer.write(&rows.slice(0, 20)).unwrap();
-        writer.write(&rows.slice(20, 30)).unwrap();
+        let all = Batch::of_columns(rows.clone());
+        writer.write(&all.slice(0, 20)).unwrap();
+        writer.write(&all.slice(20, 30)).unwrap();
         writer.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(writer.bytes(), bytes.len() as u64);

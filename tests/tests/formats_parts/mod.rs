@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use pipe_engine::batch::Payload;
+use pipe_engine::batch::{Batch, Payload};
 use pipe_engine::codec::{Decoded, Format};
 use pipe_engine::datatype;
 use pipe_engine::format::{FORMATS, FormatKind};
@@ -44,7 +44,8 @@ fn decode(format: &Arc<dyn Format>, schema: &SchemaRef, records: &[Option<&[u8]>
 
 /// Encodes rows.
 fn encode(format: &Arc<dyn Format>, records: &RecordBatch) -> Vec<Vec<u8>> {
-    let encoded = format.encoder(records.schema()).unwrap().encode(records).unwrap();
+    let encoded =
+        format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
     assert_eq!(encoded.len(), records.num_rows());
     encoded.iter().map(|value| value.unwrap().to_vec()).collect()
 }

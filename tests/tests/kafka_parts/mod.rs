@@ -53,8 +53,8 @@ impl Format for Raw {
 }
 
 impl Encoder for RawEncoder {
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
-        Ok(records.column(0).as_binary::<i32>().clone())
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray> {
+        Ok(batch.records.column(0).as_binary::<i32>().clone())
     }
 }
 

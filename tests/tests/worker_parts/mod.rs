@@ -11,6 +11,7 @@ mod letters;
 mod membership;
 mod memory;
 mod offsets;
+mod originals;
 mod outage;
 mod probes;
 mod quota;

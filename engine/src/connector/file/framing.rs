@@ -368,7 +368,7 @@ mod tests {
             let rows = arrow::array::RecordBatch::try_new(schema.clone(), columns).unwrap();
             let out = Shared::default();
             let mut writer = format.writer(schema.clone(), Box::new(out.clone())).unwrap();
-            writer.write(&rows).unwrap();
+            writer.write(&crate::batch::Batch::of_columns(rows.clone())).unwrap();
             writer.finish().unwrap();
             let bytes = out.0.lock().unwrap().clone();
             let mut records = all(&bytes, format.layout(), case.buffer);

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::batch::Batch;
 use crate::codec::{Format, RowWriter};
 use crate::error::{Code, Error, Result};
 use crate::units::WRITE_BUFFER_BYTES;
@@ -72,9 +72,9 @@ impl Part {
     }
 
     /// Takes rows; only memory is written.
-    pub(super) fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        self.writer.write(records)?;
-        self.rows += records.num_rows() as u64;
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<()> {
+        self.writer.write(batch)?;
+        self.rows += batch.len() as u64;
         Ok(())
     }
 
@@ -173,7 +173,7 @@ mod tests {
     struct Nothing;
 
     impl RowWriter for Nothing {
-        fn write(&mut self, _: &RecordBatch) -> Result<()> {
+        fn write(&mut self, _: &Batch) -> Result<()> {
             Ok(())
         }
         fn bytes(&self) -> u64 {

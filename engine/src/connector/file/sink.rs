@@ -295,7 +295,7 @@ impl Sink for Files {
         self.begin()?;
         let Some((part, _)) = &mut self.current else { return Err(Error::internal("a file was begun")) };
         part.drain()?;
-        part.write(&batch.records)
+        part.write(batch)
     }
 
     fn idles(&self) -> Duration {
@@ -357,9 +357,9 @@ mod tests {
     struct PlainWriter(Box<dyn std::io::Write + Send>, u64);
 
     impl RowWriter for PlainWriter {
-        fn write(&mut self, records: &RecordBatch) -> Result<()> {
+        fn write(&mut self, batch: &Batch) -> Result<()> {
             use arrow::array::AsArray;
-            for value in records.column(0).as_binary::<i32>() {
+            for value in batch.records.column(0).as_binary::<i32>() {
                 let line = [value.unwrap_or_default(), b"\n"].concat();
                 self.0.write_all(&line).map_err(|e| Error::internal(e.to_string()))?;
                 self.1 += line.len() as u64;

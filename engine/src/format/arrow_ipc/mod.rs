@@ -10,13 +10,13 @@ mod verify;
 use std::io::Write;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::FileWriter;
 
 use self::read::{Footer, Reader};
 use super::fit::{self, Fitted};
 use super::{Count, FormatKind, Options, container, written};
+use crate::batch::Batch;
 use crate::codec::{Decoder, Encoder, Format, Layout, Limits, RowReader, RowWriter};
 use crate::error::Result;
 
@@ -30,6 +30,7 @@ pub static KIND: FormatKind = FormatKind {
     example: "arrow_ipc\n",
     options: |_| schemars::json_schema!({ "type": "object", "additionalProperties": false }),
     extensions: &["arrow", "feather"],
+    reads: true,
     by_extension: &[],
     prepare: |options| Options::new(options, &[]).done(ArrowIpc),
 };
@@ -88,8 +89,8 @@ impl Format for ArrowIpc {
 struct Writer(FileWriter<Count>);
 
 impl RowWriter for Writer {
-    fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        written(self.0.write(records))
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        written(self.0.write(&batch.records))
     }
 
     fn bytes(&self) -> u64 {

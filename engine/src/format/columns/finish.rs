@@ -27,7 +27,7 @@ impl Column {
             Values::Temporal(v, _) if self.data_type.primitive_width() == Some(4) => {
                 data.add_buffer(Buffer::from_vec(renew(v).into_iter().map(|x| x as i32).collect::<Vec<_>>()))
             }
-            Values::Bytes { offsets, data: bytes, .. } => {
+            Values::Bytes { offsets, data: bytes, .. } | Values::Json { offsets, data: bytes } => {
                 let large = matches!(self.data_type, DataType::LargeUtf8 | DataType::LargeBinary);
                 data.add_buffer(starts(offsets, large)).add_buffer(Buffer::from_vec(renew(bytes)))
             }

@@ -9,14 +9,16 @@
 //! * `finish` makes Arrow arrays of them; `quick` is what the fast way of `json` needs.
 
 mod finish;
+mod json;
 mod quick;
 mod unique;
+mod values;
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use arrow::array::{
-    ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch, RecordBatchOptions,
+    ArrayRef, ArrowPrimitiveType, BooleanBufferBuilder, NullBufferBuilder, RecordBatch, RecordBatchOptions,
 };
 use arrow::datatypes::{
     DataType, Decimal128Type, Decimal256Type, Field, Fields, Float16Type, SchemaRef, i256,
@@ -28,7 +30,7 @@ use self::unique::{FEW, repeated};
 use super::text;
 use super::time::Temporal;
 use crate::datatype;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 
 /// A half-precision float; Arrow does not name the type elsewhere.
 type Half = <Float16Type as ArrowPrimitiveType>::Native;
@@ -80,6 +82,11 @@ pub(super) enum Values {
         hex: bool,
     },
     FixedBinary(Vec<u8>, usize),
+    /// JSON values as they are written.
+    Json {
+        offsets: Vec<i32>,
+        data: Vec<u8>,
+    },
     List {
         offsets: Vec<i32>,
         item: Box<Column>,
@@ -188,11 +195,16 @@ impl Columns {
         self.columns.iter_mut().for_each(|column| column.truncate(len));
     }
 
+    /// The rows so far, column by column; the columns are empty again.
+    pub(super) fn arrays(&mut self) -> Result<Vec<ArrayRef>> {
+        let broken = |e: ArrowError| Error::internal(format!("decoded columns do not fit: {e}"));
+        self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>().map_err(broken)
+    }
+
     /// The rows so far; the columns are empty again.
     pub(super) fn finish(&mut self, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
         let broken = |e: ArrowError| Error::internal(format!("decoded columns do not fit: {e}"));
-        let arrays =
-            self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let arrays = self.arrays()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema.clone(), arrays, &options).map_err(broken)
     }
@@ -222,7 +234,10 @@ impl Column {
             data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
             nulls: NullBufferBuilder::new(0),
-            values: Values::new(field.data_type())?,
+            values: match datatype::is_json(field) {
+                true => Values::Json { offsets: vec![0], data: Vec::new() },
+                false => Values::new(field.data_type())?,
+            },
         })
     }
 
@@ -233,13 +248,14 @@ impl Column {
 
     /// Whether its values may be numbers, so that their text must be kept.
     pub(super) fn takes_numbers(&self) -> bool {
-        numeric!(&self.values, _v => true, _ => false)
+        numeric!(&self.values, _v => true, Values::Json { .. } => true, _ => false)
     }
 
     /// The fault of a value of another type.
     pub(super) fn wrong(&self, found: &str) -> Fault {
         match &self.values {
             Values::Temporal(_, temporal) => format!("{} was expected, not {found}", temporal.form()),
+            Values::Json { .. } => format!("json was expected, not {found}"),
             _ => format!("{} was expected, not {found}", datatype::print(&self.data_type)),
         }
     }
@@ -258,7 +274,9 @@ impl Column {
         numeric!(&mut self.values, v => v.push(Default::default()),
             Values::Null => {}
             Values::Boolean(bits) => bits.append(false),
-            Values::Bytes { offsets, data, .. } => offsets.push(data.len() as i32),
+            Values::Bytes { offsets, data, .. } | Values::Json { offsets, data } => {
+                offsets.push(data.len() as i32);
+            }
             Values::FixedBinary(data, size) => data.resize((rows + 1) * *size, 0),
             Values::List { offsets, item } => offsets.push(item.len() as i32),
             Values::FixedList { size, item } => (0..*size).for_each(|_| item.pad()),
@@ -270,6 +288,9 @@ impl Column {
     }
 
     pub(super) fn push_bool(&mut self, value: bool) -> Result<(), Fault> {
+        if self.is_json() {
+            return self.push_json(if value { "true" } else { "false" });
+        }
         let Values::Boolean(bits) = &mut self.values else {
             return Err(self.wrong(&format!("the boolean {value}")));
         };
@@ -305,6 +326,7 @@ impl Column {
                 Err(miss) => Err(miss),
             },
             Values::Decimal128(..) | Values::Decimal256(..) => return self.push_decimal(text),
+            Values::Json { .. } => return self.push_json(text),
             _ => Err(Miss::Kind),
         };
         match pushed {
@@ -415,6 +437,7 @@ impl Column {
                 }
             }
             Values::Decimal128(..) | Values::Decimal256(..) | Values::Null => self.push_str(value),
+            Values::Json { .. } => self.push_json_text(value),
             _ => self.push_number(value, ""),
         }
     }
@@ -497,7 +520,7 @@ impl Column {
         numeric!(&mut self.values, v => v.truncate(len),
             Values::Null => {}
             Values::Boolean(bits) => bits.truncate(len),
-            Values::Bytes { offsets, data, .. } => {
+            Values::Bytes { offsets, data, .. } | Values::Json { offsets, data } => {
                 offsets.truncate(len + 1);
                 data.truncate(offsets[len] as usize);
             }
@@ -526,66 +549,6 @@ impl Column {
             }
         );
     }
-}
-
-impl Values {
-    fn new(data_type: &DataType) -> Result<Self> {
-        let item = |field: &Field| Column::new(field).map(Box::new);
-        Ok(match data_type {
-            DataType::Null => Self::Null,
-            DataType::Boolean => Self::Boolean(BooleanBufferBuilder::new(0)),
-            DataType::Int8 => Self::Int8(Vec::new()),
-            DataType::Int16 => Self::Int16(Vec::new()),
-            DataType::Int32 => Self::Int32(Vec::new()),
-            DataType::Int64 => Self::Int64(Vec::new()),
-            DataType::UInt8 => Self::UInt8(Vec::new()),
-            DataType::UInt16 => Self::UInt16(Vec::new()),
-            DataType::UInt32 => Self::UInt32(Vec::new()),
-            DataType::UInt64 => Self::UInt64(Vec::new()),
-            DataType::Float16 => Self::Float16(Vec::new()),
-            DataType::Float32 => Self::Float32(Vec::new()),
-            DataType::Float64 => Self::Float64(Vec::new()),
-            DataType::Decimal128(precision, scale) => Self::Decimal128(Vec::new(), *precision, *scale),
-            DataType::Decimal256(precision, scale) => Self::Decimal256(Vec::new(), *precision, *scale),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => {
-                let hex = matches!(data_type, DataType::Binary | DataType::LargeBinary);
-                Self::Bytes { offsets: vec![0], data: Vec::new(), hex }
-            }
-            DataType::FixedSizeBinary(size) => Self::FixedBinary(Vec::new(), *size as usize),
-            DataType::List(field) | DataType::LargeList(field) => {
-                Self::List { offsets: vec![0], item: item(field)? }
-            }
-            DataType::FixedSizeList(field, size) => {
-                Self::FixedList { size: *size as usize, item: item(field)? }
-            }
-            DataType::Struct(fields) => Self::Struct(Columns::new(fields)?),
-            DataType::Map(entries, _) => match entries.data_type() {
-                DataType::Struct(parts) if parts.len() == 2 => {
-                    Self::Map { offsets: vec![0], key: item(&parts[0])?, value: item(&parts[1])? }
-                }
-                _ => return Err(unsupported(data_type)),
-            },
-            DataType::Dictionary(key, words) if matches!(**words, DataType::Utf8 | DataType::LargeUtf8) => {
-                let max = match **key {
-                    DataType::Int8 => i64::from(i8::MAX),
-                    DataType::Int16 => i64::from(i16::MAX),
-                    DataType::UInt8 => i64::from(u8::MAX),
-                    DataType::UInt16 => i64::from(u16::MAX),
-                    _ => i64::from(i32::MAX),
-                };
-                let words = item(&Field::new("words", (**words).clone(), false))?;
-                Self::Dictionary { keys: Vec::new(), max, index: HashMap::new(), words, since: Vec::new() }
-            }
-            other => match Temporal::new(other) {
-                Some(temporal) => Self::Temporal(Vec::new(), temporal?),
-                None => return Err(unsupported(other)),
-            },
-        })
-    }
-}
-
-fn unsupported(data_type: &DataType) -> Error {
-    Error::user(Code::C009, format!("a record of text cannot be decoded to {}", datatype::print(data_type)))
 }
 
 /// An end of variable-length values; Arrow's offsets have 32 bits.

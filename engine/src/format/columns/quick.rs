@@ -171,6 +171,10 @@ impl Column {
             self.nulls.append_non_null();
             return Some(());
         }
+        if self.is_json() {
+            // With its quotes.
+            return self.push_json(text.get(place.start.checked_sub(1)?..place.end + 1)?).ok();
+        }
         self.push_str(value).ok()
     }
 

@@ -82,6 +82,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["csv", "tsv"],
+    reads: true,
     by_extension: &[("tsv", "delimiter", "\t")],
     prepare,
 };
@@ -362,7 +363,7 @@ mod tests {
     use arrow::array::BinaryArray;
 
     use super::*;
-    use crate::batch::Payload;
+    use crate::batch::{Batch, Payload};
     use crate::codec::Decoded;
 
     fn decode(options: &serde_json::Value, records: &[&[u8]]) -> Decoded {
@@ -460,13 +461,22 @@ mod tests {
         let texts = arrow::array::StringArray::from(vec![None, Some("x"), Some("NA"), Some(""), None]);
         assert_eq!(decoded.records.column(1).as_ref(), &texts);
         let format = prepare(&options).unwrap();
-        let lines = format.encoder(decoded.records.schema()).unwrap().encode(&decoded.records).unwrap();
+        let lines = format
+            .encoder(decoded.records.schema())
+            .unwrap()
+            .encode(&Batch::of_columns(decoded.records.clone()))
+            .unwrap();
         let lines: Vec<&[u8]> = lines.iter().flatten().collect();
         assert_eq!(lines, [&b"NA,NA"[..], b"NA,x", b"NA,\"NA\"", b"\"-1\",\"\"", b"NA,NA"]);
         // A table of one column needs no quotes where there is a word.
         let one = decoded.records.project(&[1]).unwrap();
         let options = serde_json::json!({"nulls": ["", "NA"]});
-        let lines = prepare(&options).unwrap().encoder(one.schema()).unwrap().encode(&one).unwrap();
+        let lines = prepare(&options)
+            .unwrap()
+            .encoder(one.schema())
+            .unwrap()
+            .encode(&Batch::of_columns(one.clone()))
+            .unwrap();
         assert_eq!(lines.iter().flatten().collect::<Vec<_>>(), [&b"NA"[..], b"x", b"\"NA\"", b"\"\"", b"NA"]);
     }
 }

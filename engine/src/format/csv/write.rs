@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::Style;
+use crate::batch::Batch;
 use crate::codec::{CsvSigns, Encoder, RowWriter};
 use crate::datatype;
 use crate::error::{Code, Error, Result};
@@ -141,7 +142,8 @@ impl CsvEncoder {
 }
 
 impl Encoder for CsvEncoder {
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray> {
+        let records = &batch.records;
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(records.num_rows() + 1);
         ends.push(0);
@@ -194,8 +196,8 @@ impl CsvLines {
 }
 
 impl RowWriter for CsvLines {
-    fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        self.lines.rows(records, &mut self.work, |line| line.push(b'\n'))?;
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        self.lines.rows(&batch.records, &mut self.work, |line| line.push(b'\n'))?;
         self.flush()
     }
 

@@ -9,13 +9,22 @@ use serde_json::value::RawValue;
 
 use super::unknown::Watch;
 use crate::format::columns::{Column, Columns, Values, blame};
+use crate::format::text::short;
+
+/// What is done with members that no column takes.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    pub(super) watch: Option<&'a Watch>,
+    /// Whether they refuse their record.
+    pub(super) strict: bool,
+}
 
 /// The members of an object, as row `row` of its columns.
 pub(super) struct Members<'a> {
     pub(super) columns: &'a mut Columns,
     pub(super) row: usize,
     pub(super) what: &'static str,
-    pub(super) watch: Option<&'a Watch>,
+    pub(super) beside: Beside<'a>,
 }
 
 impl<'de> Visitor<'de> for Members<'_> {
@@ -27,9 +36,9 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut hint = 0;
-        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint, watch: self.watch })? {
+        while let Some(found) = map.next_key_seed(Key { columns: self.columns, hint, beside: self.beside })? {
             let Some(at) = found else {
-                self.watch.inspect(|watch| watch.add());
+                self.beside.watch.inspect(|watch| watch.add());
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -37,7 +46,7 @@ impl<'de> Visitor<'de> for Members<'_> {
             if column.len() > self.row {
                 return Err(A::Error::custom(blame(&column.name, "the key occurs twice")));
             }
-            if let Err(e) = map.next_value_seed(Cell(&mut *column, self.watch)) {
+            if let Err(e) = map.next_value_seed(Cell(&mut *column, self.beside)) {
                 return Err(A::Error::custom(blame(&column.name, &e.to_string())));
             }
             hint = at + 1;
@@ -50,7 +59,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 struct Key<'a> {
     columns: &'a Columns,
     hint: usize,
-    watch: Option<&'a Watch>,
+    beside: Beside<'a>,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -68,17 +77,23 @@ impl Visitor<'_> for Key<'_> {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Option<usize>, E> {
         let found = self.columns.find(key, self.hint);
-        if let (None, Some(watch)) = (found, self.watch) {
+        if let (None, Some(watch)) = (found, self.beside.watch) {
             watch.meet(key);
+        }
+        if found.is_none() && self.beside.strict {
+            return Err(E::custom(blame(
+                &short(key),
+                "nobody declared this field, and `unknown: dead_letter` takes no other",
+            )));
         }
         Ok(found)
     }
 }
 
 /// One value of a column. It recurses as deep as the column's type is, no deeper.
-pub(super) struct Cell<'a>(pub(super) &'a mut Column, pub(super) Option<&'a Watch>);
+pub(super) struct Cell<'a>(pub(super) &'a mut Column, pub(super) Beside<'a>);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();
@@ -89,6 +104,10 @@ impl<'de> DeserializeSeed<'de> for Cell<'_> {
         }
         let text = <&RawValue>::deserialize(deserializer)?.get();
         let column = self.0;
+        if column.is_json() {
+            let pushed = if text == "null" { column.push_null() } else { column.push_any_json(text) };
+            return pushed.map_err(D::Error::custom);
+        }
         // The text of one value of valid JSON: its first byte says which.
         let pushed = match text.as_bytes().first() {
             Some(b'"') => match serde_json::from_str::<&str>(text) {
@@ -160,7 +179,7 @@ impl<'de> Visitor<'de> for Cell<'_> {
         let row = self.0.len();
         match &mut self.0.values {
             Values::Struct(columns) => {
-                Members { columns, row, what: "an object", watch: self.1 }.visit_map(map)?;
+                Members { columns, row, what: "an object", beside: self.1 }.visit_map(map)?;
                 self.0.close_struct().map_err(A::Error::custom)
             }
             Values::Map { key, value, .. } => {

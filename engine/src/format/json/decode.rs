@@ -6,15 +6,16 @@
 //! wrong level. A key that occurs twice is refused only where its column is declared. The value of a column of numbers
 //! is taken as text (`RawValue`): as a double, decimals, big integers and `float32` would lose digits on their way.
 
-use arrow::array::{Array, BinaryArray, BooleanArray};
+use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use serde::de::Deserializer;
 
-use super::cell::Members;
+use super::cell::{Beside, Members};
 use super::fast;
+use super::rest::Rest;
 use super::unknown::{Told, Watch};
 use crate::batch::Payload;
-use crate::codec::{BadRow, Decoded, Decoder, Unknown};
+use crate::codec::{BadRow, Decoded, Decoder, Undeclared, Unknown};
 use crate::error::{Error, Result};
 use crate::format::columns::{Columns, sentence};
 use crate::format::{Good, too_large};
@@ -22,7 +23,12 @@ use crate::format::{Good, too_large};
 /// Decodes records of JSON.
 pub(super) struct JsonDecoder {
     schema: SchemaRef,
+    /// Those of the schema that are declared.
     columns: Columns,
+    /// What nobody declared, which is the schema's last column.
+    rest: Option<Rest>,
+    /// Whether nothing else than what is declared may be in a record.
+    strict: bool,
     /// Off in the test that compares the two ways.
     pub(super) fast: bool,
     /// Counts what no column takes; `None`: the columns are declared.
@@ -31,18 +37,39 @@ pub(super) struct JsonDecoder {
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, fast: true, watch: None })
+        let columns = Columns::new(schema.fields())?;
+        Ok(Self { schema: schema.clone(), columns, rest: None, strict: false, fast: true, watch: None })
     }
 
-    /// Counts fields that no column takes.
+    /// Counts and tells fields that no column takes.
     pub(super) fn watching(mut self, told: &Told) -> Self {
-        self.watch = Some(Watch::new(told));
+        let became = match (&self.rest, self.strict) {
+            (Some(_), _) => Undeclared::Keep,
+            (None, true) => Undeclared::DeadLetter,
+            (None, false) => Undeclared::Drop,
+        };
+        self.watch = Some(Watch::new(told, became));
+        self
+    }
+
+    /// A decoder whose last column is what nobody declared.
+    pub(super) fn keeping(schema: &SchemaRef) -> Result<Self> {
+        let Some((_, declared)) = schema.fields().split_last() else {
+            return Err(Error::internal("a column for what nobody declared was expected"));
+        };
+        let columns = Columns::new(&declared.iter().cloned().collect())?;
+        Ok(Self { columns, rest: Some(Rest::default()), ..Self::new(schema)? })
+    }
+
+    /// The same, which refuses records with anything that is not declared.
+    pub(super) fn strictly(mut self) -> Self {
+        self.strict = true;
         self
     }
 
     /// Appends a record as row `row`, or says why not; half a row may be left behind then. `text`: the same bytes,
     /// where they are known to be UTF-8.
-    fn record(&mut self, record: &[u8], text: Option<&str>, row: usize) -> Result<(), String> {
+    fn record(&mut self, record: &[u8], text: Option<&str>, row: usize, number: usize) -> Result<(), String> {
         too_large(record)?;
         let text = match text {
             Some(text) => text,
@@ -51,14 +78,17 @@ impl JsonDecoder {
         };
         let watch = self.watch.as_ref();
         if self.fast {
-            watch.inspect(|watch| watch.begin());
-            if fast::record(text, &mut self.columns, row, watch).is_some() {
+            watch.inspect(|watch| watch.begin(number));
+            let rest = self.rest.as_mut();
+            if fast::record(text, &mut self.columns, row, fast::Beside { watch, rest, strict: self.strict })
+                .is_some()
+            {
                 watch.inspect(|watch| watch.take_record());
-                return Ok(());
+                return self.rest.as_mut().map_or(Ok(()), |rest| rest.complete(text.as_bytes()));
             }
             self.columns.truncate(row);
         }
-        watch.inspect(|watch| watch.begin());
+        watch.inspect(|watch| watch.begin(number));
         self.slow(text, row)?;
         self.watch.as_ref().inspect(|watch| watch.take_record());
         Ok(())
@@ -67,10 +97,24 @@ impl JsonDecoder {
     /// The same record by serde_json, which decides whatever is unusual and words every fault.
     fn slow(&mut self, text: &str, row: usize) -> Result<(), String> {
         let watch = self.watch.as_ref();
-        let fields = Members { columns: &mut self.columns, row, what: "a JSON object", watch };
+        let beside = Beside { watch, strict: self.strict };
+        let fields = Members { columns: &mut self.columns, row, what: "a JSON object", beside };
         let mut json = serde_json::Deserializer::from_str(text);
         json.deserialize_map(fields).and_then(|()| json.end()).map_err(|e| e.to_string())?;
-        self.columns.complete(row)
+        self.columns.complete(row)?;
+        match &mut self.rest {
+            Some(rest) => rest.walk(text, &self.columns),
+            None => Ok(()),
+        }
+    }
+
+    /// A record without a value.
+    fn nothing(&mut self, row: usize) -> Result<(), String> {
+        self.columns.complete(row)?;
+        if let Some(rest) = &mut self.rest {
+            rest.push_null();
+        }
+        Ok(())
     }
 
     fn values(&mut self, values: &BinaryArray) -> Result<Decoded> {
@@ -86,20 +130,29 @@ impl JsonDecoder {
             let within = (offsets[row] as usize - first)..(offsets[row + 1] as usize - first);
             let text = text.and_then(|text| text.get(within));
             let done = match record {
-                Some(record) => self.record(record, text, good.count()),
-                None => self.columns.complete(good.count()),
+                Some(record) => self.record(record, text, good.count(), row),
+                None => self.nothing(good.count()),
             };
             match done {
                 Ok(()) => good.push(),
                 Err(fault) => {
                     self.columns.truncate(good.count());
+                    if let Some(rest) = &mut self.rest {
+                        rest.truncate(good.count());
+                    }
                     good.skip();
                     bad.push(BadRow { row: row as u32, message: sentence(&fault) });
                 }
             }
         }
         self.columns.review();
-        let records = self.columns.finish(&self.schema, good.count())?;
+        let mut arrays = self.columns.arrays()?;
+        if let Some(rest) = &mut self.rest {
+            arrays.push(rest.finish()?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(good.count()));
+        let records = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|e| Error::internal(format!("decoded columns do not fit: {e}")))?;
         let good: Option<BooleanArray> = good.finish();
         Ok(Decoded { records, good, bad })
     }

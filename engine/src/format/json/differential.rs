@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::fast;
 use super::ways::{compare, schema};
+use super::whole;
 use crate::format::columns::Columns;
 
 /// Texts of values: right ones, edges of types, and what is not JSON.
@@ -185,6 +186,17 @@ proptest! {
         compare(&schema(), &batches);
     }
 
+    #[test]
+    fn what_nobody_declared_leaves_as_it_came(batches in prop::collection::vec(prop::collection::vec(record(), 0..12), 1..4)) {
+        batches.iter().for_each(|records| whole::keeps(records));
+    }
+
+    #[test]
+    fn any_rest_makes_a_row_of_json(records in prop::collection::vec(record(), 1..6), text in "[\\[\\]{}:,\"\\\\a-c0-9.e \n_-]{0,40}") {
+        records.iter().for_each(|record| whole::merges(&String::from_utf8_lossy(record)));
+        whole::merges(&text);
+    }
+
     /// Keys in one order, as most writers have them, with values of every kind.
     #[test]
     fn both_ways_are_one_for_a_writer_of_habits(rows in prop::collection::vec(
@@ -214,6 +226,7 @@ fn every_value_meets_every_column() {
         .iter()
         .flat_map(|key| VALUES.iter().map(move |value| format!("{{{key}:{value}}}").into_bytes()))
         .collect();
+    whole::keeps(&records);
     compare(&schema(), &[records.clone(), records]);
 }
 
@@ -239,7 +252,12 @@ fn large_deep_and_odd_records_are_read_in_both_ways() {
     records.extend([63, 64, 65, 10_000].map(|depth| nested(depth).replacen(']', "}", 1)));
     records.extend(one_by_one);
     let records: Vec<Vec<u8>> = records.into_iter().map(String::into_bytes).collect();
+    whole::keeps(&records);
     compare(&schema(), &[records.clone(), records]);
+}
+
+fn alone<'a>() -> fast::Beside<'a> {
+    fast::Beside { watch: None, rest: None, strict: false }
 }
 
 #[test]
@@ -253,7 +271,7 @@ fn plain_records_need_only_the_fast_way() {
         "{}",
     ];
     for (row, record) in records.iter().enumerate() {
-        assert!(fast::record(record, &mut columns, row, None).is_some(), "{record}");
+        assert!(fast::record(record, &mut columns, row, alone()).is_some(), "{record}");
     }
-    assert!(fast::record("{\"i\":1.5}", &mut columns, records.len(), None).is_none());
+    assert!(fast::record("{\"i\":1.5}", &mut columns, records.len(), alone()).is_none());
 }

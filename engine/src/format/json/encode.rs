@@ -17,9 +17,12 @@ use arrow::json::writer::{
     EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder, make_encoder,
 };
 
+use super::bare::{Bare, Items, Places};
 use super::pen::Stage;
 use super::rows::Rows;
+use crate::batch::Batch;
 use crate::codec::{Encoder, RowWriter};
+use crate::datatype::{holds_json, is_json};
 use crate::error::{Code, Error, Result};
 use crate::format::write::{Text, keys};
 use crate::format::{Count, written};
@@ -66,6 +69,29 @@ impl EncoderFactory for Spellings {
             data_type if Text::is_time(data_type) => Box::new(Quoted::value(array)?),
             DataType::Map(..) => Box::new(Map::new(field, array.as_map(), options)?),
             DataType::Dictionary(..) => Box::new(Words::new(field, array, options)?),
+            _ if is_json(field) => Box::new(Bare::new(array)?),
+            DataType::List(item) if holds_json(item) => {
+                let list = array.as_list::<i32>();
+                Box::new(Items::new(
+                    Places::Small(list.value_offsets()),
+                    item,
+                    list.values().as_ref(),
+                    options,
+                )?)
+            }
+            DataType::LargeList(item) if holds_json(item) => {
+                let list = array.as_list::<i64>();
+                Box::new(Items::new(
+                    Places::Large(list.value_offsets()),
+                    item,
+                    list.values().as_ref(),
+                    options,
+                )?)
+            }
+            DataType::FixedSizeList(item, size) if holds_json(item) => {
+                let list = array.as_fixed_size_list();
+                Box::new(Items::new(Places::Fixed(*size as usize), item, list.values().as_ref(), options)?)
+            }
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.logical_nulls())))
@@ -152,7 +178,14 @@ impl<'a> Map<'a> {
             other if text(other) => Box::new(make_encoder(field, keys, options)?),
             _ => Box::new(Quoted::key(keys)?),
         };
-        let values = make_encoder(field, array.values().as_ref(), options)?;
+        let value = match array.data_type() {
+            DataType::Map(entries, _) => match entries.data_type() {
+                DataType::Struct(parts) if parts.len() == 2 => &parts[1],
+                _ => field,
+            },
+            _ => field,
+        };
+        let values = make_encoder(value, array.values().as_ref(), options)?;
         Ok(Self { offsets: array.offsets().clone(), keys, values })
     }
 }
@@ -193,7 +226,8 @@ impl JsonEncoder {
 }
 
 impl Encoder for JsonEncoder {
-    fn encode(&mut self, records: &RecordBatch) -> Result<BinaryArray> {
+    fn encode(&mut self, batch: &Batch) -> Result<BinaryArray> {
+        let records = &batch.records;
         let mut rows = Rows::new(records, &self.options)
             .map_err(|e| Error::user(Code::K002, format!("rows cannot be written as JSON: {e}")))?;
         // Batches of a stream resemble each other; an eighth more saves a copy of the whole.
@@ -233,8 +267,9 @@ impl JsonLines {
 }
 
 impl RowWriter for JsonLines {
-    fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        let mut rows = written(Rows::new(records, &self.options))?;
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        let records = &batch.records;
+        let mut rows = written(Rows::new(records, &self.options))?.as_lines(records.schema_ref());
         self.stage.clear();
         for row in 0..records.num_rows() {
             rows.write(row, &mut self.stage);

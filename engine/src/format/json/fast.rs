@@ -10,14 +10,28 @@
 
 use serde::de::DeserializeSeed;
 
-use super::cell::Cell;
+use super::cell::{self, Cell};
+use super::rest::Rest;
 use super::scan::Scan;
 use super::unknown::Watch;
 use crate::format::columns::{Column, Columns, Values};
 
+/// What is done with members that no column takes.
+pub(super) struct Beside<'a> {
+    pub(super) watch: Option<&'a Watch>,
+    /// Where they are kept.
+    pub(super) rest: Option<&'a mut Rest>,
+    /// Whether they refuse their record: the slow way says which does.
+    pub(super) strict: bool,
+}
+
 /// Appends a record as row `row`. With `None` a part of it may have been appended.
-pub(super) fn record(text: &str, columns: &mut Columns, row: usize, watch: Option<&Watch>) -> Option<()> {
-    let mut reader = Reader { text, scan: Scan { bytes: text.as_bytes(), at: 0 }, watch };
+pub(super) fn record(text: &str, columns: &mut Columns, row: usize, beside: Beside<'_>) -> Option<()> {
+    let Beside { watch, mut rest, strict } = beside;
+    if let Some(rest) = &mut rest {
+        rest.begin();
+    }
+    let mut reader = Reader { text, scan: Scan { bytes: text.as_bytes(), at: 0 }, watch, rest, strict };
     reader.scan.blanks()?;
     let given = reader.members(columns, row)?;
     // Blanks up to the end are all that may follow.
@@ -31,6 +45,8 @@ struct Reader<'a> {
     text: &'a str,
     scan: Scan<'a>,
     watch: Option<&'a Watch>,
+    rest: Option<&'a mut Rest>,
+    strict: bool,
 }
 
 impl Reader<'_> {
@@ -38,8 +54,9 @@ impl Reader<'_> {
     fn members(&mut self, columns: &mut Columns, row: usize) -> Option<usize> {
         let (mut place, mut hint, mut given) = (0, 0, 0);
         loop {
-            let rest = self.scan.bytes.get(self.scan.at..)?;
-            let found = match columns.habit.next(place, rest) {
+            let before = self.scan.at;
+            let coming = self.scan.bytes.get(before..)?;
+            let found = match columns.habit.next(place, coming) {
                 Some((found, length)) => {
                     self.scan.at += length;
                     place += 1;
@@ -54,9 +71,15 @@ impl Reader<'_> {
                 },
             };
             let Some(at) = found else {
+                if self.strict {
+                    return None;
+                }
                 self.scan.skip()?;
                 if let Some(watch) = self.watch {
                     watch.add();
+                }
+                if let Some(rest) = &mut self.rest {
+                    rest.member(self.scan.bytes, before, key_from(self.scan.bytes, before), self.scan.at);
                 }
                 continue;
             };
@@ -64,10 +87,31 @@ impl Reader<'_> {
             if column.len() > row {
                 return None;
             }
-            self.value(column)?;
+            if self.rest.is_some() && matches!(column.values, Values::Struct(_)) {
+                self.within(column, before)?;
+            } else {
+                self.value(column)?;
+            }
             hint = at + 1;
             given += 1;
         }
+    }
+
+    /// Takes the value of a struct, whose key stands behind `before`: what nobody declared of it is kept under its name.
+    #[inline(never)]
+    fn within(&mut self, column: &mut Column, before: usize) -> Option<()> {
+        let start = key_from(self.scan.bytes, before);
+        let mut key = Scan { bytes: self.scan.bytes, at: start };
+        key.string()?;
+        let bytes = self.scan.bytes;
+        if let Some(rest) = &mut self.rest {
+            rest.enter(bytes, start..key.at);
+        }
+        self.value(column)?;
+        if let Some(rest) = &mut self.rest {
+            rest.leave(bytes);
+        }
+        Some(())
     }
 
     /// Takes what stands before a value, its key not being the one that was foreseen: the key's column, and the place
@@ -189,9 +233,19 @@ impl Reader<'_> {
         }
     }
 
-    /// A value that was scanned from `start`, read by serde_json: escapes, maps.
+    /// A value that was scanned from `start`: kept as it is, or read by serde_json: escapes, maps.
     fn again(&self, column: &mut Column, start: usize) -> Option<()> {
+        if column.is_json() {
+            return column.push_json(self.text.get(start..self.scan.at)?).ok();
+        }
         let mut json = serde_json::Deserializer::from_str(self.text.get(start..self.scan.at)?);
-        Cell(column, self.watch).deserialize(&mut json).ok()
+        let beside = cell::Beside { watch: self.watch, strict: self.strict };
+        Cell(column, beside).deserialize(&mut json).ok()
     }
+}
+
+/// Where the key starts that comes behind a value, or behind the start of an object.
+#[inline(always)]
+fn key_from(bytes: &[u8], before: usize) -> usize {
+    before + bytes[before..].iter().position(|byte| *byte == b'"').unwrap_or(0)
 }

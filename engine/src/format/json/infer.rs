@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datadatatype::{DataType, Field, Fields, Schema, SchemaRef};
 use serde_json::{Map, Number, Value};
 
+use crate::datatype;
 use crate::error::{Code, Error, Result};
 use crate::format::sample::Lines;
 use crate::input;
@@ -20,6 +21,8 @@ struct Shape {
     texts: usize,
     lists: usize,
     objects: usize,
+    /// Arrays and objects that lie deeper than columns go.
+    deep: usize,
     /// Whether a number was below zero, an integer beyond `int64`, or no integer that 64 bits hold.
     negative: bool,
     large: bool,
@@ -38,8 +41,7 @@ impl Shape {
             Value::Bool(_) => self.booleans += 1,
             Value::Number(number) => self.see_number(number),
             Value::String(_) => self.texts += 1,
-            // Deeper than any real record; text rejects it by its place.
-            _ if depth >= SCHEMA_DEPTH_MAX => self.texts += 1,
+            _ if depth >= SCHEMA_DEPTH_MAX => self.deep += 1,
             Value::Array(items) => {
                 self.lists += 1;
                 let item = self.item.get_or_insert_default();
@@ -74,32 +76,29 @@ impl Shape {
         }
     }
 
-    /// The type that holds the most of what was seen; of as many the first in this order. Nothing but nulls is text.
-    fn data_type(&self) -> DataType {
-        let kinds = [self.texts, self.objects, self.lists, self.numbers, self.booleans];
-        let most = kinds.into_iter().max().unwrap_or(0);
-        if self.texts == most {
-            return DataType::Utf8;
-        }
-        if self.objects == most {
-            return DataType::Struct(self.fields());
-        }
-        if self.lists == most {
-            let item = self.item.as_ref().map_or(DataType::Utf8, |item| item.data_type());
-            return DataType::List(Arc::new(Field::new("item", item, true)));
-        }
-        match self.numbers == most {
-            true if self.fraction => DataType::Float64,
+    /// A field of the type that holds all of what was seen: where that is of several kinds, `json`. Nothing but nulls is
+    /// text.
+    fn field(&self, name: &str) -> Field {
+        let data_type = match [self.objects, self.lists, self.numbers, self.booleans, self.texts, self.deep] {
+            [0, 0, 0, 0, _, 0] => DataType::Utf8,
+            [_, 0, 0, 0, 0, 0] => DataType::Struct(self.fields()),
+            [0, _, 0, 0, 0, 0] => {
+                let item = self.item.as_ref().map(|item| item.field("item"));
+                DataType::List(Arc::new(item.unwrap_or_else(|| Field::new("item", DataType::Utf8, true))))
+            }
+            [0, 0, _, 0, 0, 0] if self.fraction => DataType::Float64,
             // No integer of 64 bits holds both, and no digit is given up for a float.
-            true if self.large && self.negative => DataType::Decimal128(20, 0),
-            true if self.large => DataType::UInt64,
-            true => DataType::Int64,
-            false => DataType::Boolean,
-        }
+            [0, 0, _, 0, 0, 0] if self.large && self.negative => DataType::Decimal128(20, 0),
+            [0, 0, _, 0, 0, 0] if self.large => DataType::UInt64,
+            [0, 0, _, 0, 0, 0] => DataType::Int64,
+            [0, 0, 0, _, 0, 0] => DataType::Boolean,
+            _ => return datatype::json(name, true),
+        };
+        Field::new(name, data_type, true)
     }
 
     fn fields(&self) -> Fields {
-        self.members.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect()
+        self.members.iter().map(|(name, shape)| shape.field(name)).collect()
     }
 }
 
@@ -128,7 +127,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::datatype;
 
     /// The columns of these records, sorted by name.
     fn guess(records: &[Value]) -> Vec<(String, String)> {
@@ -162,9 +160,12 @@ mod tests {
             (r#"[{"n":-5},{"n":5}]"#, "int64"),
             (r#"[{"n":18446744073709551616},{"n":5}]"#, "float64"),
             (r#"[{"n":0.5},{"n":18446744073709551615},{"n":null}]"#, "float64"),
-            (r#"[{"n":5},{"n":"a"},{"n":6}]"#, "int64"),
-            (r#"[{"n":5},{"n":"a"}]"#, "utf8"),
-            (r#"[{"n":[]},{"n":[1]},{"n":["a"]},{"n":[2]}]"#, "list(int64)"),
+            (r#"[{"n":5},{"n":"a"},{"n":6}]"#, "json"),
+            (r#"[{"n":5},{"n":null},{"n":6}]"#, "int64"),
+            (r#"[{"n":true},{"n":0}]"#, "json"),
+            (r#"[{"n":{}},{"n":[]}]"#, "json"),
+            (r#"[{"n":[]},{"n":[1]},{"n":["a"]},{"n":[2]}]"#, "list(json)"),
+            (r#"[{"n":{"x":1}},{"n":{"x":"a","y":1}}]"#, "[(\"x\", \"json\"), (\"y\", \"int64\")]"),
         ] {
             let mut records: Vec<Value> = serde_json::from_str(records).unwrap();
             let forth = guess(&records);

@@ -1,31 +1,40 @@
 //! `json`: one JSON object a record.
 
+mod bare;
 mod cell;
+mod declared;
 mod decode;
 #[cfg(test)]
 mod differential;
 mod encode;
 mod fast;
 mod infer;
+#[cfg(test)]
+mod kept_tests;
+mod merge;
 mod pen;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod properties;
+mod rest;
 mod rows;
 mod scan;
+mod span;
 mod unknown;
 #[cfg(any(test, fuzzing))]
 pub mod ways;
+#[cfg(any(test, fuzzing))]
+pub mod whole;
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 
 use self::unknown::Told;
 use super::{FormatKind, Options};
-use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
+use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter, Undeclared};
 use crate::datatype;
 use crate::error::{Error, Result};
 
@@ -40,6 +49,13 @@ pub static KIND: FormatKind = FormatKind {
             "additionalProperties": false,
             "properties": {
                 "columns": datatype::json_schema(generator),
+                "unknown": {
+                    "description": "What becomes of fields that `columns` does not name, at a source. `drop`, which is what \
+                                    happens without it: they are left out. `keep`: they are kept in the column `_rest`, \
+                                    and a JSON sink puts them back where they were. `dead_letter`: their record goes to \
+                                    the dead letters.",
+                    "enum": ["drop", "keep", "dead_letter"],
+                },
                 "explicit_nulls": {
                     "description": "Write `null` for nulls; by default the key is left out.",
                     "type": "boolean",
@@ -49,19 +65,31 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["json", "jsonl", "ndjson"],
+    reads: true,
     by_extension: &[],
     prepare: |options| {
-        let mut options = Options::new(options, &["columns", "explicit_nulls"]);
+        let mut options = Options::new(options, &["columns", "explicit_nulls", "unknown"]);
+        let unknown = match options.word("unknown", &["drop", "keep", "dead_letter"], "drop") {
+            "keep" => Undeclared::Keep,
+            "dead_letter" => Undeclared::DeadLetter,
+            _ => Undeclared::Drop,
+        };
+        let columns = options.columns();
+        if let Some(columns) = &columns {
+            if let Err(e) = decode::JsonDecoder::new(columns) {
+                options.problem("/columns", e.code(), e.message());
+            }
+            options.problems.extend(declared::check(columns, unknown));
+        }
+        let columns = columns
+            .map(|columns| if unknown == Undeclared::Keep { declared::with_rest(&columns) } else { columns });
         let json = Json {
-            columns: options.columns(),
+            columns,
+            unknown,
+            is_said: options.is_given("unknown"),
             explicit_nulls: options.flag("explicit_nulls", false),
             told: Told::default(),
         };
-        if let Some(columns) = &json.columns
-            && let Err(e) = decode::JsonDecoder::new(columns)
-        {
-            options.problem("/columns", e.code(), e.message());
-        }
         options.done(json)
     },
 };
@@ -72,9 +100,18 @@ pub fn explicit_nulls() -> Result<Arc<dyn Format>> {
         .map_err(|_| Error::internal("the format json has no `explicit_nulls`"))
 }
 
+/// Whether a column holds what nobody declared of records.
+pub fn is_rest(field: &Field) -> bool {
+    field.name() == merge::REST && *field.data_type() == DataType::Utf8 && datatype::is_json(field)
+}
+
 /// The options.
 struct Json {
+    /// With that of what nobody declared, where that is kept.
     columns: Option<SchemaRef>,
+    unknown: Undeclared,
+    /// Whether the options say what becomes of what nobody declared.
+    is_said: bool,
     explicit_nulls: bool,
     /// The keys without a column that were told, by any of the decoders.
     told: Told,
@@ -93,13 +130,19 @@ impl Format for Json {
         if let Some(columns) = &self.columns {
             return Ok(columns.clone());
         }
-        infer::infer(path).map_err(|e| e.context(path.display().to_string()))
+        let guessed = infer::infer(path).map_err(|e| e.context(path.display().to_string()))?;
+        Ok(if self.unknown == Undeclared::Keep { declared::of_guess(&guessed) } else { guessed })
     }
 
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
-        let decoder = decode::JsonDecoder::new(&schema)?;
-        // Where columns are declared the other keys are left out on purpose.
-        Ok(Box::new(if self.columns.is_none() { decoder.watching(&self.told) } else { decoder }))
+        let decoder = match self.unknown {
+            Undeclared::Drop => decode::JsonDecoder::new(&schema)?,
+            Undeclared::Keep => decode::JsonDecoder::keeping(&schema)?,
+            Undeclared::DeadLetter => decode::JsonDecoder::new(&schema)?.strictly(),
+        };
+        // Where columns are declared and nothing is said of the other keys, they are left out on purpose.
+        let is_watched = self.columns.is_none() || self.unknown != Undeclared::Drop;
+        Ok(Box::new(if is_watched { decoder.watching(&self.told) } else { decoder }))
     }
 
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {
@@ -114,6 +157,10 @@ impl Format for Json {
         true
     }
 
+    fn leaves_out(&self) -> bool {
+        self.columns.is_some() && !self.is_said
+    }
+
     fn extension(&self) -> &'static str {
         "jsonl"
     }
@@ -121,8 +168,6 @@ impl Format for Json {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::DataType;
-
     use super::*;
     use crate::error::Code;
 

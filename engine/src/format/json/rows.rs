@@ -5,16 +5,20 @@
 //! whatever their number is, because a branch that is guessed wrong costs more than a block. What is written is what
 //! arrow-json writes, byte by byte; a test compares the two.
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DataType, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 
+use super::bare;
+use super::is_rest;
+use super::merge::Beside;
 use super::pen::{Key, NUMBER_BYTES_MAX, Pen, Stage, all_plain, escape};
+use crate::datatype::{holds_json, is_json};
 
 /// Where all texts of a column are at most that long, the room for the longest is asked for with each row.
 const TEXT_BYTES_SHORT: usize = 1 << 10;
@@ -56,6 +60,8 @@ enum Cells<'a> {
     Plain(Texts<'a>),
     /// Something in one of them has to.
     Escaped(Texts<'a>),
+    /// They are JSON already.
+    Bare(&'a StringArray),
     Other(NullableEncoder<'a>),
 }
 
@@ -79,6 +85,7 @@ impl<'a> Cells<'a> {
                 Self::Float64(values, make_encoder(field, array, options)?)
             }
             DataType::Boolean => Self::Boolean(array.as_boolean()),
+            DataType::Utf8 if is_json(field) => Self::Bare(array.as_string()),
             DataType::Utf8 => {
                 let array = array.as_string::<i32>();
                 let texts = Texts { offsets: array.offsets(), data: array.value_data() };
@@ -91,7 +98,7 @@ impl<'a> Cells<'a> {
 
     /// Whether how long a value gets is not known before it is written.
     fn is_slow(&self) -> bool {
-        matches!(self, Self::Escaped(_) | Self::Other(_))
+        matches!(self, Self::Escaped(_) | Self::Bare(_) | Self::Other(_))
     }
 
     /// The nulls of the column; arrow-json's encoders know their own.
@@ -130,7 +137,7 @@ impl<'a> Cells<'a> {
                 pen.part(texts.data, start, len);
                 pen.put(b'"');
             }
-            Self::Escaped(_) | Self::Other(_) => pen.all(slow.take()),
+            Self::Escaped(_) | Self::Bare(_) | Self::Other(_) => pen.all(slow.take()),
         }
     }
 }
@@ -163,6 +170,8 @@ impl Slow {
 
 /// A column with its key.
 struct Field<'a> {
+    /// Its number among the columns.
+    column: usize,
     key: Key,
     nulls: Option<NullBuffer>,
     cells: Cells<'a>,
@@ -178,16 +187,24 @@ pub(super) struct Rows<'a> {
     long: Vec<Texts<'a>>,
     is_slow: bool,
     slow: Slow,
+    /// What nobody declared of each row.
+    beside: Option<Beside<'a>>,
+    /// Whether a row must be one line: JSON that came from elsewhere may have line ends between its values.
+    one_line: bool,
 }
 
 impl<'a> Rows<'a> {
     pub(super) fn new(records: &'a RecordBatch, options: &'a EncoderOptions) -> Result<Self, ArrowError> {
-        let columns = records.schema_ref().fields().iter().zip(records.columns());
-        let fields = columns.map(|(field, array)| {
+        let all = records.schema_ref().fields();
+        let columns = all.iter().zip(records.columns());
+        let rest = columns.clone().find(|(field, _)| is_rest(field));
+        let beside = rest.map(|(_, array)| Beside::new(array.as_string(), all));
+        let numbered = columns.enumerate().filter(|(_, (field, _))| !is_rest(field));
+        let fields = numbered.map(|(column, (field, array))| {
             let key = Key::new(field.name()).map_err(|e| ArrowError::JsonError(e.to_string()))?;
             let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0).cloned();
             let cells = Cells::new(field, array.as_ref(), options)?;
-            Ok(Field { key, nulls, cells })
+            Ok(Field { column, key, nulls, cells })
         });
         let fields = fields.collect::<Result<Vec<_>, ArrowError>>()?;
         let texts = fields.iter().filter_map(|field| match field.cells {
@@ -201,18 +218,30 @@ impl<'a> Rows<'a> {
             // Two more for the braces.
             fixed: 2 + numbers + short.iter().map(Texts::longest).sum::<usize>(),
             long,
-            is_slow: fields.iter().any(|field| field.cells.is_slow()),
+            is_slow: beside.is_some() || fields.iter().any(|field| field.cells.is_slow()),
+            beside,
+            one_line: false,
             slow: Slow::default(),
             fields,
         })
+    }
+
+    /// The same, where each row is to be one line.
+    pub(super) fn as_lines(mut self, schema: &Schema) -> Self {
+        self.one_line = schema.fields().iter().any(|field| holds_json(field));
+        self
     }
 
     /// Writes the values that may take any number of bytes.
     #[inline(never)]
     fn write_slow(&mut self, row: usize) {
         self.slow.clear();
+        if let Some(beside) = &mut self.beside {
+            beside.take(row);
+        }
         let Slow { bytes, ends, .. } = &mut self.slow;
-        for Field { nulls, cells, .. } in &mut self.fields {
+        for Field { column, nulls, cells, .. } in &mut self.fields {
+            let start = bytes.len();
             if cells.is_null(nulls.as_ref(), row) {
                 continue;
             }
@@ -223,10 +252,18 @@ impl<'a> Rows<'a> {
                     escape(&texts.data[start..start + len], bytes);
                     bytes.push(b'"');
                 }
+                Cells::Bare(texts) => bare::write(texts.value(row), bytes),
                 Cells::Other(encoder) => encoder.encode(row, bytes),
                 _ => continue,
             }
+            if let Some(beside) = &self.beside {
+                beside.complete(*column, start, bytes);
+            }
             ends.push(bytes.len());
+        }
+        if self.one_line {
+            bare::blank_ends(bytes);
+            self.beside.iter_mut().for_each(|beside| bare::blank_ends(&mut beside.tail));
         }
     }
 
@@ -237,7 +274,8 @@ impl<'a> Rows<'a> {
             self.write_slow(row);
         }
         let long: usize = self.long.iter().map(|texts| texts.place(row).1).sum();
-        let mut pen = out.pen(self.fixed + long + self.slow.bytes.len());
+        let tail = self.beside.as_ref().map_or(&[][..], |beside| beside.tail.as_slice());
+        let mut pen = out.pen(self.fixed + long + self.slow.bytes.len() + 1 + tail.len());
         let start = pen.at;
         for field in &mut self.fields {
             let null = field.cells.is_null(field.nulls.as_ref(), row);
@@ -250,6 +288,10 @@ impl<'a> Rows<'a> {
             } else {
                 field.cells.write(row, &mut pen, &mut self.slow);
             }
+        }
+        if !tail.is_empty() {
+            pen.put(b',');
+            pen.all(tail);
         }
         // The comma before the first key makes place for the object's start.
         if pen.at == start {

@@ -4,9 +4,10 @@
 //! through where it ignores values.
 
 use crate::format::columns::Scanned;
+use crate::units::JSON_DEPTH_MAX;
 
 /// Containers within a skipped value; deeper ones are left to serde_json.
-const DEPTH_MAX: u32 = 64;
+const DEPTH_MAX: u32 = JSON_DEPTH_MAX as u32;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -212,6 +213,10 @@ impl Scan<'_> {
                     let object = byte == b'{';
                     let next = self.blanks()?;
                     if next == if object { b'}' } else { b']' } {
+                        // It is a level like one that holds something.
+                        if depth == DEPTH_MAX {
+                            return None;
+                        }
                         self.at += 1;
                     } else {
                         (open, depth) = ((open << 1) | u64::from(object), depth + 1);

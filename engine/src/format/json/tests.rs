@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::batch::Payload;
+use crate::batch::{Batch, Payload};
 use crate::codec::Decoded;
 use crate::datatype;
 use crate::units::RECORD_BYTES_MAX;
@@ -34,7 +34,8 @@ fn reject(columns: &Value, record: &[u8]) -> String {
 /// Rows as JSON with explicit nulls.
 fn rows(records: &RecordBatch) -> Vec<Value> {
     let format = (super::KIND.prepare)(&json!({"explicit_nulls": true})).unwrap();
-    let lines = format.encoder(records.schema()).unwrap().encode(records).unwrap();
+    let lines =
+        format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
     lines.iter().map(|line| serde_json::from_slice(line.unwrap()).unwrap()).collect()
 }
 
@@ -327,13 +328,14 @@ fn lines_of_arrow(records: &RecordBatch, explicit_nulls: bool) -> Vec<u8> {
 fn same_bytes(records: &RecordBatch) {
     for explicit_nulls in [false, true] {
         let format = (super::KIND.prepare)(&json!({ "explicit_nulls": explicit_nulls })).unwrap();
-        let encoded = format.encoder(records.schema()).unwrap().encode(records).unwrap();
+        let encoded =
+            format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
         let ours: Vec<u8> = encoded.iter().flat_map(|line| [line.unwrap(), b"\n"].concat()).collect();
         let theirs = lines_of_arrow(records, explicit_nulls);
         assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs.clone()).unwrap());
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut writer = format.writer(records.schema(), Box::new(file.reopen().unwrap())).unwrap();
-        writer.write(records).unwrap();
+        writer.write(&Batch::of_columns(records.clone())).unwrap();
         writer.finish().unwrap();
         assert_eq!(writer.bytes(), theirs.len() as u64);
         assert_eq!(std::fs::read(file.path()).unwrap(), theirs);
@@ -441,7 +443,7 @@ proptest! {
         prop_assert!(first.bad.is_empty(), "{:?}", first.bad);
         for explicit_nulls in [false, true] {
             let format = (super::KIND.prepare)(&json!({"explicit_nulls": explicit_nulls})).unwrap();
-            let encoded = format.encoder(schema()).unwrap().encode(&first.records).unwrap();
+            let encoded = format.encoder(schema()).unwrap().encode(&Batch::of_columns(first.records.clone())).unwrap();
             prop_assert_eq!(encoded.null_count(), 0);
             let lines: Vec<Vec<u8>> = encoded.iter().map(|line| line.unwrap().to_vec()).collect();
             let second = decode(&lines);

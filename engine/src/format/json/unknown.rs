@@ -1,11 +1,13 @@
-//! Keys that no column has, where the columns were guessed: what the guess did not see is counted and told.
+//! Keys that no column has: what a guess of columns did not see, and what is kept or refused because nobody declared it.
+//! Each is told once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::Unknown;
-use crate::units::UNKNOWN_KEYS_MAX;
+use crate::codec::{Undeclared, Unknown};
+use crate::secret;
+use crate::units::{UNDECLARED_KEYS_MAX, UNKNOWN_KEY_BYTES, UNKNOWN_KEYS_MAX};
 
 /// The keys that were told, shared by the decoders of one format.
 pub(super) type Told = Arc<Mutex<BTreeSet<String>>>;
@@ -15,16 +17,21 @@ pub(super) struct Watch {
     /// Fields of the record under way: one that is rejected, or read again, leaves nothing behind.
     pending: Cell<u64>,
     fields: Cell<u64>,
+    /// The row of the record under way.
+    row: Cell<u32>,
     /// Keys that are to be told.
-    keys: RefCell<Vec<String>>,
+    keys: RefCell<Vec<(String, u32)>>,
     /// Those that this decoder knows to be told.
     known: RefCell<BTreeSet<String>>,
     told: Told,
+    became: Undeclared,
 }
 
 impl Watch {
-    pub(super) fn new(told: &Told) -> Self {
+    pub(super) fn new(told: &Told, became: Undeclared) -> Self {
         Self {
+            became,
+            row: Cell::new(0),
             pending: Cell::new(0),
             fields: Cell::new(0),
             keys: RefCell::default(),
@@ -33,9 +40,10 @@ impl Watch {
         }
     }
 
-    /// A record begins.
-    pub(super) fn begin(&self) {
+    /// A record begins, which is this row of its batch.
+    pub(super) fn begin(&self, row: usize) {
         self.pending.set(0);
+        self.row.set(row as u32);
     }
 
     /// A field was left out.
@@ -50,19 +58,23 @@ impl Watch {
 
     /// A key has no column.
     pub(super) fn meet(&self, key: &str) {
+        let most = if self.became == Undeclared::Drop { UNKNOWN_KEYS_MAX } else { UNDECLARED_KEYS_MAX };
         let mut known = self.known.borrow_mut();
-        if known.len() >= UNKNOWN_KEYS_MAX || known.contains(key) {
+        if known.len() >= most || known.contains(key) {
             return;
         }
-        known.insert(key.to_owned());
+        let key = &secret::cut(key, UNKNOWN_KEY_BYTES);
+        known.insert(key.clone());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < UNKNOWN_KEYS_MAX && told.insert(key.to_owned()) {
-            self.keys.borrow_mut().push(key.to_owned());
+        if told.len() < most && told.insert(key.clone()) {
+            self.keys.borrow_mut().push((key.clone(), self.row.get()));
         }
     }
 
     /// What came since the last time.
     pub(super) fn take(&self) -> Unknown {
-        Unknown { fields: self.fields.take(), keys: self.keys.take() }
+        let fields = self.fields.take();
+        let fields = if self.became == Undeclared::Drop { fields } else { 0 };
+        Unknown { fields, keys: self.keys.take(), became: self.became }
     }
 }

@@ -6,6 +6,7 @@ use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use serde_json::json;
 
+use super::declared;
 use super::decode::JsonDecoder;
 use super::unknown::Told;
 use crate::batch::Payload;
@@ -26,10 +27,20 @@ fn decoded(decoder: &mut JsonDecoder, records: &[Vec<u8>]) -> Decoded {
     decoder.decode(&Payload::Values(BinaryArray::from_iter_values(records))).unwrap()
 }
 
-/// Decodes batches one after another in both ways; panics where they differ.
+/// Decodes batches one after another in both ways, whatever becomes of undeclared fields; panics where they differ.
 pub fn compare(schema: &SchemaRef, batches: &[Vec<Vec<u8>>]) {
-    let mut quick = JsonDecoder::new(schema).unwrap().watching(&Told::default());
-    let mut slow = JsonDecoder::new(schema).unwrap().watching(&Told::default());
+    let with_rest = declared::of_guess(schema);
+    let decoders: [&dyn Fn() -> JsonDecoder; 3] =
+        [&|| JsonDecoder::new(schema).unwrap(), &|| JsonDecoder::new(schema).unwrap().strictly(), &|| {
+            JsonDecoder::keeping(&with_rest).unwrap()
+        }];
+    for decoder in decoders {
+        compare_two(|| decoder().watching(&Told::default()), batches);
+    }
+}
+
+fn compare_two(decoder: impl Fn() -> JsonDecoder, batches: &[Vec<Vec<u8>>]) {
+    let (mut quick, mut slow) = (decoder(), decoder());
     slow.fast = false;
     for records in batches {
         let (one, other) = (decoded(&mut quick, records), decoded(&mut slow, records));

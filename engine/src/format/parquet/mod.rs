@@ -13,7 +13,6 @@ mod verify;
 use std::io::Write;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
@@ -23,6 +22,7 @@ use parquet::file::properties::WriterProperties;
 use self::read::{Footer, Reader};
 use super::fit::{self, Fitted};
 use super::{Count, FormatKind, Options, container, written};
+use crate::batch::Batch;
 use crate::codec::{Decoder, Encoder, Format, Layout, Limits, RowReader, RowWriter};
 use crate::error::{Code, Error, Result};
 use crate::units::{PARQUET_GROUP_BYTES, PARQUET_GROUP_ROWS};
@@ -46,6 +46,7 @@ pub static KIND: FormatKind = FormatKind {
         })
     },
     extensions: &["parquet"],
+    reads: true,
     by_extension: &[],
     prepare: |options| {
         let mut options = Options::new(options, &["compression"]);
@@ -141,8 +142,8 @@ fn is_writable(data_type: &DataType) -> bool {
 struct Writer(ArrowWriter<Count>);
 
 impl RowWriter for Writer {
-    fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        written(self.0.write(records).map_err(ArrowError::from))?;
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        written(self.0.write(&batch.records).map_err(ArrowError::from))?;
         // A group is held in memory until it is complete; wide rows must not make that grow.
         if self.0.in_progress_size() > PARQUET_GROUP_BYTES {
             written(self.0.flush().map_err(ArrowError::from))?;

@@ -26,6 +26,8 @@ pub(in crate::run) struct Decode {
     pub schema: SchemaRef,
     /// What becomes of tombstones.
     pub on_tombstone: OnTombstone,
+    /// What the decoder said last of fields that no column takes, by the rows of the source batch.
+    pub unknown: Unknown,
 }
 
 /// What the records of a batch came to.
@@ -45,9 +47,9 @@ const TOMBSTONE: &str = "the record is a tombstone: it has no value; `on_tombsto
                          one, and by default it passes only where every sink can write it under its own key";
 
 impl Decode {
-    /// What was left out of good records since the last call, because the columns were guessed without it.
+    /// What no column took of the records that were decoded last, where that is watched.
     pub fn unknown(&mut self) -> Unknown {
-        self.decoder.as_mut().map(|decoder| decoder.unknown()).unwrap_or_default()
+        std::mem::take(&mut self.unknown)
     }
 
     /// What the records of a source batch come to.
@@ -72,6 +74,7 @@ impl Decode {
         let left = filter(values, &present).map_err(unfiltered)?.as_binary::<i32>().clone();
         let (records, good, mut bad) = self.rows(&Payload::Values(left), numbers.len())?;
         bad.iter_mut().for_each(|bad| bad.row = numbers[bad.row as usize]);
+        self.unknown.keys.iter_mut().for_each(|(_, row)| *row = numbers[*row as usize]);
         let mut kept = BooleanBufferBuilder::new(source.len());
         kept.append_n(source.len(), false);
         let is_good = |at: usize| good.as_ref().is_none_or(|good| good.value(at));
@@ -107,6 +110,7 @@ impl Decode {
         let (records, good, bad) = match (&mut self.decoder, payload) {
             (Some(decoder), payload) => {
                 let decoded = decoder.decode(payload)?;
+                self.unknown = decoder.unknown();
                 (decoded.records, decoded.good, decoded.bad)
             }
             (None, Payload::Rows(rows)) => (rows.clone(), None, Vec::new()),
@@ -244,6 +248,7 @@ mod tests {
             metadata: vec!["offset".to_owned()],
             schema: Arc::new(Schema::new(fields)),
             on_tombstone,
+            unknown: Unknown::default(),
         };
         decode.decode(&source(values)).unwrap()
     }

@@ -8,7 +8,7 @@ use super::{Halt, Turned};
 use crate::batch::{Batch, Failure, FailureKind, Origin, SourceBatch, bytes_of};
 use crate::budget::Budget;
 use crate::channel::{Message, Sender};
-use crate::codec::BadRow;
+use crate::codec::{BadRow, Undeclared};
 use crate::config::spec::OnFailure;
 use crate::connector::position::{Partition, Positions};
 use crate::connector::source::{Polled, Reader};
@@ -188,21 +188,43 @@ impl Lane {
         Ok(())
     }
 
-    /// Counts and tells what the guessed columns have no place for.
+    /// Counts and tells what no column takes.
     fn unknown(&mut self, batch: &SourceBatch) {
         let unknown = self.decode.unknown();
         self.stats.unknown_fields.add(unknown.fields);
-        for key in unknown.keys {
-            let (topic, partition, offset) = (&*batch.topic, batch.partition, batch.offsets[0]);
-            tracing::warn!(
-                source = &*self.name,
-                topic,
-                partition,
-                offset,
-                key,
-                "a key is left out: the records from which the columns were guessed do not have it; declare `columns:` \
-                 under the format"
-            );
+        if unknown.became != Undeclared::Drop {
+            self.stats.undeclared_fields.add(unknown.keys.len() as u64);
+        }
+        for (key, row) in unknown.keys {
+            let (source, topic, partition) = (&*self.name, &*batch.topic, batch.partition);
+            let offset = batch.offsets[row as usize];
+            match unknown.became {
+                Undeclared::Drop => tracing::warn!(
+                    source,
+                    topic,
+                    partition,
+                    offset,
+                    key,
+                    "a key is left out: the records from which the columns were guessed do not have it; declare `columns:` \
+                     under the format"
+                ),
+                Undeclared::Keep => tracing::info!(
+                    source,
+                    topic,
+                    partition,
+                    offset,
+                    key,
+                    "a field that nobody declared is kept in `_rest`; this is the first record with it"
+                ),
+                Undeclared::DeadLetter => tracing::warn!(
+                    source,
+                    topic,
+                    partition,
+                    offset,
+                    key,
+                    "records with a field that nobody declared go to the dead letters; this is the first one"
+                ),
+            }
         }
     }
 

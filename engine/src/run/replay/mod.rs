@@ -192,8 +192,10 @@ fn headers(letters: &[Letter]) -> Option<Headers> {
 
 /// Rows of a file of columns, which its letters hold as JSON.
 fn rows(schema: &SchemaRef, letters: &[Letter]) -> Result<RecordBatch> {
-    let format = (json::KIND.prepare)(&serde_json::json!({}))
-        .map_err(|_| Error::internal("the format json takes no options"))?;
+    // What a letter has beside its columns was the column of what nobody declared, if there is one.
+    let keeps = schema.fields().last().is_some_and(|last| json::is_rest(last));
+    let format = (json::KIND.prepare)(&serde_json::json!({ "unknown": if keeps { "keep" } else { "drop" } }))
+        .map_err(|_| Error::internal("the format json has no `unknown`"))?;
     let mut values = BinaryBuilder::new();
     for letter in letters {
         let Some(value) = &letter.line.value else {

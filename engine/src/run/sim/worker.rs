@@ -20,7 +20,7 @@ use crate::batch::{Batch, Payload};
 use crate::budget::Budget;
 use crate::channel::{self, Inputs, Receiver, Sender};
 use crate::clock::Clock;
-use crate::codec::{BadRow, Decoded, Decoder};
+use crate::codec::{BadRow, Decoded, Decoder, Unknown};
 use crate::config::spec::{OnFailure, OnTombstone};
 use crate::connector::commit::Transaction as _;
 use crate::connector::position::{Positions, Replay};
@@ -361,6 +361,7 @@ impl<'a> Wiring<'a> {
                     metadata: Vec::new(),
                     schema: Arc::clone(&schema),
                     on_tombstone: OnTombstone::Pass,
+                    unknown: Unknown::default(),
                 },
                 on_failure: OnFailure::DeadLetter,
                 outputs: self.outputs.remove(&(source, lane)).unwrap_or_default(),

@@ -25,6 +25,8 @@ pub(super) struct Columns {
     value: Vec<usize>,
     /// Columns of the value.
     pub(super) value_schema: SchemaRef,
+    /// Whether key, headers and time are those of the original record.
+    pub(super) original: bool,
 }
 
 /// The parts of a batch.
@@ -70,7 +72,34 @@ impl Columns {
         let apart = [hidden_key, headers, timestamp.as_ref().map(|(at, _)| *at)];
         let value: Vec<usize> = (0..schema.fields().len()).filter(|&at| !apart.contains(&Some(at))).collect();
         let value_schema = Arc::new(schema.project(&value).ok()?);
-        (problems.len() == before).then_some(Self { key, headers, timestamp, value, value_schema })
+        (problems.len() == before).then_some(Self {
+            key,
+            headers,
+            timestamp,
+            value,
+            value_schema,
+            original: false,
+        })
+    }
+
+    /// Those of records that are written as they came: no column is a part of one.
+    pub(super) fn originals(
+        options: &Options,
+        schema: &SchemaRef,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let Options { key, headers, timestamp, .. } = options;
+        let given = [("/key", key), ("/headers", headers), ("/timestamp", timestamp)];
+        let given = given.into_iter().filter(|(_, given)| given.is_some());
+        let before = problems.len();
+        problems.extend(given.map(|(pointer, _)| {
+            let message = "the format `original` writes the key, headers and time that the record came with";
+            Problem::new(Code::P009, pointer, message).help("leave it out, or name another format")
+        }));
+        let value = (0..schema.fields().len()).collect();
+        let value_schema = Arc::clone(schema);
+        let own = Self { key: None, headers: None, timestamp: None, value, value_schema, original: true };
+        (problems.len() == before).then_some(own)
     }
 
     /// Cuts a batch into its parts.

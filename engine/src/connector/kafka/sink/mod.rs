@@ -68,7 +68,11 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
         problems
             .push(problem.help("raise it, or lower `message.max.bytes`: such a record would wait for ever"));
     }
-    let columns = Columns::new(&options, settings.schema, &mut problems);
+    let columns = if settings.format.is_some_and(|format| format.is_original()) {
+        Columns::originals(&options, settings.schema, &mut problems)
+    } else {
+        Columns::new(&options, settings.schema, &mut problems)
+    };
     if let (Some(columns), Some(format)) = (&columns, settings.format)
         && let Err(error) = format.encoder(Arc::clone(&columns.value_schema))
     {
@@ -117,8 +121,12 @@ impl Prepared for Target {
     }
 
     fn deletes(&self) -> Deletes {
-        let Columns { key, headers, .. } = *self.columns;
-        if self.options.tombstones == Some(false) { Deletes::Rows } else { Deletes::ByKey { key, headers } }
+        let Columns { key, headers, original, .. } = *self.columns;
+        match self.options.tombstones {
+            Some(false) => Deletes::Rows,
+            _ if original => Deletes::Own,
+            _ => Deletes::ByKey { key, headers },
+        }
     }
 
     fn warnings(&self) -> Vec<Problem> {

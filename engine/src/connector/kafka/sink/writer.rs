@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
 
 pub(super) use self::doubt::Doubt;
-use self::in_flight::Sent;
+use self::in_flight::{Kept, Sent};
 use super::columns::Columns;
 use super::delivery_reports::{BATCH_ROWS_MAX, Ledger, Ticket};
 use super::ffi::{self, Topic};
@@ -126,18 +126,26 @@ impl KafkaSink {
         assert!(batch.count() <= BATCH_ROWS_MAX, "a batch of {} records", batch.count());
         self.prune();
         let parts = self.columns.split(&batch.records)?;
-        let values = self.encoder.encode(&parts.value)?;
+        let values = self.encoder.encode(&Batch::new(parts.value.clone(), batch.origins.clone()))?;
         assert_eq!(values.len(), batch.len(), "an encoder gives one value a row");
         let number = self.ledger.open();
         // Ours, and the client's copies.
         let made = values.get_array_memory_size() + parts.bytes();
         batch.origins.charge(2 * made + batch.count() * KAFKA_RECORD_BYTES);
-        let mut sent = Sent::new(batch, (parts, values), self.letters, number);
+        let mut sent = Sent::new(batch, (parts, values), self.kept(), number);
         sent.writes = self.traced.then(|| Writes::begin(&sent.origins, &self.name, &self.topic)).flatten();
         sent.apart = self.find_apart(&sent);
         self.state.sent.push_back(sent);
         self.state.partial = true;
         Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        match (self.columns.original, self.letters) {
+            (true, _) => Kept::Record,
+            (false, true) => Kept::Nulls,
+            (false, false) => Kept::Nothing,
+        }
     }
 
     /// Forgets the batches whose reports are all in.

@@ -8,6 +8,16 @@ use super::super::transaction::Verdict;
 use crate::batch::{Batch, Item, Origins, SourceBatch};
 use crate::trace::{TRACEPARENT, TRACESTATE, Writes};
 
+/// What of the original records is kept, beside their tombstones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    Nothing,
+    /// A null of the format is one in the record too.
+    Nulls,
+    /// Value, key, headers and time.
+    Record,
+}
+
 /// A batch whose reports are not all in. Its records are numbered through rows and tombstones, in their order.
 pub(super) struct Sent {
     pub(super) origins: Origins,
@@ -15,8 +25,7 @@ pub(super) struct Sent {
     values: BinaryArray,
     /// What each record is; `None`: record `i` is row `i`.
     items: Option<Vec<Item>>,
-    /// Whether a null of the format is one in the record too.
-    keeps_nulls: bool,
+    kept: Kept,
     /// Headers of the records that belong to a trace.
     pub(super) writes: Option<Writes>,
     pub(super) number: u64,
@@ -29,18 +38,13 @@ pub(super) struct Sent {
 
 impl Sent {
     /// A batch of which nothing was given yet.
-    pub(super) fn new(
-        batch: &Batch,
-        (parts, values): (Parts, BinaryArray),
-        keeps_nulls: bool,
-        number: u64,
-    ) -> Self {
+    pub(super) fn new(batch: &Batch, (parts, values): (Parts, BinaryArray), kept: Kept, number: u64) -> Self {
         Self {
             origins: batch.all_origins(),
             parts,
             values,
             items: batch.tombstones().map(|_| batch.items()),
-            keeps_nulls,
+            kept,
             writes: None,
             number,
             done: 0,
@@ -70,9 +74,14 @@ impl Sent {
         }
     }
 
+    /// The row whose columns are key, headers and time of a record; `None`: they are those of its original.
+    fn made(&self, at: usize) -> Option<usize> {
+        if self.kept == Kept::Record { None } else { self.row(at) }
+    }
+
     /// The record's key.
     pub(super) fn key(&self, at: usize) -> Option<&[u8]> {
-        if let Some(row) = self.row(at) {
+        if let Some(row) = self.made(at) {
             return self.parts.key(row);
         }
         let (batch, row) = self.origins.locate(at);
@@ -80,18 +89,18 @@ impl Sent {
         keys.is_valid(row).then(|| keys.value(row))
     }
 
-    /// The record's value. Only a tombstone has none: a null that a stage made deletes nothing.
+    /// The record's value. Only what was a tombstone has none: a null that a stage made deletes nothing.
     pub(super) fn value(&self, at: usize) -> Option<&[u8]> {
         let row = self.row(at)?;
         match self.values.is_null(row) {
-            true => (!self.keeps_nulls).then_some(&[]),
+            true => (self.kept == Kept::Nothing).then_some(&[]),
             false => Some(self.values.value(row)),
         }
     }
 
     /// The time that the record is given; `None`: that of writing.
     pub(super) fn timestamp(&self, at: usize) -> Option<i64> {
-        match self.row(at) {
+        match self.made(at) {
             Some(row) => self.parts.timestamp(row),
             None => self.own_time(at),
         }
@@ -99,24 +108,29 @@ impl Sent {
 
     /// Whether there are times at all.
     pub(super) fn may_be_unfit(&self) -> bool {
-        self.parts.has_times()
+        self.has_times()
+    }
+
+    fn has_times(&self) -> bool {
+        self.kept == Kept::Record || self.parts.has_times()
     }
 
     /// Why the record's time cannot be written.
     pub(super) fn unfit(&self, at: usize) -> Option<String> {
-        match self.row(at) {
+        match self.made(at) {
             Some(row) => self.parts.unfit(row),
             None => {
                 let time = self.own_time(at).filter(|time| !can_carry(*time))?;
-                Some(cannot_carry(&format!("the time {time} ms of the tombstone")))
+                let what = if self.row(at).is_some() { "record" } else { "tombstone" };
+                Some(cannot_carry(&format!("the time {time} ms of the {what}")))
             }
         }
     }
 
-    /// The time of a tombstone, where rows have theirs; Kafka's word for none is -1.
+    /// The time of an original, where rows have theirs; Kafka's word for none is -1.
     fn own_time(&self, at: usize) -> Option<i64> {
         let (batch, row) = self.origins.locate(at);
-        let times = batch.timestamps.as_ref().filter(|_| self.parts.has_times())?;
+        let times = batch.timestamps.as_ref().filter(|_| self.has_times())?;
         Some(times[row]).filter(|time| *time != -1)
     }
 
@@ -124,7 +138,7 @@ impl Sent {
     pub(super) fn headers(&self, at: usize) -> Option<OwnedHeaders> {
         let trace = self.writes.as_ref().and_then(|writes| writes.get(at));
         let without: &[&str] = if trace.is_some() { &[TRACEPARENT, TRACESTATE] } else { &[] };
-        let headers = match self.row(at) {
+        let headers = match self.made(at) {
             Some(row) => self.parts.headers(row, without),
             None => {
                 let (batch, row) = self.origins.locate(at);
@@ -140,22 +154,27 @@ impl Sent {
         })
     }
 
-    /// Whether a record of a batch with tombstones is key and value only.
+    /// Whether a record is key and value only.
     fn is_bare(&self, at: usize) -> bool {
         let traced = self.writes.as_ref().is_some_and(|writes| writes.get(at).is_some());
-        let own = match self.row(at) {
+        let own = match self.made(at) {
             Some(_) => self.parts.is_bare(),
             None => {
                 let (batch, row) = self.origins.locate(at);
-                !self.parts.has_times() && entries(batch, row).is_none()
+                self.own_time(at).is_none() && entries(batch, row).is_none()
             }
         };
         own && !traced
     }
 
+    /// Whether what a record has is to be asked of each.
+    fn differs(&self) -> bool {
+        self.items.is_some() || self.kept == Kept::Record
+    }
+
     /// Where the records from here on end that are key and value only: such records go in one call.
     pub(super) fn bare_until(&self, at: usize) -> usize {
-        if self.items.is_some() {
+        if self.differs() {
             return at + (at..self.len()).take_while(|at| self.is_bare(*at)).count();
         }
         let next = || self.writes.as_ref().and_then(|writes| writes.next_from(at));
@@ -164,7 +183,7 @@ impl Sent {
 
     /// Where the records from here on end that are more.
     pub(super) fn headed_until(&self, at: usize) -> usize {
-        if self.items.is_some() {
+        if self.differs() {
             return at + (at..self.len()).take_while(|at| !self.is_bare(*at)).count();
         }
         let has_headers = |at: &usize| self.writes.as_ref().is_some_and(|writes| writes.get(*at).is_some());
