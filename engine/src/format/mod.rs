@@ -8,6 +8,7 @@ pub mod csv;
 mod fit;
 pub mod json;
 pub mod parquet;
+pub mod profile;
 pub mod raw;
 mod sample;
 mod text;

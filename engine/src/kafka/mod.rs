@@ -9,6 +9,7 @@ mod headers;
 mod login;
 mod offsets;
 mod probe;
+pub mod scan;
 mod topics;
 mod voice;
 

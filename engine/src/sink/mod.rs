@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::batch::{Batch, Origin};
 use crate::codec::{Format, Problem};
 use crate::error::Result;
-use crate::kafka::{Cluster, GroupOffsets};
+use crate::kafka::{Cluster, GroupOffsets, Topics};
 use crate::units::{Epoch, SINK_IDLE};
 
 /// Every sink, in alphabetical order.
@@ -86,6 +86,10 @@ pub trait Prepared: Send + Sync {
     }
     /// Topic of that cluster, where it writes to one.
     fn topic(&self) -> Option<&str> {
+        None
+    }
+    /// Topics of that cluster, where values say to which of them a row goes.
+    fn topics(&self) -> Option<&Topics> {
         None
     }
     /// Whether it makes one file of a run that is whole, under exactly the name that was given.
