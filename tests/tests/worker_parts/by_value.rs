@@ -76,7 +76,9 @@ fn rows_go_where_their_values_say_and_hostile_ones_are_dead_letters() {
         let letters = records_committed(broker, &format!("{name}.dead-letters"));
         let causes: BTreeMap<i64, String> = letters
             .iter()
-            .map(|letter| (letter.json()["n"].as_i64().unwrap(), letter.header("pipe.error.message").unwrap()))
+            .map(|letter| {
+                (letter.json()["n"].as_i64().unwrap(), letter.header("pipe.error.message").unwrap())
+            })
             .collect();
         assert_eq!(causes.len(), bad.len());
         for (value, why) in &bad {
@@ -89,7 +91,8 @@ fn rows_go_where_their_values_say_and_hostile_ones_are_dead_letters() {
 #[test]
 fn a_template_is_checked_before_anything_runs() {
     let check = |more: &str| {
-        let yaml = by_tenant("checked", "from", "to", "").replace("      topics: [\"^to-[a-z0-9]+$\"]\n", more);
+        let yaml =
+            by_tenant("checked", "from", "to", "").replace("      topics: [\"^to-[a-z0-9]+$\"]\n", more);
         Pipeline::at("localhost:9092".into(), &yaml).command(&["check"], &[])
     };
     assert_eq!(check("      topics: [to-a]\n").0, Some(0));
