@@ -51,7 +51,13 @@ pub const UNKNOWN_KEY_BYTES: usize = 200;
 pub const CSV_NULLS_MAX: usize = 32;
 /// Records from which the columns of a file are inferred.
 pub const INFER_RECORDS: usize = 1_000;
-/// Bytes that are read for it: planning a pipeline over huge lines stays quick.
+/// Records that `pipe columns` looks at unless it is told otherwise: a field that one record in a thousand has is seen.
+pub const SAMPLE_RECORDS: u64 = 10_000;
+/// Bytes of a sample of records, which is held in memory: ten thousand records of 6 kB.
+pub const SAMPLE_BYTES_MAX: usize = 64 << 20;
+/// Rows that `pipe peek` shows unless it is told otherwise: a screenful.
+pub const PEEK_RECORDS: u64 = 20;
+/// Bytes that are read to infer columns: planning a pipeline over huge lines stays quick.
 pub const INFER_BYTES_MAX: u64 = 16 << 20;
 /// Rows of a Parquet row group: readers skip by group, and a group is held in memory while it is written.
 pub const PARQUET_GROUP_ROWS: usize = 1 << 17;
@@ -357,6 +363,16 @@ pub const KAFKA_COMMIT_WAIT: Duration = Duration::from_secs(2);
 
 /// Whoever reads a topic to its end gives up when nothing has come for this long.
 pub const KAFKA_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Topics that a sink writes to at most where their names come from values and nobody gives a bound: each costs every
+/// lane a few kB, and brokers an index and two files a partition.
+pub const SINK_TOPICS: usize = 100;
+
+/// A topic that was not there is asked for again after this long when a value names it again.
+pub const KAFKA_TOPIC_AGAIN: Duration = Duration::from_secs(10);
+
+/// So many names of topics that cannot be written are remembered: values are anybody's.
+pub const KAFKA_TOPICS_REFUSED: usize = 1_000;
 
 /// A Kafka sink blocks for at most this long in one call, then hands the wait back to the runtime.
 pub const KAFKA_BLOCK: Duration = Duration::from_secs(1);

@@ -5,6 +5,8 @@
 mod mistakes;
 #[path = "first_minutes_parts/pages.rs"]
 mod pages;
+#[path = "first_minutes_parts/sample.rs"]
+mod sample;
 
 use pipe_tests::command::{Ended, Scratch};
 use serde_json::Value;

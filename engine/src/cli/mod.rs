@@ -2,15 +2,19 @@
 
 mod cache;
 pub mod check;
+mod columns;
 mod compiles;
 mod dead_letters;
 pub mod docs;
 pub mod explain;
+mod init;
 mod live;
 pub mod load;
 mod logs;
 mod offsets;
+mod peek;
 pub mod run;
+mod sample;
 pub mod schema;
 pub mod stage;
 mod text;
@@ -39,8 +43,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// A streaming data-pipeline engine whose transform stages are sandboxed WebAssembly components.
 ///
 /// A pipeline file names sources, stages and sinks; `pipe run` reads records, passes them as Arrow batches through
-/// the stages and writes what comes out, losing nothing. Start with `pipe check FILE`, then
-/// `pipe run --until-end FILE`.
+/// the stages and writes what comes out, losing nothing. Start with `pipe init DATA`, which writes a pipeline for a file
+/// or a topic, then `pipe check` and `pipe run --until-end`.
 ///
 /// Exit codes: 0 done, 1 failed while running, 2 the pipeline or the command line is wrong.
 #[derive(Debug, Parser)]
@@ -52,8 +56,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Run(run::Args),
     Check(check::Args),
+    Peek(peek::Args),
+    Columns(columns::Args),
     Explain(explain::Args),
     Schema(schema::Args),
     #[command(hide = true)]
@@ -127,6 +134,9 @@ fn joined(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Init(args) => init::run(&args),
+        Command::Peek(args) => peek::run(&args),
+        Command::Columns(args) => columns::run(&args),
         Command::Run(args) => run::run(&args, host_options()),
         Command::Check(args) => check::run(&args, &host_options()),
         Command::Explain(args) => explain::run(&args, &host_options()),

@@ -10,6 +10,7 @@ mod suggest;
 mod yaml;
 
 pub mod check;
+pub mod edit;
 pub mod forms;
 pub mod report;
 pub mod spec;

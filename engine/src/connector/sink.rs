@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::commit::Prepare;
 use super::kafka;
-use super::kafka::client::Cluster;
+use super::kafka::client::{Cluster, Topics};
 use crate::batch::{Batch, Origin};
 use crate::codec::Format;
 use crate::error::Result;
@@ -80,6 +80,10 @@ pub trait Prepared: Send + Sync {
     }
     /// Topic of that cluster, where it writes to one.
     fn topic(&self) -> Option<&str> {
+        None
+    }
+    /// Topics of that cluster, where values say to which of them a row goes.
+    fn topics(&self) -> Option<&Topics> {
         None
     }
     /// Whether it makes one file of a run that is whole, under exactly the name that was given.

@@ -9,6 +9,7 @@ mod fit;
 pub mod json;
 pub mod original;
 pub mod parquet;
+pub mod profile;
 pub mod raw;
 mod sample;
 mod text;

@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::cost::Machine;
 use super::graph::pointer;
 use super::memory::Division;
-use super::{DeadLetters, Plan, Ports};
+use super::{DeadLetters, Plan, Ports, SourceNode};
 use crate::codec::Layout;
 use crate::config::spec::{OnFailure, StageSpec};
 use crate::config::{Document, Draft, step};
+use crate::connector::kafka::client::Topics;
 use crate::connector::sink::Prepared;
 use crate::error::Code;
 use crate::problem::Problem;
@@ -196,6 +197,21 @@ fn skipped<B>(plan: &Plan<B>, warnings: &mut Vec<Problem>) {
     }
 }
 
+/// Topics that a sink may write, as far as they are known: its own, those that it names, and of those that its patterns
+/// allow the ones that the source names.
+fn written<'a>(sink: &'a dyn Prepared, source: &'a SourceNode) -> Vec<&'a str> {
+    let mut all: Vec<&str> = sink.topic().into_iter().collect();
+    if let Some(allowed) = sink.topics() {
+        all.extend(allowed.names());
+        let read = source.prepared.group().map(|(_, topics)| topics);
+        let named = read.into_iter().flat_map(Topics::names).filter(|topic| allowed.entry(topic).is_some());
+        all.extend(named);
+        all.sort_unstable();
+        all.dedup();
+    }
+    all
+}
+
 /// A topic that is both read and written: each record comes back, for ever. The errors, then the warnings.
 pub(super) fn loops<B>(plan: &Plan<B>) -> (Vec<Problem>, Vec<Problem>) {
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
@@ -205,8 +221,11 @@ pub(super) fn loops<B>(plan: &Plan<B>) -> (Vec<Problem>, Vec<Problem>) {
     };
     let sinks = plan.sinks.iter().map(|sink| (Some(&sink.name), &*sink.prepared)).chain(letters);
     for (name, sink) in sinks {
-        let (Some(topic), cluster) = (sink.topic(), sink.cluster()) else { continue };
-        for source in plan.sources.iter().filter(|source| source.prepared.cluster() == cluster) {
+        let cluster = sink.cluster();
+        let sources = || plan.sources.iter().filter(|source| source.prepared.cluster() == cluster);
+        let places =
+            sources().flat_map(|source| written(sink, source).into_iter().map(move |topic| (source, topic)));
+        for (source, topic) in places {
             let Some(entry) = source.prepared.reads(topic) else { continue };
             let by = if entry == topic { String::new() } else { format!(" by its pattern `{entry}`") };
             let writer = name.map_or("the dead letters".to_owned(), |name| format!("the sink `{name}`"));

@@ -1,6 +1,7 @@
 //! What the tests of the whole worker share: a child process that always ends, its log and summary, records written
 //! and read by a client that is not the engine's.
 
+mod by_value;
 mod deleted;
 mod exactly_once;
 mod failures;

@@ -11,6 +11,7 @@ mod log;
 mod login;
 mod offsets;
 mod probe;
+pub mod scan;
 mod topics;
 
 pub use cluster::{

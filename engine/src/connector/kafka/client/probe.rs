@@ -110,6 +110,25 @@ impl Probe {
         Ok(None)
     }
 
+    /// Whether a topic that a value names can be written; else why not, in words that follow its name. Two looks at most,
+    /// and no topic is made by them. The error is one that may pass: no broker answers, or none can say it now.
+    pub fn can_use(&self, topic: &str) -> Result<Result<(), String>> {
+        let passing = |message: String| Error::passing(self.code, message);
+        for pause in [KAFKA_RETRY_PAUSE, Duration::ZERO] {
+            let metadata = self.metadata(Some(topic), KAFKA_METADATA_ASK);
+            let metadata = metadata.map_err(|error| passing(error.message().to_owned()))?;
+            match self.read(&metadata, topic) {
+                Ok(Look::There(_)) => return Ok(Ok(())),
+                Ok(Look::Absent) => std::thread::sleep(pause),
+                Ok(Look::Unclear(code)) => {
+                    return Err(passing(format!("topic `{topic}` cannot be used: {code}")));
+                }
+                Err(_) => return Ok(Err("may not be seen by this user".to_owned())),
+            }
+        }
+        Ok(Err("does not exist".to_owned()))
+    }
+
     /// Whether one look finds the topic: for whoever makes it otherwise, as one that exists is as good as made.
     pub fn sees(&self, topic: &str) -> Result<bool> {
         Ok(matches!(self.look(topic, KAFKA_OPEN_TIMEOUT)?, Look::There(_)))
@@ -133,7 +152,11 @@ impl Probe {
     }
 
     fn look(&self, topic: &str, wait: Duration) -> Result<Look> {
-        let metadata = self.metadata(Some(topic), wait)?;
+        self.read(&self.metadata(Some(topic), wait)?, topic)
+    }
+
+    /// What an answer says of a topic.
+    fn read(&self, metadata: &Metadata, topic: &str) -> Result<Look> {
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         let count = found.map_or(0, |t| t.partitions().len());
         let Some(code) = found.map(|t| t.error().map(RDKafkaErrorCode::from)) else {

@@ -47,6 +47,11 @@ impl Topics {
         Self { given, patterns }
     }
 
+    /// No topic at all.
+    pub fn none() -> Self {
+        Self { given: Vec::new(), patterns: Vec::new() }
+    }
+
     /// Names and patterns, as they were given.
     pub fn given(&self) -> &[String] {
         &self.given

@@ -13,13 +13,17 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use super::options::Options;
 use crate::batch::headers_type;
+use crate::config::spec::Inputs;
 use crate::dead_letter::HEADERS;
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
 
 /// The parts of a row.
 pub(super) struct Columns {
+    /// The column that is the key, where one is.
     pub(super) key: Option<usize>,
+    /// The columns that are the key together, and what the format encodes of them.
+    pub(super) keys: Option<(Vec<usize>, SchemaRef)>,
     pub(super) headers: Option<usize>,
     timestamp: Option<(usize, Arc<str>)>,
     value: Vec<usize>,
@@ -62,18 +66,34 @@ impl Columns {
             }
             Some(at)
         };
-        let key = find("/key", &options.key, is_key, "a number, a boolean, a time, text or bytes");
+        let given = options.key.as_ref().map_or(&[][..], Inputs::names);
+        let one = if let [one] = given { Some(one.clone()) } else { None };
+        let key = find("/key", &one, is_key, "a number, a boolean, a time, text or bytes");
+        let mut keys = Vec::new();
+        for (at, name) in given.iter().enumerate().filter(|_| given.len() > 1) {
+            keys.extend(find(&format!("/key/{at}"), &Some(name.clone()), |_| true, ""));
+        }
         let timestamp = find("/timestamp", &options.timestamp, is_time, "a timestamp");
         let timestamp = timestamp.map(|at| (at, schema.field(at).name().as_str().into()));
         let named = find("/headers", &options.headers, is_headers, "a list of {name: utf8, value: binary}");
         let implied = || schema.index_of(HEADERS).ok().filter(|&at| is_headers(schema.field(at).data_type()));
         let headers = named.or_else(|| options.headers.is_none().then(implied).flatten());
-        let hidden_key = key.filter(|&at| schema.field(at).name().starts_with('_'));
-        let apart = [hidden_key, headers, timestamp.as_ref().map(|(at, _)| *at)];
-        let value: Vec<usize> = (0..schema.fields().len()).filter(|&at| !apart.contains(&Some(at))).collect();
+        if let Some(twice) = given.iter().enumerate().find(|(at, name)| given[..*at].contains(name)) {
+            let message = format!("`{}` is named twice", twice.1);
+            problems.push(Problem::new(Code::C005, format!("/key/{}", twice.0), message));
+        } else if options.key.is_some() && given.is_empty() {
+            problems.push(Problem::new(Code::C005, "/key", "no column is named"));
+        }
+        let hidden = |at: &usize| schema.field(*at).name().starts_with('_');
+        let mut apart: Vec<usize> = key.iter().chain(&keys).copied().filter(hidden).collect();
+        apart.extend(headers.into_iter().chain(timestamp.as_ref().map(|(at, _)| *at)));
+        let value: Vec<usize> = (0..schema.fields().len()).filter(|at| !apart.contains(at)).collect();
         let value_schema = Arc::new(schema.project(&value).ok()?);
+        let key_schema = Arc::new(schema.project(&keys).ok()?);
+        let keys = (!keys.is_empty()).then_some((keys, key_schema));
         (problems.len() == before).then_some(Self {
             key,
+            keys,
             headers,
             timestamp,
             value,
@@ -89,17 +109,31 @@ impl Columns {
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
         let Options { key, headers, timestamp, .. } = options;
-        let given = [("/key", key), ("/headers", headers), ("/timestamp", timestamp)];
-        let given = given.into_iter().filter(|(_, given)| given.is_some());
+        let given =
+            [("/key", key.is_some()), ("/headers", headers.is_some()), ("/timestamp", timestamp.is_some())];
         let before = problems.len();
-        problems.extend(given.map(|(pointer, _)| {
+        problems.extend(given.into_iter().filter(|(_, given)| *given).map(|(pointer, _)| {
             let message = "the format `original` writes the key, headers and time that the record came with";
             Problem::new(Code::P009, pointer, message).help("leave it out, or name another format")
         }));
         let value = (0..schema.fields().len()).collect();
         let value_schema = Arc::clone(schema);
-        let own = Self { key: None, headers: None, timestamp: None, value, value_schema, original: true };
+        let own = Self {
+            key: None,
+            keys: None,
+            headers: None,
+            timestamp: None,
+            value,
+            value_schema,
+            original: true,
+        };
         (problems.len() == before).then_some(own)
+    }
+
+    /// What the format is to encode as the key of each row, where it is several columns.
+    pub(super) fn key_rows(&self, records: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let fail = |e| Error::internal(format!("a key cannot be taken from a row: {e}"));
+        self.keys.as_ref().map(|(columns, _)| records.project(columns).map_err(fail)).transpose()
     }
 
     /// Cuts a batch into its parts.
@@ -121,6 +155,14 @@ impl Columns {
 }
 
 impl Parts {
+    /// The same with these keys; a row all of whose key columns are null has none.
+    pub(super) fn with_keys(mut self, rows: &RecordBatch, encoded: &BinaryArray) -> Self {
+        let is_some = |row: usize| rows.columns().iter().any(|column| column.is_valid(row));
+        let keys = (0..rows.num_rows()).map(|row| is_some(row).then(|| encoded.value(row)));
+        self.key = Some(keys.collect());
+        self
+    }
+
     /// Whether the records are key and value and nothing else.
     pub(super) fn is_bare(&self) -> bool {
         self.headers.is_none() && self.timestamp.is_none()

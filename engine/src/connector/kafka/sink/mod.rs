@@ -1,31 +1,40 @@
-//! The Kafka sink: rows to records of one topic.
+//! The Kafka sink: rows to records of one topic, or of the topics that a template makes of their values.
 //!
+//! `template` is that template, `admit` says which topics are taken, `by_value` writes to each of them.
 //! `columns` says what of a row is key, headers, timestamp and value; `producer` is the client that the lanes of a
 //! worker share, `ffi` its batch interface; `delivery_reports` counts its reports; `writer` writes the rows of one lane;
 //! `transaction` is what they share where the delivery is exactly once.
 
+mod admit;
+mod by_value;
 mod columns;
 mod delivery_reports;
 mod ffi;
 mod options;
 mod producer;
 mod refusal;
+mod template;
 mod transaction;
 mod writer;
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+
 use crate::clock::SystemClock;
 use crate::codec::Format;
-use crate::connector::kafka::client::{self, Cluster, Probe, create_topic};
+use crate::connector::kafka::client::{self, Cluster, Probe, Topics, create_topic};
 use crate::connector::sink::{Deletes, Delivery, Open, Prepared, Settings, Sink, SinkKind};
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
-use crate::units::LANES_MAX;
+use crate::units::{LANES_MAX, SINK_TOPICS};
+use admit::Admitted;
+use by_value::ByValue;
 use columns::Columns;
-use delivery_reports::Ledger;
+use delivery_reports::{LEDGERS_MAX, Ledger};
 use options::Options;
 use producer::{Producer, Purpose};
+use template::Template;
 pub use transaction::Transaction;
 use writer::{Client, Doubt, KafkaSink, Shared, State, Writer};
 
@@ -48,12 +57,8 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     let options: Options = client::parse_options(settings.options)?;
     let mut problems = Vec::new();
     let cluster = Cluster::new(&options.brokers, &options.properties, &mut problems);
-    if !client::is_topic_name(&options.topic) {
-        let message = format!("`{}` is not a topic's name", options.topic);
-        problems.push(
-            Problem::new(Code::C005, "/topic", message).help("1 to 249 letters, digits, `.`, `_` or `-`"),
-        );
-    }
+    let template = Template::new(&options.topic, settings.schema, &mut problems);
+    let topics = admit::topics(&options, template.is_some(), &mut problems);
     for (pointer, given) in [("/partitions", options.partitions), ("/replication", options.replication)] {
         if given.is_some_and(|n| n < 1) {
             problems.push(Problem::new(Code::C005, pointer, "it must be at least 1"));
@@ -73,11 +78,14 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
     } else {
         Columns::new(&options, settings.schema, &mut problems)
     };
-    if let (Some(columns), Some(format)) = (&columns, settings.format)
-        && let Err(error) = format.encoder(Arc::clone(&columns.value_schema))
-    {
-        let help = error.help_text().map(str::to_owned);
-        problems.push(Problem { help, ..Problem::new(error.code(), "", error.message()) });
+    if let (Some(columns), Some(format)) = (&columns, settings.format) {
+        let keys = columns.keys.as_ref().map(|(_, schema)| ("/key", schema));
+        for (pointer, schema) in [("", &columns.value_schema)].into_iter().chain(keys) {
+            if let Err(error) = format.encoder(Arc::clone(schema)) {
+                let help = error.help_text().map(str::to_owned);
+                problems.push(Problem { help, ..Problem::new(error.code(), pointer, error.message()) });
+            }
+        }
     }
     if settings.format.is_none() {
         problems.push(Problem::new(Code::C004, "", "a Kafka sink needs a format"));
@@ -88,6 +96,7 @@ fn prepare(settings: &Settings<'_>) -> Result<Box<dyn Prepared>, Vec<Problem>> {
             cluster,
             columns: Arc::new(columns),
             format: Arc::clone(format),
+            by_value: template.map(|template| (Arc::new(template), topics)),
             options,
         })),
         _ => Err(problems),
@@ -99,13 +108,19 @@ struct Target {
     cluster: Cluster,
     columns: Arc<Columns>,
     format: Arc<dyn Format>,
+    /// How values make topics, and which of them are taken.
+    by_value: Option<(Arc<Template>, Topics)>,
     options: Options,
 }
 
 impl Prepared for Target {
     fn describe(&self) -> String {
-        let key = self.options.key.as_ref().map_or(String::new(), |key| format!(", key {key}"));
-        format!("kafka {}, topic {}{key}", self.cluster.brokers(), self.options.topic)
+        let keys = self.options.key.as_ref().map(|key| key.names().join(" and "));
+        let key = keys.map_or(String::new(), |keys| format!(", key {keys}"));
+        let among = self.by_value.as_ref().map_or(String::new(), |(_, topics)| {
+            format!(" (at most {} of {})", self.topics_max(), topics.given().join(", "))
+        });
+        format!("kafka {}, topic {}{among}{key}", self.cluster.brokers(), self.options.topic)
     }
 
     fn cluster(&self) -> Option<String> {
@@ -117,10 +132,18 @@ impl Prepared for Target {
     }
 
     fn topic(&self) -> Option<&str> {
-        Some(&self.options.topic)
+        self.by_value.is_none().then_some(&self.options.topic)
+    }
+
+    fn topics(&self) -> Option<&Topics> {
+        self.by_value.as_ref().map(|(_, topics)| topics)
     }
 
     fn deletes(&self) -> Deletes {
+        if self.by_value.is_some() {
+            // A tombstone has no columns that could say where it belongs.
+            return Deletes::No;
+        }
         let Columns { key, headers, original, .. } = *self.columns;
         match self.options.tombstones {
             Some(false) => Deletes::Rows,
@@ -142,55 +165,130 @@ impl Prepared for Target {
     fn open(&self, open: &Open) -> Result<Vec<Box<dyn Sink>>> {
         let lanes = open.lanes;
         assert!(lanes <= LANES_MAX, "{lanes} lanes");
-        self.look()?;
-        let ledgers: Vec<Arc<Ledger>> = (0..lanes).map(|_| Arc::default()).collect();
-        let compression = self.options.compression.as_str();
+        let known = self.look()?;
+        let known = known.as_deref();
+        // A lane has one sink for each topic that it writes to, and each has its own ledger.
+        let each = if self.by_value.is_some() { self.topics_max() } else { 1 };
+        let ledgers: Vec<Arc<Ledger>> = (0..lanes * each).map(|_| Arc::default()).collect();
         let own = match &open.transaction {
             Some(_) => None,
+            None if ledgers.len() > LEDGERS_MAX => {
+                let message = format!("{lanes} lanes of up to {each} topics are more than {LEDGERS_MAX}");
+                return Err(Error::user(Code::K001, message).help("lower `lanes:` or `topics_max:`"));
+            }
             None => {
-                let purpose = Purpose::Topic(&self.options.topic);
+                let purpose = Purpose::Topics(known);
                 Some(Arc::new(Producer::new(&self.cluster, &self.name, purpose, ledgers.clone())?))
             }
         };
-        let (topic, brokers): (Arc<str>, Arc<str>) =
-            (self.options.topic.as_str().into(), self.cluster.brokers().into());
-        let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(lanes);
-        for (lane, ledger) in ledgers.into_iter().enumerate() {
-            let (writer, ticket) = match (&own, &open.transaction) {
-                (Some(own), _) => (Writer::Own(Client::new(Arc::clone(own), &topic, compression)?), lane),
-                (None, Some(transaction)) => (
-                    Writer::Shared(Arc::clone(transaction), Shared::default()),
-                    transaction.join(&topic, &ledger)?,
-                ),
-                (None, None) => return Err(Error::internal("a sink without a client")),
+        let mut places = Vec::with_capacity(ledgers.len());
+        for (at, ledger) in ledgers.into_iter().enumerate() {
+            let ticket = match &open.transaction {
+                Some(transaction) => transaction.join(known, &ledger)?,
+                None => at,
             };
-            sinks.push(Box::new(KafkaSink {
-                lane: ticket,
-                traced: open.traced,
-                name: self.name.as_str().into(),
-                topic: Arc::clone(&topic),
-                brokers: Arc::clone(&brokers),
-                columns: Arc::clone(&self.columns),
-                letters: open.letters,
-                encoder: self.format.encoder(Arc::clone(&self.columns.value_schema))?,
-                compression,
-                record_bytes: self.cluster.message_bytes(),
-                writer,
-                ledger,
-                state: State::default(),
-                doubt: Doubt::default(),
-                clock: SystemClock::default(),
-            }));
+            places.push((ticket, ledger));
         }
-        Ok(sinks)
+        let maker = Arc::new(Maker {
+            name: self.name.as_str().into(),
+            brokers: self.cluster.brokers().into(),
+            columns: Arc::clone(&self.columns),
+            format: Arc::clone(&self.format),
+            compression: self.options.compression.as_str(),
+            record_bytes: self.cluster.message_bytes(),
+            letters: open.letters,
+            traced: open.traced,
+            own,
+            transaction: open.transaction.clone(),
+        });
+        let Some((template, topics)) = &self.by_value else {
+            let topic: Arc<str> = self.options.topic.as_str().into();
+            let sink = |place| Ok(Box::new(maker.sink(&topic, place)?) as Box<dyn Sink>);
+            return places.into_iter().map(sink).collect();
+        };
+        let probe = Probe::new(&self.cluster, &self.name, Code::K002)?;
+        let admitted =
+            Arc::new(Admitted::new(topics.clone(), self.topics_max(), self.cluster.brokers(), probe));
+        let mut places = places.into_iter();
+        let lane = |_| {
+            let own = places.by_ref().take(each).collect();
+            Box::new(ByValue::new(Arc::clone(template), Arc::clone(&admitted), Arc::clone(&maker), own))
+                as Box<dyn Sink>
+        };
+        Ok((0..lanes).map(lane).collect())
+    }
+}
+
+/// What all sinks of a node have in common.
+struct Maker {
+    name: Arc<str>,
+    brokers: Arc<str>,
+    columns: Arc<Columns>,
+    format: Arc<dyn Format>,
+    compression: &'static str,
+    record_bytes: usize,
+    letters: bool,
+    traced: bool,
+    /// One of the two is there.
+    own: Option<Arc<Producer>>,
+    transaction: Option<Arc<Transaction>>,
+}
+
+/// The number of a sink in tickets, and its ledger.
+type Seat = (usize, Arc<Ledger>);
+
+impl Maker {
+    /// The sink of one lane and one topic.
+    fn sink(&self, topic: &Arc<str>, (lane, ledger): Seat) -> Result<KafkaSink> {
+        let writer = match (&self.own, &self.transaction) {
+            (Some(own), _) => Writer::Own(Client::new(Arc::clone(own), topic, self.compression)?),
+            (None, Some(transaction)) => Writer::Shared(Arc::clone(transaction), Shared::default()),
+            (None, None) => return Err(Error::internal("a sink without a client")),
+        };
+        let encoder = |schema: &SchemaRef| self.format.encoder(Arc::clone(schema));
+        Ok(KafkaSink {
+            lane,
+            traced: self.traced,
+            name: Arc::clone(&self.name),
+            topic: Arc::clone(topic),
+            brokers: Arc::clone(&self.brokers),
+            columns: Arc::clone(&self.columns),
+            letters: self.letters,
+            encoder: encoder(&self.columns.value_schema)?,
+            keys: self.columns.keys.as_ref().map(|(_, schema)| encoder(schema)).transpose()?,
+            compression: self.compression,
+            record_bytes: self.record_bytes,
+            writer,
+            ledger,
+            state: State::default(),
+            doubt: Doubt::default(),
+            clock: SystemClock::default(),
+        })
     }
 }
 
 impl Target {
-    /// The topic is there, or is made.
-    fn look(&self) -> Result<()> {
-        let Options { topic, create, partitions, replication, .. } = &self.options;
+    fn topics_max(&self) -> usize {
+        self.options.topics_max.map_or(SINK_TOPICS, usize::from)
+    }
+
+    /// The topics that are named are there, or are made; one of them, where any is named.
+    fn look(&self) -> Result<Option<String>> {
         let probe = Probe::new(&self.cluster, &self.name, Code::K001)?;
+        let Some((_, topics)) = &self.by_value else {
+            self.look_for(&probe, &self.options.topic)?;
+            return Ok(Some(self.options.topic.clone()));
+        };
+        topics.names().try_for_each(|topic| self.look_for(&probe, topic))?;
+        if topics.names().next().is_none() {
+            // Whether a broker is there at all.
+            probe.topics()?;
+        }
+        Ok(topics.names().next().map(str::to_owned))
+    }
+
+    fn look_for(&self, probe: &Probe, topic: &str) -> Result<()> {
+        let Options { create, partitions, replication, .. } = &self.options;
         let there = || probe.partitions(topic).map(|count| count.is_some());
         let found = if *create { probe.sees(topic)? } else { there()? };
         if found {
@@ -206,7 +304,7 @@ impl Target {
             // One that another has just made may not be seen at once, and this user may not be allowed to make any.
             return if there()? { Ok(()) } else { Err(error) };
         }
-        tracing::info!(node = self.name.as_str(), topic = topic.as_str(), "topic created");
+        tracing::info!(node = self.name.as_str(), topic, "topic created");
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::spec::Inputs;
 use crate::connector::kafka::client::Properties;
 
 /// Options under `kafka:`.
@@ -11,12 +12,25 @@ use crate::connector::kafka::client::Properties;
 pub(super) struct Options {
     /// Addresses of some brokers of the cluster: `host:port`, several with commas between.
     pub(super) brokers: String,
-    /// Topic to write.
+    /// Topic to write, or a template such as `"{tenant}-events"`, in which `{column}` stands for the text of a column and
+    /// `{{` for a brace. A template needs `topics:`. A row whose topic cannot be written (a null, no topic's name, not
+    /// among `topics:`, not on the cluster, one more than `topics_max`) is a dead letter that says so.
     pub(super) topic: String,
-    /// Column of the record's key: bytes as they are, all else as text; a null is no key. The partition is chosen
-    /// as Kafka's Java client does. A key column whose name begins with `_` is left out of the value.
+    /// With a template the topics that it may make: names, and patterns that begin with `^` and are read as those of the
+    /// Kafka source. Names must exist when the worker starts, or are made with `create: true`; a topic that a pattern
+    /// allows is never made. Kafka's own topics (`__..`) match only a pattern that begins with `^__`.
     #[serde(default)]
-    pub(super) key: Option<String>,
+    pub(super) topics: Option<Vec<String>>,
+    /// With a template how many topics are written at most. Default: 100.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub(super) topics_max: Option<u16>,
+    /// Column of the record's key: bytes as they are, all else as text; a null is no key. A list of columns makes a key
+    /// that the sink's format writes as it writes rows: `{"tenant":"a","id":7}` with `json`; where all of them are null
+    /// there is none. The partition is chosen as Kafka's Java client does. A key column whose name begins with `_` is
+    /// left out of the value.
+    #[serde(default)]
+    pub(super) key: Option<Inputs>,
     /// Column of the record's headers (a list of `{name: utf8, value: binary}`); left out of the value. Default: a
     /// column `_headers` of that type, where there is one.
     #[serde(default)]

@@ -59,8 +59,9 @@ pub(super) struct Producer {
 /// What a producer is for.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose<'a> {
-    /// One topic. It never gives a record up: each is delivered, or refused by the cluster.
-    Topic(&'a str),
+    /// Topics, of which one is known already where there is a name. It never gives a record up: each is delivered, or
+    /// refused by the cluster.
+    Topics(Option<&'a str>),
     /// Transactions, with these properties, and a topic that they write.
     Transactions(&'a [(&'a str, &'a str)], Option<&'a str>),
 }
@@ -86,11 +87,11 @@ impl Producer {
         ]);
         config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
         let topic = match purpose {
-            Purpose::Topic(topic) => {
+            Purpose::Topics(topic) => {
                 // Without an end: a time-out would give a record up while the broker is away, and break the order. A
                 // transaction ends when its time is up, and with it all that was not delivered.
                 config.set("message.timeout.ms", "0");
-                Some(topic.to_owned())
+                topic.map(str::to_owned)
             }
             Purpose::Transactions(own, topic) => {
                 for (name, value) in own {

@@ -125,9 +125,12 @@ impl Transaction {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lane that will write to a topic, before the first client is made; its number in tickets.
-    pub(super) fn join(&self, topic: &str, ledger: &Arc<Ledger>) -> Result<usize> {
-        self.topic.get_or_init(|| topic.to_owned());
+    /// A lane that will write to a topic, which may not be known yet, before the first client is made; its number in
+    /// tickets.
+    pub(super) fn join(&self, topic: Option<&str>, ledger: &Arc<Ledger>) -> Result<usize> {
+        if let Some(topic) = topic {
+            self.topic.get_or_init(|| topic.to_owned());
+        }
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         if ledgers.len() >= LEDGERS_MAX {
             return Err(Error::user(Code::K001, format!("more than {LEDGERS_MAX} lanes of sinks"))

@@ -48,6 +48,8 @@ pub(super) struct KafkaSink {
     /// Whether dead letters are written: a null of theirs is a tombstone's.
     pub(super) letters: bool,
     pub(super) encoder: Box<dyn Encoder>,
+    /// Encodes a key of several columns.
+    pub(super) keys: Option<Box<dyn Encoder>>,
     pub(super) compression: &'static str,
     /// Bytes of key and value that a record may have; librdkafka sees to it where the client is the sink's own.
     pub(super) record_bytes: usize,
@@ -125,7 +127,11 @@ impl KafkaSink {
     fn begin(&mut self, batch: &Batch) -> Result<()> {
         assert!(batch.count() <= BATCH_ROWS_MAX, "a batch of {} records", batch.count());
         self.prune();
-        let parts = self.columns.split(&batch.records)?;
+        let mut parts = self.columns.split(&batch.records)?;
+        if let (Some(encoder), Some(rows)) = (&mut self.keys, self.columns.key_rows(&batch.records)?) {
+            let keys = encoder.encode(&Batch::of_columns(rows.clone()))?;
+            parts = parts.with_keys(&rows, &keys);
+        }
         let values = self.encoder.encode(&Batch::new(parts.value.clone(), batch.origins.clone()))?;
         assert_eq!(values.len(), batch.len(), "an encoder gives one value a row");
         let number = self.ledger.open();
@@ -158,6 +164,13 @@ impl KafkaSink {
         }
         if !self.state.forgotten.is_empty() && !self.ledger.has_forgotten() {
             self.state.forgotten.clear();
+        }
+    }
+
+    /// Gives back the clients of transactions; the next write takes them anew.
+    pub(super) fn let_go(&mut self) {
+        if let Writer::Shared(_, ours) = &mut self.writer {
+            *ours = Shared::default();
         }
     }
 
