@@ -51,6 +51,11 @@ impl Decode {
         self.decoder.as_mut().map(|decoder| decoder.unknown()).unwrap_or_default()
     }
 
+    /// How many values of good records were read by each leniency since the last call.
+    pub fn accepted(&mut self) -> Vec<(&'static str, u64)> {
+        self.decoder.as_mut().map(|decoder| decoder.accepted()).unwrap_or_default()
+    }
+
     /// What the records of a source batch come to.
     pub fn decode(&mut self, source: &Arc<SourceBatch>) -> Result<Decoded> {
         match &source.payload {

@@ -154,6 +154,8 @@ pub struct Stats {
     pub letters: Arc<crate::metrics::Edge>,
     /// Dead letters by their causes.
     pub causes: Arc<crate::metrics::Letters>,
+    /// Values of sources by the leniency that read them.
+    pub accepted: Arc<crate::metrics::Accepted>,
     /// What its threads are doing.
     pub vitals: Arc<health::Vitals>,
     /// When it started.

@@ -111,6 +111,7 @@ impl Wiring {
             edges: Vec::new(),
             letters: meter.edge("dead letters"),
             causes: meter.letters(),
+            accepted: meter.accepted(),
             vitals: Arc::new(Vitals::new(Arc::clone(&clock))),
             started: clock.now(),
             clock: Arc::clone(&clock),
@@ -391,6 +392,7 @@ impl Wiring {
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.sources[index].1),
+            accepted: Arc::clone(&self.stats.accepted),
             pulse: Arc::clone(&pulse),
             budget: Budget::new(
                 plan.memory.map(|memory| memory.lane),

@@ -7,6 +7,7 @@
 //! is taken as text (`RawValue`): as a double, decimals, big integers and `float32` would lose digits on their way.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, BooleanArray};
 use arrow::datatypes::SchemaRef;
@@ -15,11 +16,12 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
-use super::fast;
 use super::unknown::{Told, Watch};
+use super::{fast, nan};
 use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder, Unknown};
 use crate::error::{Error, Result};
+use crate::format::accept::{Accept, Tally};
 use crate::format::columns::{Column, Columns, Values, blame, sentence};
 use crate::format::{Good, too_large};
 
@@ -31,11 +33,28 @@ pub(super) struct JsonDecoder {
     pub(super) fast: bool,
     /// Counts what no column takes; `None`: the columns are declared.
     watch: Option<Watch>,
+    /// Counts what lenient columns read; `None`: there are none.
+    tally: Option<Arc<Tally>>,
+    /// Whether `NaN` and infinities may stand without quotes.
+    bare_nan: bool,
 }
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), columns: Columns::new(schema.fields())?, fast: true, watch: None })
+        let columns = Columns::new(schema.fields())?;
+        let (tally, bare_nan) = (None, false);
+        Ok(Self { schema: schema.clone(), columns, fast: true, watch: None, tally, bare_nan })
+    }
+
+    /// Reads what is nearly right, too.
+    pub(super) fn accepting(mut self, accept: &Accept) -> Self {
+        if !accept.is_strict() {
+            let tally = Arc::<Tally>::default();
+            self.columns.soften(accept, &tally);
+            self.bare_nan = tally.expects_nan();
+            self.tally = Some(tally);
+        }
+        self
     }
 
     /// Counts fields that no column takes.
@@ -53,19 +72,41 @@ impl JsonDecoder {
             None => std::str::from_utf8(record)
                 .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
         };
-        let watch = self.watch.as_ref();
         if self.fast {
-            watch.inspect(|watch| watch.begin());
-            if fast::record(text, &mut self.columns, row, watch).is_some() {
-                watch.inspect(|watch| watch.take_record());
+            self.begin();
+            if fast::record(text, &mut self.columns, row, self.watch.as_ref()).is_some() {
+                self.take_record();
                 return Ok(());
             }
             self.columns.truncate(row);
         }
-        watch.inspect(|watch| watch.begin());
-        self.slow(text, row)?;
-        self.watch.as_ref().inspect(|watch| watch.take_record());
+        self.begin();
+        if let Err(fault) = self.slow(text, row) {
+            match self.bare_nan.then(|| nan::quoted(text)).flatten() {
+                Some(text) => {
+                    self.columns.truncate(row);
+                    self.begin();
+                    self.slow(&text, row)?;
+                }
+                None => return Err(fault),
+            }
+        }
+        self.take_record();
         Ok(())
+    }
+
+    /// A record begins, maybe once more.
+    #[inline]
+    fn begin(&self) {
+        self.watch.as_ref().inspect(|watch| watch.begin());
+        self.tally.as_ref().inspect(|tally| tally.begin());
+    }
+
+    /// What the record had counts.
+    #[inline]
+    fn take_record(&self) {
+        self.watch.as_ref().inspect(|watch| watch.take_record());
+        self.tally.as_ref().inspect(|tally| tally.take_record());
     }
 
     /// The same record by serde_json, which decides whatever is unusual and words every fault.
@@ -119,6 +160,10 @@ impl Decoder for JsonDecoder {
 
     fn unknown(&mut self) -> Unknown {
         self.watch.as_ref().map(Watch::take).unwrap_or_default()
+    }
+
+    fn accepted(&mut self) -> Vec<(&'static str, u64)> {
+        self.tally.as_ref().map(|tally| tally.take()).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,11 @@ mod differential;
 mod encode;
 mod fast;
 mod infer;
+#[cfg(test)]
+mod lenient;
+#[cfg(test)]
+mod lenient_times;
+mod nan;
 mod pen;
 #[cfg(test)]
 #[path = "tests.rs"]
@@ -22,9 +27,9 @@ use std::path::Path;
 use arrow::datatypes::SchemaRef;
 
 use self::unknown::Told;
+use super::accept::{self, Accept};
 use super::{FormatKind, Options};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
-use crate::config::types;
 use crate::error::Result;
 
 /// One JSON object a record.
@@ -37,7 +42,8 @@ pub static KIND: FormatKind = FormatKind {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "columns": types::json_schema(generator),
+                "columns": accept::columns_schema(generator),
+                "accept": accept::json_schema(generator),
                 "explicit_nulls": {
                     "description": "Write `null` for nulls; by default the key is left out.",
                     "type": "boolean",
@@ -49,9 +55,11 @@ pub static KIND: FormatKind = FormatKind {
     extensions: &["json", "jsonl", "ndjson"],
     by_extension: &[],
     prepare: |options| {
-        let mut options = Options::new(options, &["columns", "explicit_nulls"]);
+        let mut options = Options::new(options, &["columns", "accept", "explicit_nulls"]);
+        let (columns, accept) = options.columns(false);
         let json = Json {
-            columns: options.columns(),
+            columns,
+            accept,
             explicit_nulls: options.flag("explicit_nulls", false),
             told: Told::default(),
         };
@@ -67,6 +75,7 @@ pub static KIND: FormatKind = FormatKind {
 /// The options.
 struct Json {
     columns: Option<SchemaRef>,
+    accept: Accept,
     explicit_nulls: bool,
     /// The keys without a column that were told, by any of the decoders.
     told: Told,
@@ -89,7 +98,7 @@ impl Format for Json {
     }
 
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
-        let decoder = decode::JsonDecoder::new(&schema)?;
+        let decoder = decode::JsonDecoder::new(&schema)?.accepting(&self.accept);
         // Where columns are declared the other keys are left out on purpose.
         Ok(Box::new(if self.columns.is_none() { decoder.watching(&self.told) } else { decoder }))
     }
@@ -116,6 +125,7 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
+    use crate::config::types;
     use crate::error::Code;
 
     #[test]
