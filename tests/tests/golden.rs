@@ -18,7 +18,7 @@ macro_rules! golden {
 }
 
 golden! {
-    columns_rejected csv_options csv_to_parquet explode filter generate jsonl_to_csv metadata parquet_to_arrow parse_log
+    columns_rejected csv_options csv_to_parquet explode filter generate jsonl_to_csv lenient lenient_times metadata parquet_to_arrow parse_log
     parse_log_variants paths redact row_view sample types union
 }
 
