@@ -18,8 +18,8 @@ macro_rules! golden {
 }
 
 golden! {
-    columns_rejected csv_options csv_to_parquet explode filter generate jsonl_to_csv metadata original parquet_to_arrow parse_log
-    parse_log_variants paths redact row_view sample types union unknown
+    columns_rejected csv_options csv_to_parquet explode filter generate jsonl_to_csv lenient lenient_times metadata original
+    parquet_to_arrow parse_log parse_log_variants paths redact row_view sample types union unknown
 }
 
 /// The cases whose tests below ask for more.

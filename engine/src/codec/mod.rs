@@ -168,6 +168,11 @@ pub trait Decoder: Send {
     fn unknown(&mut self) -> Unknown {
         Unknown::default()
     }
+
+    /// How many values of good records were read by each leniency (`accept:`) since the last call, by its name.
+    fn accepted(&mut self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Rows in, one byte string a row out.

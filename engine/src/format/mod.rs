@@ -1,6 +1,7 @@
 //! Formats: how the bytes of a record, or a whole file, become columns and back. One file here and one line in
 //! [`FORMATS`] each.
 
+mod accept;
 pub mod arrow_ipc;
 mod columns;
 pub mod container;
@@ -25,9 +26,9 @@ use ::arrow::error::ArrowError;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
+use self::accept::Accept;
 use crate::batch::Payload;
 use crate::codec::{Decoded, Decoder, Format};
-use crate::datatype;
 use crate::error::{Code, Error, Result};
 use crate::problem::Problem;
 use crate::units::RECORD_BYTES_MAX;
@@ -89,15 +90,11 @@ impl<'a> Options<'a> {
         self.problems.push(Problem::new(code, pointer, message));
     }
 
-    fn columns(&mut self) -> Option<SchemaRef> {
-        let value = self.value.get("columns").filter(|value| !value.is_null())?;
-        match datatype::columns(value) {
-            Ok(schema) => Some(schema),
-            Err(problems) => {
-                self.problems.extend(problems.into_iter().map(|problem| problem.below("/columns")));
-                None
-            }
-        }
+    /// Columns, and what is accepted in them; `text_only`: the format has only text.
+    fn columns(&mut self, text_only: bool) -> (Option<SchemaRef>, Accept) {
+        let read = accept::read(self.value, text_only);
+        self.problems.extend(read.problems);
+        (read.columns, read.accept)
     }
 
     fn flag(&mut self, key: &str, default: bool) -> bool {

@@ -103,6 +103,15 @@ impl Temporal {
         value.filter(|_| rest.0.is_empty())
     }
 
+    /// A text without an offset as if it were of UTC; `None`: it has one, or is no timestamp.
+    pub(super) fn local(self, text: &str) -> Option<i64> {
+        let Self::Timestamp { per_second, zoned, .. } = self else { return None };
+        let at = |offset| Self::Timestamp { per_second, offset, zoned }.parse(text);
+        let local = at(0)?;
+        // An offset of its own makes both the same.
+        (at(60) != Some(local)).then_some(local)
+    }
+
     /// Appends a value as [`Temporal::parse`] reads it; `false`, and nothing is appended, where it has no text: a
     /// time of day beyond the day.
     pub(super) fn write(self, value: i64, out: &mut Vec<u8>) -> bool {
@@ -146,8 +155,8 @@ impl Temporal {
     }
 }
 
-/// Seconds east of UTC; names of zones but UTC need a database that this build leaves out.
-fn fixed(zone: &str) -> Option<i64> {
+/// Seconds east of UTC; names of zones are for reading alone (`accept`).
+pub(super) fn fixed(zone: &str) -> Option<i64> {
     if matches!(zone, "UTC" | "Etc/UTC" | "Z") {
         return Some(0);
     }

@@ -3,6 +3,7 @@
 //!
 //! Each number is one atomic, added to once a batch. A scrape reads the atomics: nobody keeps a second copy of them.
 
+mod accepted;
 mod names;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Key, Label, Level, Metadata};
 
+pub use accepted::Accepted;
 pub use names::{About, Kind, Name, Unit, page};
 
 /// Names and values of a metric's labels.

@@ -44,6 +44,8 @@ pub enum About {
     Node,
     /// The lanes of a node that do the same.
     Lanes,
+    /// A source and what it reads beyond its types' own spellings.
+    Leniency,
     /// A node and a kind of failure.
     Failure,
     /// The process.
@@ -64,6 +66,7 @@ impl About {
             Self::Sink => &["pipeline", "sink"],
             Self::Node => &["pipeline", "node"],
             Self::Lanes => &["pipeline", "node", "state"],
+            Self::Leniency => &["pipeline", "source", "accept"],
             Self::Failure => &["pipeline", "node", "kind"],
             Self::Process => &[],
             Self::Build => &["version"],
@@ -168,6 +171,9 @@ names! {
         SourceLosses Counter One "pipe_source_partitions_lost_total" "Partitions that were taken away before they were drained: what was in flight comes again."
         SourceJumps Counter One "pipe_source_offset_jumps_total" "Times that a partition was read on elsewhere because its log did not hold the next offset (`out_of_range`)."
         SourceJumped Counter One "pipe_source_offset_jumped_records_total" "Offsets that were passed over by these jumps: records that were never read, and gaps between them."
+    }
+    Leniency {
+        SourceAccepted Counter One "pipe_source_accepted_values_total" "Values of good records that were read by `accept:`, by the leniency that took them."
     }
     Partition {
         PartitionPosition Gauge One "pipe_source_partition_position" "Offset of the record that a partition's lane reads next."

@@ -270,6 +270,7 @@ impl Wiring {
             signals: Arc::clone(&self.signals),
             events: self.tell.clone(),
             stats: Arc::clone(&self.stats.sources[index].1),
+            accepted: Arc::clone(&self.stats.accepted),
             pulse: Arc::clone(&pulse),
             budget: Budget::new(
                 plan.memory.map(|memory| memory.lane),

@@ -64,6 +64,7 @@ impl Wiring {
             edges: Vec::new(),
             letters: meter.edge("dead letters"),
             causes: meter.letters(),
+            accepted: meter.accepted(),
             vitals: Arc::new(Vitals::new(Arc::clone(&clock))),
             started: clock.now(),
             clock: Arc::clone(&clock),

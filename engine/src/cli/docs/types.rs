@@ -7,8 +7,9 @@ use crate::config::forms::FORMS;
 
 const BEFORE: &str = "\
 Under `columns:` of a format each column has a name and a type. Types are Arrow's, in lower case. A trailing `!` forbids \
-nulls, in a column (`int64!`) and within a type (`list(utf8!)`). A mapping is a struct too: the two columns below have the \
-same type.
+nulls, in a column (`int64!`) and within a type (`list(utf8!)`). A mapping is a struct too: `place` and `home` below have the \
+same type. A mapping whose `accept` is a list is a column with a type and what else is read in it, see \
+[formats.md](../formats.md#what-is-nearly-right).
 
 ```yaml
 format:
@@ -19,6 +20,7 @@ format:
       prices: map(utf8, decimal128(10, 2))
       place: \"struct(lat: float64!, lon: float64!)\"
       home: { lat: float64!, lon: float64! }
+      total: { type: int64, accept: [text] }
 ```
 
 YAML needs quotes around a type that holds `: `, a quote or, within `[..]` and `{..}`, a comma.

@@ -17,6 +17,9 @@ impl Column {
     fn data(&mut self) -> Result<ArrayData, ArrowError> {
         let len = self.nulls.len();
         let nulls = self.nulls.finish();
+        if let Values::Lenient(lenient) = &mut self.values {
+            return lenient.inner.data();
+        }
         let mut data = ArrayData::builder(self.data_type.clone()).len(len);
         if !matches!(self.values, Values::Null) {
             data = data.nulls(nulls);

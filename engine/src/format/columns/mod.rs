@@ -6,10 +6,13 @@
 //!
 //! * [`Columns`]: the fields of a record or of a struct.
 //! * [`Column`]: one column; [`Values`]: its values by type.
-//! * `finish` makes Arrow arrays of them; `quick` is what the fast way of `json` needs.
+//! * `finish` makes Arrow arrays of them; `quick` is what the fast way of `json` needs; `lenient` reads what is nearly
+//!   right.
 
+mod field;
 mod finish;
 mod json;
+mod lenient;
 mod quick;
 mod unique;
 mod values;
@@ -25,6 +28,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
+use self::lenient::Lenient;
 pub(super) use self::quick::{Habit, Scanned};
 use self::unique::{FEW, repeated};
 use super::text;
@@ -110,6 +114,8 @@ pub(super) enum Values {
         /// For each word the rows before the one that brought it: it goes with that row.
         since: Vec<usize>,
     },
+    /// A column of another kind, which it hands values to.
+    Lenient(Box<Lenient>),
 }
 
 /// Calls a macro with each variant of numbers that a Rust vector holds.
@@ -246,9 +252,9 @@ impl Column {
         self.nulls.len()
     }
 
-    /// Whether its values may be numbers, so that their text must be kept.
+    /// Whether its values may be numbers, or become text, so that their text must be kept.
     pub(super) fn takes_numbers(&self) -> bool {
-        numeric!(&self.values, _v => true, Values::Json { .. } => true, _ => false)
+        numeric!(&self.values, _v => true, Values::Json { .. } | Values::Lenient(_) => true, _ => false)
     }
 
     /// The fault of a value of another type.
@@ -256,6 +262,7 @@ impl Column {
         match &self.values {
             Values::Temporal(_, temporal) => format!("{} was expected, not {found}", temporal.form()),
             Values::Json { .. } => format!("json was expected, not {found}"),
+            Values::Lenient(lenient) => lenient.inner.wrong(found),
             _ => format!("{} was expected, not {found}", datatype::print(&self.data_type)),
         }
     }
@@ -283,18 +290,18 @@ impl Column {
             Values::Struct(fields) => fields.columns.iter_mut().for_each(Self::pad),
             Values::Map { offsets, key, .. } => offsets.push(key.len() as i32),
             Values::Dictionary { keys, .. } => keys.push(0),
+            Values::Lenient(lenient) => lenient.inner.pad(),
         );
         self.nulls.append_null();
     }
 
     pub(super) fn push_bool(&mut self, value: bool) -> Result<(), Fault> {
-        if self.is_json() {
-            return self.push_json(if value { "true" } else { "false" });
+        match &mut self.values {
+            Values::Boolean(bits) => bits.append(value),
+            Values::Lenient(lenient) => lenient.push_bool(value)?,
+            Values::Json { .. } => return self.push_json(if value { "true" } else { "false" }),
+            _ => return Err(self.wrong(&format!("the boolean {value}"))),
         }
-        let Values::Boolean(bits) = &mut self.values else {
-            return Err(self.wrong(&format!("the boolean {value}")));
-        };
-        bits.append(value);
         self.nulls.append_non_null();
         Ok(())
     }
@@ -327,6 +334,10 @@ impl Column {
             },
             Values::Decimal128(..) | Values::Decimal256(..) => return self.push_decimal(text),
             Values::Json { .. } => return self.push_json(text),
+            Values::Lenient(lenient) => {
+                lenient.push_number(text, what)?;
+                Ok(())
+            }
             _ => Err(Miss::Kind),
         };
         match pushed {
@@ -408,60 +419,11 @@ impl Column {
                 };
                 keys.push(key);
             }
+            Values::Lenient(lenient) => lenient.push_str(value)?,
             _ => return Err(self.wrong(&format!("the string `{}`", text::short(value)))),
         }
         self.nulls.append_non_null();
         Ok(())
-    }
-
-    /// A field of a format that has only text (CSV, keys of a map): numbers and booleans are read out of it, and the
-    /// blanks around anything that is no text itself do not count.
-    pub(super) fn push_field(&mut self, value: &str) -> Result<(), Fault> {
-        if self.is_text() {
-            return self.push_str(value);
-        }
-        let value = value.trim_ascii();
-        match &self.values {
-            Values::Boolean(_) => match value {
-                "true" | "TRUE" | "True" => self.push_bool(true),
-                "false" | "FALSE" | "False" => self.push_bool(false),
-                _ => Err(self.wrong(&format!("`{}`", text::short(value)))),
-            },
-            Values::Temporal(_, temporal) => {
-                let digits = value.strip_prefix('-').unwrap_or(value);
-                let number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-                if number && temporal.has_numbers() {
-                    self.push_number(value, "")
-                } else {
-                    self.push_str(value)
-                }
-            }
-            Values::Decimal128(..) | Values::Decimal256(..) | Values::Null => self.push_str(value),
-            Values::Json { .. } => self.push_json_text(value),
-            _ => self.push_number(value, ""),
-        }
-    }
-
-    /// As [`Column::push_field`], where a comma stands before fractions. A point is refused there: it may stand between
-    /// thousands.
-    pub(super) fn push_comma_field(&mut self, value: &str) -> Result<(), Fault> {
-        let fractions = self.data_type.is_floating() || self.data_type.is_decimal();
-        if !fractions || !value.contains([',', '.']) {
-            return self.push_field(value);
-        }
-        let with_comma = |column: &Self| {
-            let expected = datatype::print(&column.data_type);
-            Err(format!("{expected} with a decimal comma was expected, not `{}`", text::short(value)))
-        };
-        if value.contains('.') {
-            return with_comma(self);
-        }
-        self.push_field(&value.replacen(',', ".", 1)).or_else(|_| with_comma(self))
-    }
-
-    /// Whether any text is a value, the empty one too.
-    pub(super) fn is_text(&self) -> bool {
-        matches!(self.values, Values::Bytes { .. } | Values::FixedBinary(..) | Values::Dictionary { .. })
     }
 
     /// Closes a list whose items were pushed to it.
@@ -547,6 +509,7 @@ impl Column {
                 since.truncate(kept);
                 words.truncate(kept);
             }
+            Values::Lenient(lenient) => lenient.inner.truncate(len),
         );
     }
 }

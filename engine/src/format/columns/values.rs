@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::array::BooleanBufferBuilder;
-use arrow::datadatatype::{DataType, Field};
+use arrow::datatypes::{DataType, Field};
 
 use super::{Column, Columns, Values};
 use crate::datatype;

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::Value;
 
+use super::accept::{self, Accept};
 use super::columns::Columns;
 use super::{FormatKind, Options};
 use crate::codec::{CsvFields, CsvSigns, Decoder, Encoder, Format, Layout, RowWriter};
@@ -25,8 +26,18 @@ use crate::problem::Problem;
 use crate::units::{CSV_NULLS_MAX, INFER_BYTES_MAX, INFER_RECORDS};
 use crate::{datatype, input};
 
-const KEYS: &[&str] =
-    &["columns", "header", "delimiter", "quote", "escape", "nulls", "decimal", "skip_lines", "comment"];
+const KEYS: &[&str] = &[
+    "columns",
+    "accept",
+    "header",
+    "delimiter",
+    "quote",
+    "escape",
+    "nulls",
+    "decimal",
+    "skip_lines",
+    "comment",
+];
 
 /// Fields between delimiters.
 pub static KIND: FormatKind = FormatKind {
@@ -38,7 +49,8 @@ pub static KIND: FormatKind = FormatKind {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "columns": datatype::json_schema(generator),
+                "columns": accept::columns_schema(generator),
+                "accept": accept::json_schema(generator),
                 "header": {
                     "description": "Whether the first record of a file names its columns.",
                     "type": "boolean",
@@ -106,6 +118,7 @@ impl Style {
 /// The options.
 struct Csv {
     columns: Option<SchemaRef>,
+    accept: Accept,
     header: bool,
     skip_lines: u32,
     style: Arc<Style>,
@@ -117,7 +130,7 @@ struct Csv {
 
 fn prepare(options: &Value) -> Result<Arc<dyn Format>, Vec<Problem>> {
     let mut options = Options::new(options, KEYS);
-    let columns = options.columns();
+    let (columns, accept) = options.columns(true);
     let style = style(&mut options);
     let skip_lines = options.count("skip_lines");
     for field in columns.iter().flat_map(|columns| columns.fields()) {
@@ -133,6 +146,7 @@ fn prepare(options: &Value) -> Result<Arc<dyn Format>, Vec<Problem>> {
     }
     let format = Csv {
         columns,
+        accept,
         header: options.flag("header", true),
         skip_lines,
         style: Arc::new(style),
@@ -340,7 +354,7 @@ impl Format for Csv {
     fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
         let positions = self.positions.get().cloned();
         let positions = positions.unwrap_or_else(|| (0..schema.fields().len()).map(Some).collect());
-        Ok(Box::new(read::CsvDecoder::new(schema, positions, &self.style)?))
+        Ok(Box::new(read::CsvDecoder::new(schema, positions, &self.style)?.accepting(&self.accept)))
     }
 
     fn encoder(&self, schema: SchemaRef) -> Result<Box<dyn Encoder>> {

@@ -9,6 +9,7 @@ use super::Style;
 use crate::batch::Payload;
 use crate::codec::{BadRow, CsvFields, Decoded, Decoder};
 use crate::error::{Error, Result};
+use crate::format::accept::{Accept, Tally};
 use crate::format::columns::{Column, Columns, Fault, blame, sentence};
 use crate::format::{Good, too_large};
 
@@ -19,13 +20,26 @@ pub(super) struct CsvDecoder {
     positions: Vec<Option<usize>>,
     fields: CsvFields,
     style: Arc<Style>,
+    /// Counts what lenient columns read; `None`: there are none.
+    tally: Option<Arc<Tally>>,
 }
 
 impl CsvDecoder {
     /// A decoder to these columns; `positions` says for each field of a record which one it is.
     pub(super) fn new(schema: SchemaRef, positions: Vec<Option<usize>>, style: &Arc<Style>) -> Result<Self> {
         let columns = Columns::new(schema.fields())?;
-        Ok(Self { schema, columns, positions, fields: CsvFields::new(style.signs), style: Arc::clone(style) })
+        let fields = CsvFields::new(style.signs);
+        Ok(Self { schema, columns, positions, fields, style: Arc::clone(style), tally: None })
+    }
+
+    /// Reads what is nearly right, too.
+    pub(super) fn accepting(mut self, accept: &Accept) -> Self {
+        if !accept.is_strict() {
+            let tally = Arc::<Tally>::default();
+            self.columns.soften(accept, &tally);
+            self.tally = Some(tally);
+        }
+        self
     }
 
     fn record(&mut self, record: &[u8], row: usize) -> Result<(), String> {
@@ -62,12 +76,16 @@ impl Decoder for CsvDecoder {
         let mut good = Good::new(values.len());
         let mut bad = Vec::new();
         for row in 0..values.len() {
+            self.tally.as_ref().inspect(|tally| tally.begin());
             let done = match values.is_valid(row) {
                 true => self.record(values.value(row), good.count()),
                 false => self.columns.complete(good.count()),
             };
             match done {
-                Ok(()) => good.push(),
+                Ok(()) => {
+                    good.push();
+                    self.tally.as_ref().inspect(|tally| tally.take_record());
+                }
                 Err(fault) => {
                     self.columns.truncate(good.count());
                     good.skip();
@@ -77,6 +95,10 @@ impl Decoder for CsvDecoder {
         }
         let records = self.columns.finish(&self.schema, good.count())?;
         Ok(Decoded { records, good: good.finish(), bad })
+    }
+
+    fn accepted(&mut self) -> Vec<(&'static str, u64)> {
+        self.tally.as_ref().map(|tally| tally.take()).unwrap_or_default()
     }
 }
 

@@ -6,17 +6,20 @@
 //! wrong level. A key that occurs twice is refused only where its column is declared. The value of a column of numbers
 //! is taken as text (`RawValue`): as a double, decimals, big integers and `float32` would lose digits on their way.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use serde::de::Deserializer;
 
 use super::cell::{Beside, Members};
-use super::fast;
 use super::rest::Rest;
 use super::unknown::{Told, Watch};
+use super::{fast, nan};
 use crate::batch::Payload;
 use crate::codec::{BadRow, Decoded, Decoder, Undeclared, Unknown};
 use crate::error::{Error, Result};
+use crate::format::accept::{Accept, Tally};
 use crate::format::columns::{Columns, sentence};
 use crate::format::{Good, too_large};
 
@@ -33,12 +36,36 @@ pub(super) struct JsonDecoder {
     pub(super) fast: bool,
     /// Counts what no column takes; `None`: the columns are declared.
     watch: Option<Watch>,
+    /// Counts what lenient columns read; `None`: there are none.
+    tally: Option<Arc<Tally>>,
+    /// Whether `NaN` and infinities may stand without quotes.
+    bare_nan: bool,
 }
 
 impl JsonDecoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
         let columns = Columns::new(schema.fields())?;
-        Ok(Self { schema: schema.clone(), columns, rest: None, strict: false, fast: true, watch: None })
+        Ok(Self {
+            schema: schema.clone(),
+            columns,
+            rest: None,
+            strict: false,
+            fast: true,
+            watch: None,
+            tally: None,
+            bare_nan: false,
+        })
+    }
+
+    /// Reads what is nearly right, too.
+    pub(super) fn accepting(mut self, accept: &Accept) -> Self {
+        if !accept.is_strict() {
+            let tally = Arc::<Tally>::default();
+            self.columns.soften(accept, &tally);
+            self.bare_nan = tally.expects_nan();
+            self.tally = Some(tally);
+        }
+        self
     }
 
     /// Counts and tells fields that no column takes.
@@ -76,22 +103,44 @@ impl JsonDecoder {
             None => std::str::from_utf8(record)
                 .map_err(|e| format!("the record is not UTF-8 (byte {})", e.valid_up_to() + 1))?,
         };
-        let watch = self.watch.as_ref();
         if self.fast {
-            watch.inspect(|watch| watch.begin(number));
-            let rest = self.rest.as_mut();
+            self.begin(number);
+            let (watch, rest) = (self.watch.as_ref(), self.rest.as_mut());
             if fast::record(text, &mut self.columns, row, fast::Beside { watch, rest, strict: self.strict })
                 .is_some()
             {
-                watch.inspect(|watch| watch.take_record());
+                self.take_record();
                 return self.rest.as_mut().map_or(Ok(()), |rest| rest.complete(text.as_bytes()));
             }
             self.columns.truncate(row);
         }
-        watch.inspect(|watch| watch.begin(number));
-        self.slow(text, row)?;
-        self.watch.as_ref().inspect(|watch| watch.take_record());
+        self.begin(number);
+        if let Err(fault) = self.slow(text, row) {
+            match self.bare_nan.then(|| nan::quoted(text)).flatten() {
+                Some(text) => {
+                    self.columns.truncate(row);
+                    self.begin(number);
+                    self.slow(&text, row)?;
+                }
+                None => return Err(fault),
+            }
+        }
+        self.take_record();
         Ok(())
+    }
+
+    /// A record begins, maybe once more.
+    #[inline]
+    fn begin(&self, number: usize) {
+        self.watch.as_ref().inspect(|watch| watch.begin(number));
+        self.tally.as_ref().inspect(|tally| tally.begin());
+    }
+
+    /// What the record had counts.
+    #[inline]
+    fn take_record(&self) {
+        self.watch.as_ref().inspect(|watch| watch.take_record());
+        self.tally.as_ref().inspect(|tally| tally.take_record());
     }
 
     /// The same record by serde_json, which decides whatever is unusual and words every fault.
@@ -168,5 +217,9 @@ impl Decoder for JsonDecoder {
 
     fn unknown(&mut self) -> Unknown {
         self.watch.as_ref().map(Watch::take).unwrap_or_default()
+    }
+
+    fn accepted(&mut self) -> Vec<(&'static str, u64)> {
+        self.tally.as_ref().map(|tally| tally.take()).unwrap_or_default()
     }
 }

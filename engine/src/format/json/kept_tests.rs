@@ -172,7 +172,7 @@ fn a_stage_takes_the_place_of_a_field_and_makes_no_row_that_is_no_json() {
     let plain =
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, c)| (name, c, true)))
             .unwrap();
-    let schema = std::sync::Arc::new(arrow::datadatatype::Schema::new(vec![
+    let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(vec![
         plain.schema_ref().field(0).clone(),
         datatype::json("_rest", true),
     ]));

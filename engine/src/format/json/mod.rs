@@ -11,7 +11,12 @@ mod fast;
 mod infer;
 #[cfg(test)]
 mod kept_tests;
+#[cfg(test)]
+mod lenient;
+#[cfg(test)]
+mod lenient_times;
 mod merge;
+mod nan;
 mod pen;
 #[cfg(test)]
 #[path = "tests.rs"]
@@ -33,6 +38,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 
 use self::unknown::Told;
+use super::accept::{self, Accept};
 use super::{FormatKind, Options};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter, Undeclared};
 use crate::datatype;
@@ -48,7 +54,8 @@ pub static KIND: FormatKind = FormatKind {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "columns": datatype::json_schema(generator),
+                "columns": accept::columns_schema(generator),
+                "accept": accept::json_schema(generator),
                 "unknown": {
                     "description": "What becomes of fields that `columns` does not name, at a source. `drop`, which is what \
                                     happens without it: they are left out. `keep`: they are kept in the column `_rest`, \
@@ -68,13 +75,13 @@ pub static KIND: FormatKind = FormatKind {
     reads: true,
     by_extension: &[],
     prepare: |options| {
-        let mut options = Options::new(options, &["columns", "explicit_nulls", "unknown"]);
+        let mut options = Options::new(options, &["columns", "accept", "explicit_nulls", "unknown"]);
         let unknown = match options.word("unknown", &["drop", "keep", "dead_letter"], "drop") {
             "keep" => Undeclared::Keep,
             "dead_letter" => Undeclared::DeadLetter,
             _ => Undeclared::Drop,
         };
-        let columns = options.columns();
+        let (columns, accept) = options.columns(false);
         if let Some(columns) = &columns {
             if let Err(e) = decode::JsonDecoder::new(columns) {
                 options.problem("/columns", e.code(), e.message());
@@ -85,6 +92,7 @@ pub static KIND: FormatKind = FormatKind {
             .map(|columns| if unknown == Undeclared::Keep { declared::with_rest(&columns) } else { columns });
         let json = Json {
             columns,
+            accept,
             unknown,
             is_said: options.is_given("unknown"),
             explicit_nulls: options.flag("explicit_nulls", false),
@@ -109,6 +117,7 @@ pub fn is_rest(field: &Field) -> bool {
 struct Json {
     /// With that of what nobody declared, where that is kept.
     columns: Option<SchemaRef>,
+    accept: Accept,
     unknown: Undeclared,
     /// Whether the options say what becomes of what nobody declared.
     is_said: bool,
@@ -140,6 +149,7 @@ impl Format for Json {
             Undeclared::Keep => decode::JsonDecoder::keeping(&schema)?,
             Undeclared::DeadLetter => decode::JsonDecoder::new(&schema)?.strictly(),
         };
+        let decoder = decoder.accepting(&self.accept);
         // Where columns are declared and nothing is said of the other keys, they are left out on purpose.
         let is_watched = self.columns.is_none() || self.unknown != Undeclared::Drop;
         Ok(Box::new(if is_watched { decoder.watching(&self.told) } else { decoder }))

@@ -52,6 +52,11 @@ impl Decode {
         std::mem::take(&mut self.unknown)
     }
 
+    /// How many values of good records were read by each leniency since the last call.
+    pub fn accepted(&mut self) -> Vec<(&'static str, u64)> {
+        self.decoder.as_mut().map(|decoder| decoder.accepted()).unwrap_or_default()
+    }
+
     /// What the records of a source batch come to.
     pub fn decode(&mut self, source: &Arc<SourceBatch>) -> Result<Decoded> {
         match &source.payload {

@@ -40,6 +40,7 @@ pub(in crate::run) struct Lane {
     pub signals: Arc<Signals>,
     pub events: crossbeam_channel::Sender<Event>,
     pub stats: Arc<metrics::Source>,
+    pub accepted: Arc<metrics::Accepted>,
     pub pulse: Arc<Pulse>,
     pub budget: Arc<Budget>,
     /// Finds the records that belong to a trace; `None`: traces are not followed.
@@ -174,6 +175,9 @@ impl Lane {
         self.stats.decoded.add(rows.count() as u64);
         self.stats.skipped.add(skipped as u64);
         self.unknown(&batch);
+        for (way, values) in self.decode.accepted() {
+            self.accepted.add(&self.name, way, values);
+        }
         if !bad.is_empty() {
             self.bad_rows(&batch, bad, self.on_failure)?;
         }

@@ -284,6 +284,7 @@ fn an_open_breaker_makes_the_worker_unready_until_a_call_succeeds() {
         edges: Vec::new(),
         letters: meter.edge("letters"),
         causes: meter.letters(),
+        accepted: meter.accepted(),
         vitals: Arc::new(Vitals::new(Arc::clone(&clock))),
         started: Duration::ZERO,
         clock,

@@ -24,6 +24,7 @@ impl Stats {
         self.stages.iter().for_each(|(_, s)| s.collect(&mut samples));
         self.sinks.iter().for_each(|(_, s)| s.collect(&mut samples));
         self.causes.collect(&mut samples);
+        self.accepted.collect(&mut samples);
         let pipeline = ("pipeline", self.pipeline.clone());
         let age = u64::try_from(self.vitals.epoch_age().as_nanos()).unwrap_or(u64::MAX);
         let of_worker = [

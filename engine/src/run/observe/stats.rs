@@ -25,6 +25,8 @@ pub struct Stats {
     pub letters: Arc<metrics::Edge>,
     /// Dead letters by their causes.
     pub causes: Arc<metrics::Letters>,
+    /// Values of sources by the leniency that read them.
+    pub accepted: Arc<metrics::Accepted>,
     /// What its threads are doing.
     pub vitals: Arc<Vitals>,
     /// When it started.

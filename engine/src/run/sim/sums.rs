@@ -27,6 +27,7 @@ pub fn stats(meter: &Meter, clock: &Arc<dyn Clock>, sources: usize, sinks: usize
         edges: (0..sinks).flat_map(sources_of).map(|(source, sink)| edge(source, sink)).collect(),
         letters: meter.edge("dead letters"),
         causes: meter.letters(),
+        accepted: meter.accepted(),
         vitals: Arc::new(Vitals::new(Arc::clone(clock))),
         started: clock.now(),
         clock: Arc::clone(clock),

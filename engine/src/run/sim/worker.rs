@@ -369,6 +369,7 @@ impl<'a> Wiring<'a> {
                 signals: Arc::clone(&self.signals),
                 events: self.tell.clone(),
                 stats: Arc::clone(&stats),
+                accepted: Arc::clone(&self.stats.accepted),
                 budget: Budget::new(None, &stats, &self.clock),
                 sampler: None,
                 positions: Positions::new(),
