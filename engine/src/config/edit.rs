@@ -7,9 +7,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::document::At;
 use super::overrides::plain;
-use super::yaml::{self, Kind, Node};
+use super::yaml::{self, At, Kind, Node};
 
 /// A column, or a field within one, as it is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -139,11 +139,11 @@ fn left_behind<B>(plan: &Plan<B>, sink: &SinkNode, rows: &Rows<'_>) -> Vec<(Stri
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::fake;
+    use crate::plan::testing;
 
     fn check(source: &str, stages: &str, from: &str) -> String {
         let stages = if stages.is_empty() { String::new() } else { format!("stages:\n{stages}") };
-        fake::check(
+        testing::check(
             &format!(
                 "name: p\nsources:\n  in: {{ test: {{ columns: [a, b] }}, metadata: [key]{source} }}\n{stages}sinks:\n  out: \
                  {{ from: {from}, test: , format: original }}\n"

@@ -37,10 +37,10 @@ pub(super) fn look<B: Ports>(plan: &Plan<B>) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::fake;
+    use crate::plan::testing;
 
     fn check(format: &str, sinks: &str) -> String {
-        fake::check(
+        testing::check(
             &format!(
                 "name: p\nsources:\n  in: {{ test: {{ columns: [a] }}, format: {format} }}\nstages:\n  s: {{ from: in, wasm: \
                  add }}\nsinks:\n{sinks}"

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::batch::Header;
+use crate::batch::{Batch, Header};
 use crate::cli::sample::Sample;
 use crate::cli::text::{inline, moment};
 use crate::connector::kafka::client::scan::Record;
@@ -193,7 +193,7 @@ pub(super) fn json_lines(sample: &Sample) -> Result<Vec<String>> {
         .map_err(|_| Error::internal("JSON takes its own options"))?;
     let mut lines = Vec::new();
     for rows in &sample.rows {
-        let values = json.encoder(rows.schema())?.encode(rows)?;
+        let values = json.encoder(rows.schema())?.encode(&Batch::of_columns(rows.clone()))?;
         let texts = values.iter().flatten().map(String::from_utf8_lossy);
         for text in texts {
             let row = lines.len() + 1;

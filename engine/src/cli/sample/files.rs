@@ -44,7 +44,7 @@ fn prepare_format(name: &str, options: &Value) -> Result<Arc<dyn Format>> {
 
 fn prepare_source(options: &Value, base: &Path, format: &Arc<dyn Format>) -> Result<Box<dyn Prepared>> {
     let settings = Settings { pipeline: "look", name: "look", base, options, format: Some(format), own: &[] };
-    (file::KIND.prepare)(&settings).map_err(first)
+    (file::source::KIND.prepare)(&settings).map_err(first)
 }
 
 /// The options with these columns, or without any.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatype::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::merge::REST;
 use crate::codec::Undeclared;

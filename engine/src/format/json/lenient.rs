@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::decode::JsonDecoder;
-use crate::batch::Payload;
-use crate::codec::{Decoded, Decoder, Problem};
+use crate::batch::{Batch, Payload};
+use crate::codec::{Decoded, Decoder};
 use crate::format::accept;
 
 /// Decodes in the fast and the slow way, which must agree; with what was counted.
@@ -36,7 +36,8 @@ pub(super) fn decode(options: &Value, records: &[Vec<u8>]) -> (Decoded, Vec<(&'s
 
 pub(super) fn lines(records: &RecordBatch) -> Vec<String> {
     let format = (KIND.prepare)(&json!({"explicit_nulls": true})).unwrap();
-    let lines = format.encoder(records.schema()).unwrap().encode(records).unwrap();
+    let lines =
+        format.encoder(records.schema()).unwrap().encode(&Batch::of_columns(records.clone())).unwrap();
     lines.iter().map(|line| String::from_utf8(line.unwrap().to_vec()).unwrap()).collect()
 }
 
@@ -246,7 +247,7 @@ fn mistakes_are_all_told_with_their_places() {
             "e": {"type": "int64", "accept": [], "from": 1},
         },
     });
-    let problems: Vec<Problem> = (KIND.prepare)(&options).err().unwrap();
+    let problems: Vec<crate::problem::Problem> = (KIND.prepare)(&options).err().unwrap();
     let pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
     let expected = [
         "/accept/0",
