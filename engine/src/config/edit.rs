@@ -318,7 +318,9 @@ impl Pen<'_> {
         let awkward = || "its `columns:` are not written in a way that can be edited safely".to_owned();
         if self.is_flow(known) {
             let list = flow(entries);
-            let inner = list.trim_start_matches("{ ").trim_end_matches(" }");
+            // Once each: the last column may be a mapping, too.
+            let inner =
+                list.strip_prefix("{ ").and_then(|list| list.strip_suffix(" }")).ok_or_else(awkward)?;
             // Behind the last one, which may be a mapping itself.
             let Kind::Mapping(keys) = &known.kind else { return Err(awkward()) };
             let end = self.byte(keys.last().map_or(known.at, |(.., value)| self.last(value)).end);
