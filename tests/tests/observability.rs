@@ -163,7 +163,10 @@ fn scrapes_under_load_never_go_back_and_the_sums_balance() {
 
 #[test]
 fn probes_and_metrics_of_a_worker_that_runs_and_drains() {
-    let pipeline = BUSY.replace("COUNT", "rate: 20000,");
+    let columns = "{ status: int64, latency_ms: { type: utf8, accept: [numbers] } }";
+    let format =
+        format!("bad_rows: 0.001 }}\n    format: {{ json: {{ unknown: keep, columns: {columns} }} }}");
+    let pipeline = BUSY.replace("COUNT", "rate: 20000,").replace("bad_rows: 0.001 }", &format);
     let worker = Worker::start(&pipeline, &[], &[("PIPE_ADMIN", "127.0.0.1:0")]);
     let address = worker.address();
     let ask = |path: &str| get(&address, path).unwrap();

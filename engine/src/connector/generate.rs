@@ -70,7 +70,8 @@ fn default_format() -> (&'static str, Value) {
         "ts": "timestamp(ms, UTC)", "user_id": "utf8", "method": "utf8", "path": "utf8", "status": "int32",
         "latency_ms": "float64", "bytes": "int64", "country": "utf8", "ua": "utf8",
     });
-    ("json", json!({ "columns": columns }))
+    // They are all that it makes.
+    ("json", json!({ "columns": columns, "unknown": "drop" }))
 }
 
 struct Generate {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 const COLUMNS: &str = r#"{
     "line": "utf8", "status": "int64", "path": "utf8", "ts": "timestamp(ms, UTC)", "items": "list(utf8)",
     "payload": "utf8", "user_id": "utf8", "card": "utf8", "phone": "utf8", "debug": "utf8", "message": "utf8",
-    "internal": "utf8", "at": "utf8", "customer": "utf8", "amount": "utf8", "column": "int64",
+    "internal": "utf8", "at": "utf8", "customer": "utf8", "tenant": "utf8", "id": "int64", "amount": "utf8", "column": "int64",
     "user": { "country": "utf8" }, "attributes": "map(utf8, utf8)"
 }"#;
 

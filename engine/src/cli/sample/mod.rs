@@ -55,7 +55,7 @@ pub(super) struct How {
     #[arg(long, value_name = "KEY=VALUE", requires = "brokers")]
     pub property: Vec<String>,
     /// The format of a data file or a topic [default: found out]
-    #[arg(long, value_parser = PossibleValuesParser::new(FORMATS.iter().map(|kind| kind.name)))]
+    #[arg(long, value_parser = PossibleValuesParser::new(FORMATS.iter().filter(|kind| kind.reads).map(|kind| kind.name)))]
     pub format: Option<String>,
 }
 
