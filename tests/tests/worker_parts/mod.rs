@@ -71,7 +71,9 @@ impl Pipeline {
         command.env("PIPE_CACHE", pipe_tests::root().join("target/test-stage-cache"));
         command.env_remove("RUST_LOG").stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
-        command.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
+        // Appended, or one would write over what the other wrote.
+        let append = || std::fs::OpenOptions::new().append(true).open(log.path()).unwrap();
+        command.stdout(append()).stderr(append());
         Worker { child: command.spawn().unwrap(), log }
     }
 
