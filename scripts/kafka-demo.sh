@@ -31,21 +31,8 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# A port pair that nobody listens on: the broker takes the port and, for its controller, the one after it.
-free_port() {
-  local port
-  for _ in $(seq 50); do
-    # Below the range from which the system gives ports to clients.
-    port=$((20000 + RANDOM % 10000))
-    listens "$port" || listens $((port + 1)) || { echo "$port"; return 0; }
-  done
-  echo "no free port was found" >&2
-  return 1
-}
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
 say "Starting a broker"
-port=$(free_port)
+port=$(scripts/free-port.sh)
 scripts/kafka.sh start "$work/kafka" "$port"
 export KAFKA_BROKERS=127.0.0.1:$port
 echo "broker: $KAFKA_BROKERS"

@@ -41,18 +41,7 @@ package() {
 package webhooks @octokit/webhooks-examples@7.6.1
 package compat @mdn/browser-compat-data@4.2.1
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-free_port() {
-  local port
-  for _ in $(seq 50); do
-    # Below the range from which the system gives ports to clients.
-    port=$((20000 + RANDOM % 10000))
-    listens "$port" || listens $((port + 1)) || { echo "$port"; return 0; }
-  done
-  echo "no free port was found" >&2
-  return 1
-}
-port=$(free_port)
+port=$(scripts/free-port.sh)
 scripts/kafka.sh start "$WORK/kafka" "$port"
 export KAFKA_BROKERS=127.0.0.1:$port
 timeout 3600 "$WORK/python/bin/python" tests/open-data/prove.py
