@@ -21,9 +21,11 @@ fn run(scratch: &Scratch, name: &str) -> Ended {
 
 #[test]
 fn every_example_is_accepted() {
-    let names = fs::read_dir(root().join("pipelines")).unwrap().map(|entry| entry.unwrap().path());
+    let folders =
+        ["pipelines", "pipelines/coming-from"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let names = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
     let names: Vec<_> = names.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
-    assert!(names.len() >= 4);
+    assert!(names.len() >= 6);
     for path in names {
         let ended = Scratch::new("").pipe(&["check", &path.to_string_lossy()]);
         ended.says(0, &[]);

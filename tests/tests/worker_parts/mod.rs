@@ -2,6 +2,7 @@
 //! and read by a client that is not the engine's.
 
 mod by_value;
+mod coming_from;
 mod deleted;
 mod exactly_once;
 mod failures;
