@@ -364,6 +364,25 @@ fn code_in_the_readme_is_code_in_the_tree() {
     }
 }
 
+/// Pages for people who come from another program show whole files of `pipelines/coming-from`, and all of them. The other
+/// program's files are blocks of `yml`.
+#[test]
+fn pipelines_of_the_pages_are_files() {
+    let mut left: BTreeMap<String, String> = files_ending(".yaml")
+        .into_iter()
+        .filter(|f| f.starts_with("pipelines/coming-from/"))
+        .map(|f| (read(&f), f))
+        .collect();
+    assert!(!left.is_empty(), "pipelines/coming-from is empty");
+    for page in files_ending(".md").into_iter().filter(|f| f.starts_with("docs/coming-from/")) {
+        for rest in read(&page).split("```yaml\n").skip(1) {
+            let block = format!("{}\n", rest.split("\n```").next().unwrap_or_default());
+            assert!(left.remove(&block).is_some(), "{page} shows a pipeline that is no file:\n{block}");
+        }
+    }
+    assert!(left.is_empty(), "no page shows {:?}", left.values());
+}
+
 #[test]
 fn the_map_shows_the_tree() {
     let text = read("ARCHITECTURE.md");
