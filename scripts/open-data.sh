@@ -68,21 +68,9 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-# A port pair that nobody listens on: the broker takes the port and, for its controller, the one after it.
-free_port() {
-  local port
-  for _ in $(seq 50); do
-    port=$((20000 + RANDOM % 10000))
-    listens "$port" || listens $((port + 1)) || { echo "$port"; return 0; }
-  done
-  echo "no free port was found" >&2
-  return 1
-}
-
 say "Starting a broker"
 scripts/kafka.sh fetch >/dev/null
-port=$(free_port)
+port=$(scripts/free-port.sh)
 scripts/kafka.sh start "$work/kafka" "$port"
 mkdir -p "$work/run"
 

@@ -329,21 +329,6 @@ fn markdown_has_one_title_and_links_that_resolve() {
     assert_none(&offences);
 }
 
-/// What the pages of `docs/coming-from` show is a file of `pipelines/coming-from`, the whole of it.
-#[test]
-fn pages_for_those_who_come_show_whole_files() {
-    let files = files_ending(".yaml").into_iter().filter(|file| file.starts_with("pipelines/coming-from/"));
-    let mut unseen: BTreeMap<String, String> = files.map(|file| (read(&file), file)).collect();
-    let pages = files_ending(".md").into_iter().filter(|file| file.starts_with("docs/coming-from/"));
-    for page in pages {
-        let text = read(&page);
-        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-            assert!(unseen.remove(block).is_some(), "{page} shows what is no file of its own:\n{block}");
-        }
-    }
-    assert!(unseen.is_empty(), "no page shows {:?}", unseen.values());
-}
-
 /// What README.md shows is in the tree, word for word: pipelines in `pipelines/`, Rust in `stages/`.
 #[test]
 fn code_in_the_readme_is_code_in_the_tree() {

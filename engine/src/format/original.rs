@@ -180,7 +180,7 @@ mod tests {
             mask in prop::collection::vec(any::<bool>(), 12),
             picks in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
         ) {
-            prop_assert_eq!(encoded(origins(&first)), first.clone());
+            prop_assert_eq!(&encoded(origins(&first)), &first);
             let kept: BooleanArray = mask[..first.len()].iter().map(|kept| Some(*kept)).collect();
             let filtered: Vec<_> = first.iter().zip(&mask).filter(|(_, kept)| **kept).map(|(v, _)| v.clone()).collect();
             prop_assert_eq!(encoded(origins(&first).select(&Selection::Filter(kept))), filtered);

@@ -148,7 +148,7 @@ pub(super) fn cells(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
 /// Bytes as JSON: text, else what a dead letter makes of them.
 fn bytes(bytes: Option<&[u8]>) -> Result<Value> {
     let failed = |e: serde_json::Error| Error::internal(e.to_string());
-    serde_json::to_value(bytes.map(|bytes| Bytes::from(bytes))).map_err(failed)
+    serde_json::to_value(bytes.map(Bytes::from)).map_err(failed)
 }
 
 /// A record as a line of JSON; a value that is JSON stands in it as it came.

@@ -136,7 +136,7 @@ impl Where {
         let (text, wrong) = rendered_draft(&path, &loaded, &problems, Form::Auto);
         say(&text);
         let json = Some(KindSpec { name: "json".to_owned(), options: Value::Object(Map::new()) });
-        let source = loaded.draft.name.clone();
+        let source = loaded.draft.name;
         let found = |place, format| Found { pipeline: None, draft: None, source, format, place };
         Ok(match place.filter(|_| !wrong) {
             None => None,

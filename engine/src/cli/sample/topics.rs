@@ -83,7 +83,7 @@ pub(super) fn read(
         }
         let mut scan = Scan::open(cluster, topic, &spans, READER, Code::S002)?;
         while bytes < SAMPLE_BYTES_MAX
-            && let Some(record) = scan.next()?
+            && let Some(record) = scan.record()?
         {
             bytes += size(&record);
             read.push(record);

@@ -235,7 +235,7 @@ impl Reader {
                 }
                 Some(way) => rules.add(way),
                 None => {
-                    let help = suggestion(word, words().into_iter(), "words");
+                    let help = suggestion(word, words(), "words");
                     self.problem(&at, Code::C005, format!("there is nothing to accept by `{word}`"), help);
                 }
             }

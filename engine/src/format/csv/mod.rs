@@ -489,7 +489,7 @@ mod tests {
             .unwrap()
             .encoder(one.schema())
             .unwrap()
-            .encode(&Batch::of_columns(one.clone()))
+            .encode(&Batch::of_columns(one))
             .unwrap();
         assert_eq!(lines.iter().flatten().collect::<Vec<_>>(), [&b"NA"[..], b"x", b"\"NA\"", b"\"\"", b"NA"]);
     }

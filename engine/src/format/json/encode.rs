@@ -269,7 +269,7 @@ impl JsonLines {
 impl RowWriter for JsonLines {
     fn write(&mut self, batch: &Batch) -> Result<()> {
         let records = &batch.records;
-        let mut rows = written(Rows::new(records, &self.options))?.as_lines(records.schema_ref());
+        let mut rows = written(Rows::new(records, &self.options))?.into_lines(records.schema_ref());
         self.stage.clear();
         for row in 0..records.num_rows() {
             rows.write(row, &mut self.stage);

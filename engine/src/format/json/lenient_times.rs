@@ -209,7 +209,7 @@ proptest! {
         prop_assert!(read.contains(&expected), "{read:?} {expected}");
         let strict = format!("\"{moment}\"");
         let accept = json!([{"zone": "Europe/Berlin"}, {"pattern": "%d.%m.%Y"}, {"epoch": "s"}]);
-        prop_assert_eq!(&each("timestamp(s, UTC)", &accept, &[&strict])[0], &format!("strict {}", moment));
+        prop_assert_eq!(&each("timestamp(s, UTC)", &accept, &[&strict])[0], &format!("strict {moment}"));
     }
 
     #[test]

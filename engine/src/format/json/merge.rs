@@ -90,7 +90,7 @@ fn split(
         let end = members.skip_any()?;
         match column {
             Some(at) if is_object && matches!(fields[at].data_type(), DataType::Struct(_)) => {
-                nested.push((at, start..end))
+                nested.push((at, start..end));
             }
             Some(_) => {}
             None if run.end == key.before && !run.is_empty() => run.end = end,

@@ -227,7 +227,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The same, where each row is to be one line.
-    pub(super) fn as_lines(mut self, schema: &Schema) -> Self {
+    pub(super) fn into_lines(mut self, schema: &Schema) -> Self {
         self.one_line = schema.fields().iter().any(|field| holds_json(field));
         self
     }

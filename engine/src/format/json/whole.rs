@@ -173,6 +173,5 @@ fn file_of(format: &Arc<dyn Format>, records: &RecordBatch) -> Vec<u8> {
     let mut writer = format.writer(records.schema(), Box::new(out.clone())).unwrap();
     writer.write(&Batch::of_columns(records.clone())).unwrap();
     writer.finish().unwrap();
-    let bytes = out.0.lock().unwrap().clone();
-    bytes
+    out.0.lock().unwrap().clone()
 }

@@ -170,7 +170,7 @@ impl Scan {
     }
 
     /// The next record; `None` behind the last.
-    pub fn next(&mut self) -> Result<Option<Record>> {
+    pub fn record(&mut self) -> Result<Option<Record>> {
         let mut heard = self.clock.now();
         loop {
             if self.now.is_empty() && !self.turn()? {
