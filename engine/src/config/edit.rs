@@ -324,6 +324,8 @@ impl Pen<'_> {
             // Behind the last one, which may be a mapping itself.
             let Kind::Mapping(keys) = &known.kind else { return Err(awkward()) };
             let end = self.byte(keys.last().map_or(known.at, |(.., value)| self.last(value)).end);
+            // A mapping may end behind the blanks that follow it.
+            let end = self.text[..end].trim_end().len();
             return Ok(self.splice(end, end, &format!(", {inner}")));
         }
         let Kind::Mapping(keys) = &known.kind else { return Err(awkward()) };
