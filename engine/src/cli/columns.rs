@@ -21,7 +21,7 @@ use crate::units::SAMPLE_RECORDS;
 /// last records, without joining a group; of a file the first ones. Nothing is committed.
 ///
 /// A field whose values are of several types is marked: no single type but one that takes anything holds them all.
-/// All columns allow nulls, because a sample cannot promise that there is none.
+/// All columns allow nulls, because a sample is not the whole topic.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   pipe columns orders.jsonl
@@ -44,7 +44,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let Some(found) = args.at.find()? else { return Ok(ExitCode::from(EXIT_WRONG)) };
     if args.write && found.pipeline.is_none() {
-        return Err(Error::user(Code::C004, "`--write` writes into a pipeline file, and there is none")
+        return Err(Error::user(Code::C004, "`--write` needs a pipeline file")
             .help(format!("`pipe init {}` makes one", line(&args.at.place))));
     }
     let sample = found.read(args.records, From::Spread)?;
@@ -224,7 +224,7 @@ fn write(path: &Path, found: &Found, sample: &Sample, suggested: &Suggested) -> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a new text in the place of the old one, whole: whoever reads the file finds one of the two.
+/// Replaces the text of a file at once: a reader finds the old text or the new one, never a part.
 fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
     let failed = |e: std::io::Error| {
         Error::external(Code::C001, format!("`{}` cannot be written: {e}", path.display()))

@@ -6,9 +6,9 @@ use std::path::Path;
 use arrow::array::{Array, BinaryArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 
-use super::{Count, FormatKind, Options, written};
+use super::raw::EncodedLines;
+use super::{Count, FormatKind, Options};
 use crate::batch::{Batch, Origins, Payload};
 use crate::codec::{Decoder, Encoder, Format, Layout, RowWriter};
 use crate::error::{Code, Error, Result};
@@ -50,7 +50,7 @@ impl Format for Original {
     }
 
     fn writer(&self, _: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {
-        Ok(Box::new(OriginalLines(Count::new(out))))
+        Ok(Box::new(EncodedLines { encoder: Originals, to: Count::new(out) }))
     }
 
     fn is_original(&self) -> bool {
@@ -109,27 +109,6 @@ fn values_of(payload: &Payload) -> Result<&BinaryArray> {
     match payload {
         Payload::Values(values) => Ok(values),
         Payload::Rows(_) => Err(Error::internal("the format original was given rows")),
-    }
-}
-
-/// A file of lines. A record with a line end in it is several; one without a value is an empty line.
-struct OriginalLines(Count);
-
-impl RowWriter for OriginalLines {
-    fn write(&mut self, batch: &Batch) -> Result<()> {
-        for value in &Originals.encode(batch)? {
-            let line = value.unwrap_or_default();
-            written(self.0.write_all(line).and_then(|()| self.0.write_all(b"\n")).map_err(ArrowError::from))?;
-        }
-        Ok(())
-    }
-
-    fn bytes(&self) -> u64 {
-        self.0.bytes()
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        written(self.0.flush().map_err(ArrowError::from))
     }
 }
 

@@ -73,7 +73,7 @@ impl Format for Raw {
 
     fn writer(&self, schema: SchemaRef, out: Box<dyn Write + Send>) -> Result<Box<dyn RowWriter>> {
         one_column(&schema)?;
-        Ok(Box::new(RawLines(Count::new(out))))
+        Ok(Box::new(EncodedLines { encoder: RawEncoder, to: Count::new(out) }))
     }
 
     fn extension(&self) -> &'static str {
@@ -152,24 +152,30 @@ impl Encoder for RawEncoder {
     }
 }
 
-/// A file of lines. A value with a line end in it reads back as several; a null is an empty line.
-struct RawLines(Count);
+/// A file of lines, of what an encoder makes of each row. A value with a line end in it reads back as several; a null is
+/// an empty line.
+pub(super) struct EncodedLines<E> {
+    pub(super) encoder: E,
+    pub(super) to: Count,
+}
 
-impl RowWriter for RawLines {
+impl<E: Encoder> RowWriter for EncodedLines<E> {
     fn write(&mut self, batch: &Batch) -> Result<()> {
-        for value in &RawEncoder.encode(batch)? {
+        for value in &self.encoder.encode(batch)? {
             let line = value.unwrap_or_default();
-            written(self.0.write_all(line).and_then(|()| self.0.write_all(b"\n")).map_err(ArrowError::from))?;
+            written(
+                self.to.write_all(line).and_then(|()| self.to.write_all(b"\n")).map_err(ArrowError::from),
+            )?;
         }
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        self.0.bytes()
+        self.to.bytes()
     }
 
     fn finish(&mut self) -> Result<()> {
-        written(self.0.flush().map_err(ArrowError::from))
+        written(self.to.flush().map_err(ArrowError::from))
     }
 }
 

@@ -43,7 +43,7 @@ fn check(path: &Path) -> Result<()> {
         Ok(found) if found.is_dir() => failed("is a folder", "name a file in it"),
         Ok(_) => failed(
             "is no regular file",
-            "a sample would take records away from whoever reads it; write a file",
+            "a sample takes records away from the program that reads it: write a file",
         ),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => failed(
             "does not exist",

@@ -24,7 +24,7 @@ use crate::units::{CONTAINER_HELD_BYTES, SAMPLE_BYTES_MAX};
 const BATCH: (usize, usize) = (1_024, 4 << 20);
 const WAIT: Duration = Duration::from_millis(100);
 
-/// What a source of files asks of whoever runs it: nothing.
+/// A runtime that answers nothing: a source of files asks for nothing.
 struct Nobody;
 
 impl Runtime for Nobody {

@@ -1,5 +1,5 @@
 //! Which of the topics that values name are written: those that the pipeline allows, that are there, and no more than it
-//! bounds. None is ever made here.
+//! bounds. No topic is ever made here.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

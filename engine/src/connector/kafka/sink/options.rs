@@ -26,8 +26,8 @@ pub(super) struct Options {
     #[schemars(range(min = 1, max = 1_000))]
     pub(super) topics_max: Option<u16>,
     /// Column of the record's key: bytes as they are, all else as text; a null is no key. A list of columns makes a key
-    /// that the sink's format writes as it writes rows: `{"tenant":"a","id":7}` with `json`; where all of them are null
-    /// there is none. The partition is chosen as Kafka's Java client does. A key column whose name begins with `_` is
+    /// that the sink's format writes as it writes rows: `{"tenant":"a","id":7}` with `json`; a row whose key
+    /// columns are all null has no key. The partition is chosen as Kafka's Java client does. A key column whose name begins with `_` is
     /// left out of the value.
     #[serde(default)]
     pub(super) key: Option<Inputs>,
